@@ -1,0 +1,51 @@
+"""Codes that must match exactly: error codes, device models, firmware versions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+
+_WORD = re.compile(r"[^\W_]+(?:[-._/][^\W_]+)*")
+_VERSION = re.compile(r"v?(\d+(?:\.\d+)+(?:[-.]?[a-z]+\d*)*)")
+_MAXIMUM_LENGTH = 40
+
+
+def code_key(code: str) -> str:
+    """The form in which spellings of one code meet: `HX-200`, `hx200`, `HX_200`; or `v2.4.1`, `2.4.1`."""
+    lowered = code.strip().lower()
+    if version := _VERSION.fullmatch(lowered):
+        return version[1]
+    return re.sub(r"[-_/\s]", "", lowered)
+
+
+def codes_in(text: str) -> set[str]:
+    """Keys of what looks like a code in a text: letters with digits, `A_B` in capitals, `1.2.3`."""
+    found = {code_key(word) for word in _WORD.findall(text) if _looks_like_code(word)}
+    found |= {code_key(word) for word in re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", text)}
+    return found
+
+
+def codes_asked(query: str) -> list[str]:
+    """Keys that a query may mean, in its order: every word, and neighbours joined (`HX 200`, `error E 421`).
+
+    Wider than `codes_in` on purpose: only those that some chunk carries as a code can match.
+    """
+    words = re.findall(r"\w+(?:[-./]\w+)*", query)
+    joined = [left + right for left, right in pairwise(words) if right[:1].isdigit()]
+    return list(dict.fromkeys(key for word in [*words, *joined] if (key := code_key(word)) and _fits(key)))
+
+
+def keys(codes: Iterable[str]) -> set[str]:
+    """Keys of codes that the author of a document declared."""
+    return {key for code in codes if (key := code_key(code)) and _fits(key)}
+
+
+def _looks_like_code(word: str) -> bool:
+    if not _fits(word) or not any(character.isdigit() for character in word):
+        return False
+    return _VERSION.fullmatch(word.lower()) is not None or any(character.isalpha() for character in word)
+
+
+def _fits(key: str) -> bool:
+    return len(key) <= _MAXIMUM_LENGTH

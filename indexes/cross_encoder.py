@@ -1,0 +1,40 @@
+"""How well texts answer a query, read together by a cross-encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder
+
+from indexes.encoder import preferred_device, preferred_dtype
+from iotops.models import ResolvedModel
+
+_BATCH = 32
+
+
+class RelevanceScorer:
+    """A loaded cross-encoder with one output; `max_tokens` bounds what it reads of query and text together."""
+
+    def __init__(self, model: ResolvedModel, *, max_tokens: int = 512) -> None:
+        self.model = model
+        self.device = preferred_device()
+        self._encoder = CrossEncoder(
+            str(model.path),
+            device=self.device,
+            max_length=max_tokens,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": preferred_dtype(self.device), "use_safetensors": True},
+        )
+        if self._encoder.num_labels != 1:
+            raise ValueError(f"{model.name} has {self._encoder.num_labels} outputs: a reranker has one")
+
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One score per text (n,), float32; higher is better, and the scale is the model's own."""
+        if not texts:
+            return np.empty(0, np.float32)
+        pairs = [(query, text) for text in texts]
+        raw = self._encoder.predict(pairs, batch_size=_BATCH, convert_to_numpy=True, show_progress_bar=False)
+        return np.asarray(raw, np.float32)

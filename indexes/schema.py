@@ -1,0 +1,40 @@
+"""What a chunk is: the Arrow schema of `chunks.parquet`, and the text of a chunk as the models read it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from iotops.tenancy import SHARED_PREFIX, Tenant
+
+CHUNK_SCHEMA = pa.schema(
+    [
+        pa.field("chunk_id", pa.string(), nullable=False),
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("section", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field("end", pa.int64(), nullable=False),
+        pa.field("doc_type", pa.string(), nullable=False),
+        pa.field("models", pa.list_(pa.string()), nullable=False),
+        pa.field("error_codes", pa.list_(pa.string()), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("updated", pa.timestamp("us", tz="UTC")),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("content_hash", pa.string(), nullable=False),
+    ]
+)
+"""`start` and `end` count characters of the decoded source document: `source[start:end] == text`.
+`content_hash` is of the text that was embedded, so that an unchanged chunk keeps its vector."""
+
+
+def passage(title: str, section: str, text: str) -> str:
+    """A chunk as the embedder and the reranker read it: where it stands, then what it says."""
+    place = " > ".join(part for part in (title, section) if part)
+    return f"{place}\n\n{text}" if place else text
+
+
+def shelf_prefix(owner: str, area: str) -> str:
+    """Lake prefix of an area of a tenant, or of the shelf that all tenants share (`shared`)."""
+    return f"{SHARED_PREFIX}/{area}" if owner == SHARED_PREFIX else Tenant(owner).prefix(area)

@@ -1,0 +1,202 @@
+"""An immutable snapshot of an index: a folder that names itself by the checksum of everything in it.
+
+The manifest holds a sha256 per file and the snapshot's id ends in the sha256 of the manifest, so that whoever
+has the id can tell a whole snapshot from a torn, corrupt or exchanged one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from indexes.schema import CHUNK_SCHEMA
+from indexes.text import TextIndex
+from indexes.vector import Kind, VectorIndex, Vectors
+from iotops.errors import IotOpsError
+
+MANIFEST, CHUNKS, VECTORS, TEXT = "manifest.json", "chunks.parquet", "vectors.faiss", "text"
+DEFAULT_RERANKER_WEIGHT = 0.5
+SNAPSHOT_ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{16}")
+# Tantivy's locks belong to whoever has the folder open, not to the snapshot.
+_LOCKS = frozenset({".tantivy-meta.lock", ".tantivy-writer.lock"})
+
+
+class SnapshotError(IotOpsError):
+    """A snapshot is missing, torn, corrupt or not what its name says."""
+
+
+class EmbedderId(BaseModel):
+    """The model that made the vectors; only queries embedded by the same one can be compared with them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(description="Name of the model.")
+    checksum: str = Field(description="sha256 of the model's weights, or empty where it is not known.")
+    dimension: int = Field(description="Length of one vector.", ge=1)
+
+
+class Fusion(BaseModel):
+    """How the two rankings become one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="Fuse scores or ranks.")
+    vector: float = Field(0.5, description="Weight of the vector ranking.", ge=0)
+    bm25: float = Field(0.5, description="Weight of the BM25 ranking.", ge=0)
+    code_lift: float = Field(0.5, description="Weight of exactly matched codes beside the fusion.", ge=0)
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> Self:
+        if self.vector + self.bm25 <= 0:
+            raise ValueError("the fusion weights of vector and bm25 are both 0")
+        return self
+
+
+class Manifest(BaseModel):
+    """What a snapshot holds and how it was made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot_id: str = Field("", description="Time of making and checksum of this manifest.")
+    created_at: datetime = Field(description="When the snapshot was made (UTC).")
+    documents: int = Field(description="Documents that have at least one chunk.", ge=0)
+    chunks: int = Field(description="Rows of the chunk table, vectors and text index alike.", ge=0)
+    embedder: EmbedderId
+    chunker: str = Field(description="Name and version of the chunker.")
+    source_hash: str = Field("", description="Checksum of the documents and the way they were processed.")
+    vector_kind: Kind = Field(description="Type of the FAISS index.")
+    reranker_weight: float = Field(
+        DEFAULT_RERANKER_WEIGHT, description="Share of the reranker in the final score.", ge=0, le=1
+    )
+    fusion: Fusion = Field(default_factory=Fusion)
+    files: dict[str, str] = Field(description="sha256 of each file by its relative path.")
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or str(path) != name or name == MANIFEST:
+                raise ValueError(f"file name {name!r} leads out of the snapshot")
+        return files
+
+    def named(self) -> Self:
+        """This manifest with the id that its content gives it."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude={"snapshot_id"}), sort_keys=True)
+        stamp = self.created_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return self.model_copy(update={"snapshot_id": f"{stamp}Z-{digest}"})
+
+
+class Snapshot:
+    """A loaded snapshot: chunk table, vector index and text index over the same rows."""
+
+    def __init__(self, manifest: Manifest, chunks: pa.Table, vectors: VectorIndex, text: TextIndex) -> None:
+        self.manifest = manifest
+        self.chunks = chunks
+        self.vectors = vectors
+        self.text = text
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Open a verified snapshot folder; nothing but the chunk table is read into memory.
+
+        Raises `SnapshotError` where the parts disagree with each other or with the manifest.
+        """
+        manifest = read_manifest(directory)
+        try:
+            chunks = pq.read_table(directory / CHUNKS, schema=CHUNK_SCHEMA)
+            vectors = VectorIndex.load(directory / VECTORS, manifest.vector_kind)
+            text = TextIndex(directory / TEXT)
+        except Exception as error:
+            raise SnapshotError(f"snapshot {manifest.snapshot_id} cannot be opened: {error}") from error
+        counts = (manifest.chunks, chunks.num_rows, len(vectors), len(text))
+        if len(set(counts)) != 1 or vectors.dimension != manifest.embedder.dimension:
+            raise SnapshotError(
+                f"snapshot {manifest.snapshot_id} disagrees with itself: manifest, chunks, vectors and text "
+                f"count {counts}, vectors are {vectors.dimension} long, not {manifest.embedder.dimension}"
+            )
+        return cls(manifest, chunks, vectors, text)
+
+
+def write_snapshot(
+    chunks: pa.Table,
+    vectors: Vectors,
+    directory: Path,
+    *,
+    embedder: EmbedderId,
+    chunker: str,
+    source_hash: str = "",
+    reranker_weight: float = DEFAULT_RERANKER_WEIGHT,
+    fusion: Fusion | None = None,
+    created_at: datetime | None = None,
+) -> Manifest:
+    """Write chunks (n rows of `CHUNK_SCHEMA`) and their vectors (n, d) as a snapshot into a new folder."""
+    if vectors.shape != (chunks.num_rows, embedder.dimension) or not np.isfinite(vectors).all():
+        raise SnapshotError(
+            f"{chunks.num_rows} chunks need finite vectors of as many rows, "
+            f"{embedder.dimension} long; got {vectors.shape}"
+        )
+    directory.mkdir(parents=True)
+    pq.write_table(chunks.cast(CHUNK_SCHEMA), directory / CHUNKS, compression="zstd")
+    index = VectorIndex.build(vectors)
+    index.save(directory / VECTORS)
+    TextIndex.build(chunks, directory / TEXT)
+    manifest = Manifest(
+        created_at=created_at or datetime.now(UTC),
+        documents=pc.count_distinct(chunks.column("doc_id")).as_py(),
+        chunks=chunks.num_rows,
+        embedder=embedder,
+        chunker=chunker,
+        source_hash=source_hash,
+        vector_kind=index.kind,
+        reranker_weight=reranker_weight,
+        fusion=fusion or Fusion(),
+        files={name: _sha256(directory / name) for name in _files(directory)},
+    ).named()
+    (directory / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a snapshot folder, checked against the id that it states."""
+    try:
+        manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise SnapshotError(f"no readable {MANIFEST} in {directory.name}: {error}") from error
+    if manifest.named().snapshot_id != manifest.snapshot_id:
+        raise SnapshotError(f"manifest of snapshot {manifest.snapshot_id} was changed after it was made")
+    return manifest
+
+
+def verify(directory: Path, snapshot_id: str) -> Manifest:
+    """Check every byte of a snapshot folder against its name; raises `SnapshotError` naming the file."""
+    manifest = read_manifest(directory)
+    if manifest.snapshot_id != snapshot_id:
+        raise SnapshotError(f"snapshot {snapshot_id} is not what its folder holds: {manifest.snapshot_id}")
+    for name, expected in manifest.files.items():
+        if not (directory / name).is_file():
+            raise SnapshotError(f"snapshot {snapshot_id} is torn: {name} is missing")
+        if _sha256(directory / name) != expected:
+            raise SnapshotError(f"snapshot {snapshot_id} is corrupt: {name} does not match its checksum")
+    return manifest
+
+
+def _files(directory: Path) -> list[str]:
+    paths = (path for path in directory.rglob("*") if path.is_file() and path.name not in _LOCKS)
+    return sorted(path.relative_to(directory).as_posix() for path in paths)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

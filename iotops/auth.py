@@ -1,0 +1,82 @@
+"""Bearer tokens: who is calling, for which tenant, in which role."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import jwt
+
+from iotops.errors import AuthError, SettingsError
+from iotops.settings import AuthSettings
+from iotops.tenancy import Tenant
+
+Role = Literal["operator", "analyst", "admin", "device"]
+ROLES: tuple[Role, ...] = get_args(Role)
+ALGORITHM = "HS256"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The verified caller: its tenant, its subject (user or device id) and its role."""
+
+    tenant: Tenant
+    subject: str
+    role: Role
+
+    def require(self, *roles: Role) -> None:
+        """Raise `AuthError` unless the caller has one of the roles."""
+        if self.role not in roles:
+            raise AuthError(f"role {self.role!r} may not make this call; it needs one of: {', '.join(roles)}")
+
+
+def issue_token(
+    settings: AuthSettings, tenant: Tenant, subject: str, role: Role, ttl_s: int | None = None
+) -> str:
+    """Sign a token for a subject of a tenant; lives `ttl_s` seconds, or the role's configured lifetime."""
+    default_ttl = settings.device_token_ttl_s if role == "device" else settings.token_ttl_s
+    now = int(time.time())
+    claims = {
+        "tenant_id": tenant.id,
+        "sub": subject,
+        "role": role,
+        "iat": now,
+        "exp": now + (default_ttl if ttl_s is None else ttl_s),
+    }
+    return jwt.encode(claims, _signing_key(settings), algorithm=ALGORITHM)
+
+
+def verify_token(settings: AuthSettings, token: str) -> Principal:
+    """The principal that a token stands for; raises `AuthError` saying why it is refused."""
+    try:
+        claims = jwt.decode(
+            token,
+            _signing_key(settings),
+            algorithms=[ALGORITHM],
+            options={"require": ["exp", "iat", "sub", "tenant_id", "role"]},
+        )
+    except jwt.ExpiredSignatureError:
+        raise AuthError("the token has expired: issue a new one with `iotops token issue`") from None
+    except jwt.InvalidTokenError as error:
+        raise AuthError(f"the token is refused: {error}") from None
+    if claims["role"] not in ROLES:
+        raise AuthError(f"the token's role {claims['role']!r} is unknown; roles are: {', '.join(ROLES)}")
+    return Principal(Tenant(claims["tenant_id"]), claims["sub"], claims["role"])
+
+
+def verify_bearer(settings: AuthSettings, header: str | None) -> Principal:
+    """The principal behind an `Authorization` header."""
+    scheme, _, token = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise AuthError("missing bearer token: send `Authorization: Bearer <token>`")
+    return verify_token(settings, token.strip())
+
+
+def _signing_key(settings: AuthSettings) -> str:
+    key = settings.jwt_secret.get_secret_value()
+    if not key:
+        raise SettingsError(
+            "IOTOPS_AUTH__JWT_SECRET is not set: `iotops up` generates one for the embedded stack"
+        )
+    return key

@@ -1,0 +1,35 @@
+"""The `iotops` command. Each room adds its own commands through the entry-point group `iotops.commands`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+
+import typer
+
+from iotops.commands.console import errors
+from iotops.errors import IotOpsError
+
+COMMAND_GROUP = "iotops.commands"
+
+
+def build() -> typer.Typer:
+    """The command with every installed room's sub-commands."""
+    app = typer.Typer(
+        name="iotops",
+        help="Telemetry in, health and incidents out, and answers with sources.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    for entry in sorted(entry_points(group=COMMAND_GROUP), key=lambda entry: entry.name):
+        entry.load()(app)
+    return app
+
+
+def main() -> None:
+    """Run the command; a known failure prints one message and exits 1, wrong usage exits 2."""
+    try:
+        build()()
+    except IotOpsError as error:
+        errors.print(f"[bold red]error:[/] {error}", highlight=False)
+        sys.exit(1)

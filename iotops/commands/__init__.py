@@ -1,0 +1,1 @@
+"""The foundation's own sub-commands of `iotops`."""

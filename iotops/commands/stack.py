@@ -1,0 +1,80 @@
+"""`iotops up`, `down` and `status`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import typer
+from rich.table import Table
+
+from iotops.commands.console import errors, print_json, results
+from iotops.commands.tenant import Json
+from iotops.settings import get_settings
+
+STATE_COLOUR = {"up": "green", "failing": "red", "down": "dim"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("up")(up)
+    app.command("down")(down)
+    app.command("status")(status)
+
+
+def up() -> None:
+    """Start the embedded stack; what runs already is kept.
+
+    Example: iotops up
+    """
+    from iotops.stack import embedded
+
+    started = time.monotonic()
+    with errors.status("starting") as shown:
+        settings = embedded.up(get_settings(), on_progress=shown.update)
+    results.print(f"up in {time.monotonic() - started:.1f} s; data, logs and secrets in {settings.home}")
+    _print(embedded.status(settings))
+
+
+def down() -> None:
+    """Stop the embedded stack and everything that runs on it; data stays.
+
+    Example: iotops down
+    """
+    from iotops.stack import embedded
+
+    with errors.status("stopping") as shown:
+        embedded.down(get_settings(), on_progress=shown.update)
+    results.print("down; data stays in the home folder")
+
+
+def status(as_json: Json = False) -> None:
+    """Show each server; exits 1 unless all are up.
+
+    Example: iotops status --json
+    """
+    from iotops.stack import embedded
+
+    servers = embedded.status(get_settings())
+    if as_json:
+        print_json([asdict(server) for server in servers])
+    else:
+        _print(servers)
+    if any(server.state != "up" for server in servers):
+        raise typer.Exit(1)
+
+
+def _print(servers) -> None:  # type: ignore[no-untyped-def]
+    table = Table("server", "state", "pid", "address", "processes", "memory", "up for", "data")
+    for server in servers:
+        table.add_row(
+            server.name,
+            f"[{STATE_COLOUR[server.state]}]{server.state}[/]",
+            str(server.pid or ""),
+            server.address,
+            str(server.processes or ""),
+            f"{server.memory_bytes / 2**20:,.0f} MiB" if server.pid else "",
+            f"{server.uptime_s:,.0f} s" if server.uptime_s is not None else "",
+            f"{server.data_bytes / 2**20:,.1f} MiB",
+        )
+    results.print(table)

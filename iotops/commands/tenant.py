@@ -1,0 +1,80 @@
+"""`iotops tenant` and `iotops token`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from pydantic import SecretStr
+from rich.table import Table
+
+from iotops.auth import ROLES, Role, issue_token
+from iotops.commands.console import print_json, results
+from iotops.settings import get_settings
+from iotops.tenancy import Tenant
+
+TenantId = Annotated[str, typer.Argument(help="Tenant id, e.g. acme.")]
+TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="Tenant id, e.g. acme.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    tenants = typer.Typer(help="Create and list tenants.", no_args_is_help=True)
+    tenants.command("create")(create)
+    tenants.command("list")(list_all)
+    app.add_typer(tenants, name="tenant")
+    tokens = typer.Typer(help="Issue bearer tokens.", no_args_is_help=True)
+    tokens.command("issue")(issue)
+    app.add_typer(tokens, name="token")
+
+
+def create(tenant: TenantId, as_json: Json = False) -> None:
+    """Create a tenant and print its credentials, once.
+
+    Example: iotops tenant create acme
+    """
+    from iotops.provisioning import create_tenant
+
+    credentials = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in asdict(create_tenant(get_settings(), Tenant(tenant))).items()
+    }
+    if as_json:
+        print_json({"tenant_id": tenant, **credentials})
+        return
+    table = Table(title=f"Tenant {tenant}: credentials, shown once", show_header=False)
+    for name, value in credentials.items():
+        table.add_row(name.replace("_", " "), value)
+    results.print(table)
+
+
+def list_all(as_json: Json = False) -> None:
+    """List tenants.
+
+    Example: iotops tenant list --json
+    """
+    from iotops.provisioning import list_tenants
+
+    tenants = [tenant.id for tenant in list_tenants(get_settings())]
+    if as_json:
+        print_json(tenants)
+    else:
+        results.print("\n".join(tenants) or "no tenants yet: `iotops tenant create acme` makes one")
+
+
+def issue(
+    tenant: TenantOption,
+    subject: Annotated[str, typer.Option("--subject", "-s", help="User name, or the device's id.")],
+    role: Annotated[str, typer.Option(help=f"One of: {', '.join(ROLES)}.")] = "operator",
+    ttl: Annotated[int | None, typer.Option(help="Lifetime in seconds.", min=1)] = None,
+) -> None:
+    """Print a signed bearer token.
+
+    Example: iotops token issue --tenant acme --subject alice
+    """
+    if role not in ROLES:
+        raise typer.BadParameter(f"role {role!r} is unknown; roles are: {', '.join(ROLES)}")
+    known: Role = role  # type: ignore[assignment]
+    print(issue_token(get_settings().auth, Tenant(tenant), subject, known, ttl))

@@ -1,0 +1,95 @@
+"""What every HTTP front shares: the error envelope, request ids, auth and the request metrics."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from iotops.auth import Principal, Role, verify_bearer
+from iotops.errors import AuthError, TenantError
+from iotops.metrics import HTTP_DURATION, HTTP_ERRORS, HTTP_REQUESTS
+from iotops.settings import get_settings
+
+
+class ApiError(Exception):
+    """A refusal with its HTTP status; `code` is stable, `message` names the thing and the remedy."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+def install(app: FastAPI) -> None:
+    """Give an application request ids, the error envelope and the request metrics."""
+    app.middleware("http")(_observe)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+
+
+def caller(*roles: Role) -> Callable[[Request], Principal]:
+    """A dependency: the verified caller, who must have one of the roles."""
+
+    def authenticate(request: Request) -> Principal:
+        try:
+            principal = verify_bearer(get_settings().auth, request.headers.get("authorization"))
+        except (AuthError, TenantError) as error:
+            raise ApiError(401, "unauthorized", str(error)) from None
+        try:
+            principal.require(*roles)
+        except AuthError as error:
+            raise ApiError(403, "forbidden", str(error)) from None
+        return principal
+
+    return authenticate
+
+
+def request_id(request: Request) -> str:
+    """The id of this request, as answered in `X-Request-Id` and in every error."""
+    return str(request.state.request_id)
+
+
+async def _observe(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+    request.state.request_id = request.headers.get("x-request-id", "")[:64] or uuid.uuid4().hex
+    started = time.perf_counter()
+    status = 500
+    try:
+        response = await proceed(request)
+        status = response.status_code
+    finally:
+        route = getattr(request.scope.get("route"), "path", "unmatched")
+        tags = {"route": route, "method": request.method}
+        HTTP_REQUESTS.inc(tags={**tags, "status": str(status)})
+        HTTP_DURATION.observe(time.perf_counter() - started, tags=tags)
+        if status >= 400:
+            HTTP_ERRORS.inc(tags={**tags, "status": str(status)})
+    response.headers["X-Request-Id"] = request.state.request_id
+    return response
+
+
+def _envelope(request: Request, status: int, code: str, message: str) -> JSONResponse:
+    error = {"code": code, "message": message, "request_id": request_id(request)}
+    return JSONResponse({"error": error}, status_code=status)
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return _envelope(request, error.status, error.code, error.message)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return _envelope(request, error.status_code, code, str(error.detail))
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    return _envelope(request, 422, "invalid_request", problems)

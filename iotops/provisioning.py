@@ -1,0 +1,70 @@
+"""Creating a tenant: its topics, its database role, its storage key and its Iceberg namespace."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+
+from psycopg import sql
+from pydantic import SecretStr
+from pyiceberg.exceptions import NamespaceAlreadyExistsError
+from sqlalchemy import text
+
+from iotops.database import engine, tenant_transaction
+from iotops.errors import TenantError
+from iotops.kafka import create_topics
+from iotops.lake import iceberg_catalog
+from iotops.settings import Settings
+from iotops.stack.object_store import grant_tenant
+from iotops.tenancy import Tenant
+
+
+@dataclass(frozen=True)
+class TenantCredentials:
+    """What the tenant's analysts and exporters log in with; shown once, stored nowhere else."""
+
+    database_role: str
+    database_password: SecretStr
+    storage_access_key: str
+    storage_secret_key: SecretStr
+
+
+def create_tenant(settings: Settings, tenant: Tenant) -> TenantCredentials:
+    """Create everything that a tenant owns; a broken-off creation is completed by running it again.
+
+    Raises `TenantError` where the tenant exists already.
+    """
+    if tenant in list_tenants(settings):
+        raise TenantError(f"tenant {tenant.id!r} exists already; `iotops tenant list` shows all")
+    create_topics(settings.kafka, tenant.topics)
+    access_key, secret_key = grant_tenant(settings, tenant)
+    password = SecretStr(secrets.token_urlsafe(24))
+    _create_database_role(settings, tenant, password)
+    catalog = iceberg_catalog(settings.lake, settings.database)
+    location = f"s3://{settings.lake.bucket}/{tenant.prefix('silver')}"
+    with suppress(NamespaceAlreadyExistsError):  # an earlier creation broke off after this step
+        catalog.create_namespace(tenant.id, {"location": location})
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        connection.execute(text("INSERT INTO platform.tenants (tenant_id) VALUES (:id)"), {"id": tenant.id})
+    return TenantCredentials(tenant.database_role, password, access_key, secret_key)
+
+
+def list_tenants(settings: Settings) -> list[Tenant]:
+    """Every tenant, by id."""
+    with engine(settings.database, as_owner=True).connect() as connection:
+        rows = connection.execute(text("SELECT tenant_id FROM platform.tenants ORDER BY tenant_id"))
+        return [Tenant(row.tenant_id) for row in rows]
+
+
+def _create_database_role(settings: Settings, tenant: Tenant, password: SecretStr) -> None:
+    role = sql.Identifier(tenant.database_role)
+    login = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password.get_secret_value()))
+    with engine(settings.database, as_owner=True).begin() as connection:
+        exists = connection.execute(
+            text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": tenant.database_role}
+        ).first()
+        with connection.connection.cursor() as cursor:  # role names are identifiers: not bindable in SQL
+            if not exists:
+                cursor.execute(sql.SQL("CREATE ROLE {} IN ROLE iotops_analyst").format(role))
+            cursor.execute(login)

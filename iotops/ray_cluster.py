@@ -1,0 +1,38 @@
+"""Connecting to the Ray cluster that the settings name."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from iotops.settings import RaySettings
+
+NAMESPACE = "iotops"
+LOCAL_NODE = {
+    # Ray turns 127.0.0.1 into the machine's outward address unless it believes that no cluster is wanted.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Environment of the embedded node and of its drivers: loopback only, and nobody without the token."""
+
+
+def connect(settings: RaySettings) -> None:
+    """Make this process a driver of the cluster; does nothing where it is one already."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+    from ray._private import ray_constants
+
+    if settings.address.startswith("127.0.0.1:"):
+        os.environ.update(LOCAL_NODE)
+        # Ray has read the variable when it was imported, which may be long ago.
+        ray_constants.ENABLE_RAY_CLUSTER = False
+
+    if not ray.is_initialized():
+        ray.init(
+            address=settings.address,
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )

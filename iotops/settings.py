@@ -1,0 +1,260 @@
+"""The one settings tree: a class per area, read once at the edge and passed in.
+
+Precedence: constructor, `IOTOPS_*` environment variables (`IOTOPS_KAFKA__BOOTSTRAP_SERVERS`), the
+`settings.yaml` that `iotops up` writes into the home folder, `configs/settings.yaml`, the defaults here.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+from sqlalchemy import URL
+
+from iotops.errors import SettingsError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+DEFAULT_SECRETS = frozenset({"changeme", "changethis", "secret", "password", "postgres", "admin", "iotops"})
+MINIMUM_SECRET_LENGTH = 16
+
+
+class KafkaSettings(BaseModel):
+    """The broker that telemetry and events flow through."""
+
+    bootstrap_servers: str = Field("127.0.0.1:19092", description="Comma-separated host:port of the brokers.")
+    partitions: int = Field(4, description="Partitions of each topic that tenant creation makes.", ge=1)
+    replication_factor: int = Field(1, description="Replicas of each partition; 3 in production.", ge=1)
+    session_timeout_ms: int = Field(6000, description="A consumer silent for this long is replaced (ms).")
+
+
+class LakeSettings(BaseModel):
+    """The object store that holds bronze, silver, documents and indexes."""
+
+    endpoint: str = Field("http://127.0.0.1:18333", description="S3 endpoint URL; empty for AWS itself.")
+    bucket: str = Field("lake", description="Bucket under which every tenant has its prefix.")
+    region: str = Field("us-east-1", description="S3 region.")
+    access_key: str = Field("", description="The platform's own access key id.")
+    secret_key: SecretStr = Field(SecretStr(""), description="The platform's own secret access key.")
+
+
+class DatabaseSettings(BaseModel):
+    """Postgres: hot silver, gold, the Iceberg catalog and (in its own database) Prefect."""
+
+    host: str = Field("127.0.0.1", description="Host of the Postgres server.")
+    port: int = Field(15432, description="Port of the Postgres server.")
+    name: str = Field("iotops", description="Database of the platform.")
+    user: str = Field("iotops_app", description="Application role: owns nothing, cannot bypass row security.")
+    password: SecretStr = Field(SecretStr(""), description="Password of the application role.")
+    owner: str = Field("iotops_owner", description="Role that owns the tables; only migrations use it.")
+    owner_password: SecretStr = Field(SecretStr(""), description="Password of the owning role.")
+
+    def url(self, *, as_owner: bool = False, driver: str = "postgresql+psycopg") -> URL:
+        """SQLAlchemy URL of the application role, or of the owner for migrations."""
+        user, password = (self.owner, self.owner_password) if as_owner else (self.user, self.password)
+        return URL.create(driver, user, password.get_secret_value(), self.host, self.port, self.name)
+
+
+class CacheSettings(BaseModel):
+    """The Redis-protocol server: cache, limits, conversations."""
+
+    host: str = Field("127.0.0.1", description="Host of the Redis-protocol server.")
+    port: int = Field(16379, description="Port of the Redis-protocol server.")
+    password: SecretStr = Field(SecretStr(""), description="Password of the default user.")
+    answer_ttl_s: int = Field(300, description="How long an answer may be served again (seconds).")
+
+
+class MqttSettings(BaseModel):
+    """The MQTT broker that devices connect to."""
+
+    host: str = Field("127.0.0.1", description="Host of the MQTT broker.")
+    port: int = Field(11883, description="Port of the MQTT broker.")
+    user: str = Field("iotops_gateway", description="User name of the platform's own gateway.")
+    password: SecretStr = Field(SecretStr(""), description="Password of the platform's own gateway.")
+
+
+class AuthSettings(BaseModel):
+    """Bearer tokens."""
+
+    jwt_secret: SecretStr = Field(SecretStr(""), description="HMAC key that signs and verifies tokens.")
+    token_ttl_s: int = Field(12 * 3600, description="Lifetime of an operator's token (seconds).")
+    device_token_ttl_s: int = Field(365 * 86400, description="Lifetime of a device's token (seconds).")
+
+
+class PrefectSettings(BaseModel):
+    """The orchestrator's API."""
+
+    api_url: str = Field("http://127.0.0.1:14200/api", description="URL of the Prefect API.")
+
+
+class RaySettings(BaseModel):
+    """The Ray cluster that runs the pipelines and the served graph."""
+
+    address: str = Field("127.0.0.1:16380", description="GCS address of the cluster.")
+    dashboard_url: str = Field("http://127.0.0.1:8265", description="URL of the Ray dashboard and job API.")
+
+
+class ServeSettings(BaseModel):
+    """The HTTP front of the copilot and the gateway."""
+
+    host: str = Field("127.0.0.1", description="Interface that Serve's proxy binds.")
+    port: int = Field(8000, description="Port that Serve's proxy binds.")
+
+    @property
+    def url(self) -> str:
+        """Base URL as a client on this machine sees it."""
+        return f"http://{self.host}:{self.port}"
+
+
+class IngestSettings(BaseModel):
+    """Gateway limits and how the sinks roll their batches."""
+
+    bronze_roll_records: int = Field(5000, description="A bronze object closes at this many records.", ge=1)
+    bronze_roll_seconds: float = Field(5.0, description="... or when its first record is this old (s).", gt=0)
+    silver_batch_records: int = Field(5000, description="Records of one silver transaction at most.", ge=1)
+    max_body_bytes: int = Field(5 * 2**20, description="Largest request body that the gateway reads.", ge=1)
+    max_line_bytes: int = Field(64 * 2**10, description="Largest single record (bytes).", ge=1)
+    max_future_s: int = Field(600, description="A timestamp further ahead than this is refused (s).", ge=0)
+
+
+class CopilotSettings(BaseModel):
+    """How an answer is built."""
+
+    context_characters: int = Field(
+        4500, description="Source text given to the language model at most.", ge=500
+    )
+    answer_tokens: int = Field(160, description="Length of a drafted answer at most (tokens).", ge=16)
+    least_confidence: float = Field(
+        0.5,
+        description="Below this relevance of the sources (0-1) the answer is that nobody knows.",
+        ge=0,
+        le=1,
+    )
+    timeout_s: float = Field(
+        60.0, description="A language model slower than this is not waited for (s).", gt=0
+    )
+
+
+class StackSettings(BaseModel):
+    """Loopback ports that only the embedded stack needs to know."""
+
+    s3_port: int = Field(18333, description="SeaweedFS S3 gateway.")
+    filer_port: int = Field(18888, description="SeaweedFS filer (and its gRPC port 10000 above).")
+    master_port: int = Field(19333, description="SeaweedFS master (and its gRPC port 10000 above).")
+    volume_port: int = Field(19340, description="SeaweedFS volume server (and its gRPC port 10000 above).")
+    kafka_port: int = Field(19092, description="Tansu broker.")
+    postgres_port: int = Field(15432, description="Postgres.")
+    valkey_port: int = Field(16379, description="Valkey.")
+    mqtt_port: int = Field(11883, description="MQTT broker.")
+    prefect_port: int = Field(14200, description="Prefect server.")
+    ray_port: int = Field(16380, description="Ray's control store.")
+    dashboard_port: int = Field(8265, description="Ray dashboard.")
+    serve_port: int = Field(8000, description="Ray Serve's HTTP proxy.")
+    storage_admin_port: int = Field(19646, description="SeaweedFS admin (and its gRPC port 10000 above).")
+    storage_metrics_port: int = Field(19327, description="SeaweedFS metrics.")
+    ray_metrics_port: int = Field(16381, description="Ray's Prometheus metrics.")
+    ray_agent_port: int = Field(16382, description="Ray's dashboard agent (HTTP).")
+    ray_client_port: int = Field(16383, description="Ray's client server.")
+    postgres_password: SecretStr = Field(SecretStr(""), description="Password of Postgres' superuser.")
+    prefect_password: SecretStr = Field(SecretStr(""), description="Password of Prefect's database role.")
+    ray_cpus: int | None = Field(None, description="Logical CPUs of the Ray node; default: at least four.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IOTOPS_", env_nested_delimiter="__", extra="forbid", validate_default=True
+    )
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="Outside development a missing or default secret stops the start."
+    )
+    home: Path = Field(Path(".iotops"), description="Folder of the embedded stack's data, logs and secrets.")
+    configs: Path = Field(CONFIGS, description="Folder with the YAML that a person edits.")
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    lake: LakeSettings = Field(default_factory=LakeSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
+    mqtt: MqttSettings = Field(default_factory=MqttSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    prefect: PrefectSettings = Field(default_factory=PrefectSettings)
+    ray: RaySettings = Field(default_factory=RaySettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
+    ingest: IngestSettings = Field(default_factory=IngestSettings)
+    copilot: CopilotSettings = Field(default_factory=CopilotSettings)
+    stack: StackSettings = Field(default_factory=StackSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before the stack's own file before the committed defaults."""
+        files = [home_folder() / "settings.yaml", CONFIGS / "settings.yaml"]
+        yaml = [YamlConfigSettingsSource(settings_cls, file) for file in files if file.is_file()]
+        return (init_settings, env_settings, *yaml)
+
+    @model_validator(mode="after")
+    def _absolute_home(self) -> Self:
+        self.home = self.home.resolve()
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_weak_secrets(self) -> Self:
+        if self.environment == "development":
+            return self
+        weak = [name for name, value in self.secrets().items() if _is_weak(value)]
+        if weak:
+            names = ", ".join(f"IOTOPS_{name.upper().replace('.', '__')}" for name in weak)
+            raise ValueError(
+                f"refusing to start in {self.environment}: missing or default secret {names}. "
+                f"Set each to a random value of at least {MINIMUM_SECRET_LENGTH} characters."
+            )
+        return self
+
+    def secrets(self) -> dict[str, SecretStr]:
+        """Every secret that a deployment must bring, by its dotted name; the embedded stack makes its own."""
+        return {
+            f"{area}.{field}": value
+            for area in type(self).model_fields
+            if area != "stack"
+            if isinstance(section := getattr(self, area), BaseModel)
+            for field, value in section
+            if isinstance(value, SecretStr)
+        }
+
+
+def home_folder() -> Path:
+    """The home folder, known before the settings are read because they are partly read from it."""
+    return Path(os.environ.get("IOTOPS_HOME", ".iotops")).resolve()
+
+
+def _is_weak(secret: SecretStr) -> bool:
+    value = secret.get_secret_value()
+    return len(value) < MINIMUM_SECRET_LENGTH or value.lower() in DEFAULT_SECRETS
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read once; raises `SettingsError` naming what is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(problems) from None

@@ -1,0 +1,1 @@
+"""The embedded stack: the real servers behind the platform, on this machine's loopback."""

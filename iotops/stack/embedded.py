@@ -1,0 +1,125 @@
+"""The whole stack: up, down and status over its servers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import psutil
+
+from iotops.database import migrate
+from iotops.errors import StackError
+from iotops.settings import Settings
+from iotops.stack import process
+from iotops.stack.files import write_home_settings
+from iotops.stack.kafka_broker import KafkaBroker
+from iotops.stack.mqtt import MqttBroker
+from iotops.stack.object_store import ObjectStore
+from iotops.stack.postgres import Postgres
+from iotops.stack.prefect_server import PrefectServer
+from iotops.stack.ray_node import RayNode
+from iotops.stack.server import Server
+from iotops.stack.valkey import Valkey
+
+SERVERS: tuple[type[Server], ...] = (
+    ObjectStore,
+    Postgres,
+    Valkey,
+    KafkaBroker,
+    MqttBroker,
+    PrefectServer,
+    RayNode,
+)
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """One server as `iotops status` shows it; memory is the resident set of all its processes (bytes)."""
+
+    name: str
+    state: str
+    pid: int | None
+    address: str
+    processes: int
+    memory_bytes: int
+    uptime_s: float | None
+    data_bytes: int
+
+
+def up(settings: Settings, on_progress: Progress = lambda message: None) -> Settings:
+    """Bring up what does not run, each server as soon as those that it needs are up.
+
+    Returns the settings with the stack's endpoints and secrets. Raises `StackError` for the first server
+    that fails, once the others have come to rest.
+    """
+    settings = write_home_settings(settings)
+    servers = {server.name: server for server in (kind(settings) for kind in SERVERS)}
+    futures: dict[str, Future[None]] = {}
+    waiting = set(servers)
+
+    def bring_up(server: Server) -> None:
+        for needed in server.needs:
+            futures[needed].result()
+        if not server.healthy():
+            server.start()
+        server.provision()
+        if server.name == Postgres.name:
+            migrate(settings.database)
+        waiting.discard(server.name)
+        on_progress(f"waiting for {', '.join(sorted(waiting))}" if waiting else "all up")
+
+    with ThreadPoolExecutor(len(servers)) as pool:
+        for server in servers.values():
+            futures[server.name] = pool.submit(bring_up, server)
+    for future in futures.values():
+        future.result()
+    return settings
+
+
+def down(settings: Settings, on_progress: Progress = lambda message: None) -> None:
+    """End every process of the stack, the dependent ones first; does nothing where none runs."""
+    failures = []
+    for kind in reversed(SERVERS):
+        server = kind(settings)
+        on_progress(f"stopping {server.name}")
+        try:
+            server.stop()
+        except StackError as error:
+            failures.append(str(error))
+    left = process.owned([settings.home / "logs"])
+    for each in left:
+        each.send_signal(signal.SIGKILL)
+    if failures:
+        raise StackError("; ".join(failures))
+
+
+def status(settings: Settings) -> list[ServerStatus]:
+    """Every server's state: `up`, `failing` (runs, does not answer) or `down`."""
+    with ThreadPoolExecutor(len(SERVERS)) as pool:
+        return list(pool.map(lambda kind: _status(kind(settings)), SERVERS))
+
+
+def _status(server: Server) -> ServerStatus:
+    root, mine = server.root(), process.owned(server.logs())
+    state = "down" if root is None else "up" if server.healthy() else "failing"
+    return ServerStatus(
+        name=server.name,
+        state=state,
+        pid=root.pid if root else None,
+        address=server.address(),
+        processes=len(mine),
+        memory_bytes=sum(_memory(each) for each in mine),
+        uptime_s=time.time() - root.create_time() if root else None,
+        data_bytes=sum(path.stat().st_size for path in server.data.rglob("*") if path.is_file()),
+    )
+
+
+def _memory(each: psutil.Process) -> int:
+    try:
+        return int(each.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

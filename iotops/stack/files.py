@@ -1,0 +1,98 @@
+"""Files of the embedded stack: private ones, executables of the environment, and the home's settings."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from iotops.errors import StackError
+from iotops.ray_cluster import LOCAL_NODE
+from iotops.settings import Settings, get_settings
+
+
+def executable(name: str) -> str:
+    """Path of a program of this Python environment, or of the system."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if not found:
+        raise StackError(f"{name} is not installed: run `make setup`")
+    return found
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only this user reads; a reader sees the old content or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(content)
+    temporary.replace(path)
+
+
+def write_home_settings(settings: Settings) -> Settings:
+    """Generate what is missing of the stack's endpoints and secrets in `settings.yaml`; the new settings.
+
+    Secrets are made once and kept; endpoints follow the configured ports.
+    """
+    home, stack = settings.home, settings.stack
+    for folder in (home, home / "data", home / "logs"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+    path = home / "settings.yaml"
+    known: dict[str, Any] = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    wanted: dict[str, dict[str, Any]] = {
+        "kafka": {"bootstrap_servers": f"127.0.0.1:{stack.kafka_port}"},
+        "lake": {
+            "endpoint": f"http://127.0.0.1:{stack.s3_port}",
+            "access_key": secrets.token_hex(10).upper(),
+            "secret_key": secrets.token_urlsafe(32),
+        },
+        "database": {
+            "port": stack.postgres_port,
+            "password": secrets.token_urlsafe(32),
+            "owner_password": secrets.token_urlsafe(32),
+        },
+        "cache": {"port": stack.valkey_port, "password": secrets.token_urlsafe(32)},
+        "mqtt": {"port": stack.mqtt_port, "password": secrets.token_urlsafe(32)},
+        "auth": {"jwt_secret": secrets.token_urlsafe(48)},
+        "prefect": {"api_url": f"http://127.0.0.1:{stack.prefect_port}/api"},
+        "stack": {
+            "postgres_password": secrets.token_urlsafe(32),
+            "prefect_password": secrets.token_urlsafe(32),
+        },
+        "ray": {
+            "address": f"127.0.0.1:{stack.ray_port}",
+            "dashboard_url": f"http://127.0.0.1:{stack.dashboard_port}",
+        },
+        "serve": {"port": stack.serve_port},
+    }
+    kept = ("secret", "password", "access_key")
+    for area, fields in wanted.items():
+        for field in fields:
+            if field in known.get(area, {}) and any(word in field for word in kept):
+                fields[field] = known[area][field]
+    if wanted != known:
+        write_private(path, yaml.safe_dump(wanted))
+    get_settings.cache_clear()
+    settings = get_settings()
+    _write_environment(settings)
+    return settings
+
+
+def _write_environment(settings: Settings) -> None:
+    """`env.sh`: what the Ray, Serve and Prefect commands need to find this stack; it holds no secret."""
+    exports = {
+        "IOTOPS_HOME": str(settings.home),
+        "RAY_ADDRESS": settings.ray.address,
+        "RAY_API_SERVER_ADDRESS": settings.ray.dashboard_url,
+        "RAY_DASHBOARD_ADDRESS": settings.ray.dashboard_url,
+        "PREFECT_API_URL": settings.prefect.api_url,
+        **LOCAL_NODE,
+    }
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
+    (settings.home / "env.sh").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,89 @@
+"""One Ray node: the cluster of the embedded stack, with its dashboard."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import httpx
+
+from iotops.ray_cluster import LOCAL_NODE
+from iotops.settings import Settings
+from iotops.stack.files import executable
+from iotops.stack.process import Launch
+from iotops.stack.server import Server, run
+
+OBJECT_STORE_BYTES = 1 << 30
+LEAST_CPUS = 4
+
+
+class RayNode(Server):
+    """Head node on loopback; its workers know the platform's home, and so its settings."""
+
+    name = "ray"
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        # Ray's sockets live here, and a socket's path may have 107 characters at most: so not in the home.
+        digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:10]
+        self.session = Path(tempfile.gettempdir()) / f"iotops-{digest}"
+
+    def ports(self) -> dict[str, int]:
+        """The fixed ones; Ray chooses the others."""
+        stack = self.settings.stack
+        names = ("ray_port", "dashboard_port", "serve_port", "ray_metrics_port", "ray_agent_port", "ray_client_port")
+        return {name: getattr(stack, name) for name in names}
+
+    def address(self) -> str:
+        """Dashboard URL."""
+        return self.settings.ray.dashboard_url
+
+    def logs(self) -> list[Path]:
+        """Workers write to the session's own logs."""
+        return [self.log, self.session]
+
+    def launch(self) -> Launch:
+        """`ray start --block`: if one of Ray's own processes dies, all end, and `iotops up` starts afresh."""
+        stack, cores = self.settings.stack, os.cpu_count() or 1
+        return Launch(
+            [
+                executable("ray"), "start", "--head", "--block", "--disable-usage-stats", "--log-color=false",
+                "--node-ip-address=127.0.0.1", f"--port={stack.ray_port}", "--dashboard-host=127.0.0.1",
+                f"--dashboard-port={stack.dashboard_port}", f"--dashboard-agent-listen-port={stack.ray_agent_port}",
+                "--min-worker-port=0", "--max-worker-port=0", f"--ray-client-server-port={stack.ray_client_port}",
+                f"--metrics-export-port={stack.ray_metrics_port}", f"--temp-dir={self.session}",
+                f"--num-cpus={stack.ray_cpus or max(LEAST_CPUS, cores)}",
+                f"--object-store-memory={OBJECT_STORE_BYTES}",
+            ],
+            {
+                "IOTOPS_HOME": str(self.settings.home),
+                "RAY_USAGE_STATS_ENABLED": "0",
+                **LOCAL_NODE,
+                "VLLM_NO_USAGE_STATS": "1",
+                "VLLM_CPU_KVCACHE_SPACE": "1",
+                "DO_NOT_TRACK": "1",
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+                "PREFECT_API_URL": self.settings.prefect.api_url,
+            },
+        )  # fmt: skip
+
+    def prepare(self) -> None:
+        """A session folder that nobody else may enter, and the user's token that Ray asks every client for."""
+        run([executable("ray"), "get-auth-token", "--generate"])
+        shutil.rmtree(self.session, ignore_errors=True)
+        self.session.mkdir(mode=0o700)
+
+    def probe(self) -> None:
+        """The control store and the node's agent are healthy."""
+        agent = f"http://127.0.0.1:{self.settings.stack.ray_agent_port}"
+        for url in (f"{self.address()}/api/gcs_healthz", f"{agent}/api/local_raylet_healthz"):
+            httpx.get(url, timeout=3).raise_for_status()
+
+    def stop(self) -> None:
+        """End all workers too, and remove the session's sockets and logs."""
+        super().stop()
+        shutil.rmtree(self.session, ignore_errors=True)

@@ -1,0 +1,118 @@
+"""What every server of the stack has in common."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import psutil
+
+from iotops.errors import StackError
+from iotops.settings import Settings
+from iotops.stack import process
+from iotops.stack.process import Launch
+
+
+class Server(ABC):
+    """One server: how it starts, when it is ready, and which of its processes run."""
+
+    name: str
+    needs: tuple[str, ...] = ()
+    stop_signal = signal.SIGTERM
+    ready_timeout_s = 60.0
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.data = settings.home / "data" / self.name
+        self.log = settings.home / "logs" / f"{self.name}.log"
+
+    @abstractmethod
+    def ports(self) -> dict[str, int]:
+        """Ports that it listens on, by the name of their setting."""
+
+    @abstractmethod
+    def launch(self) -> Launch:
+        """Its command; may write its configuration."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Raise unless it answers in its own protocol."""
+
+    @abstractmethod
+    def address(self) -> str:
+        """Where clients reach it."""
+
+    def prepare(self) -> None:
+        """Make its data folder ready, once."""
+        self.data.mkdir(parents=True, exist_ok=True)
+
+    def provision(self) -> None:
+        """Make what the platform needs in it (roles, buckets); runs at every `up`."""
+
+    def logs(self) -> list[Path]:
+        """Where its processes write: what they are known by."""
+        return [self.log]
+
+    def root(self) -> psutil.Process | None:
+        """Its main process, if it runs."""
+        found = process.roots(process.owned(self.logs()))
+        return min(found, key=lambda each: each.create_time()) if found else None
+
+    def healthy(self) -> bool:
+        """Whether it runs and answers."""
+        if self.root() is None:
+            return False
+        try:
+            self.probe()
+        except Exception:
+            return False
+        return True
+
+    def start(self) -> None:
+        """Start it and return when it answers; raises `StackError` with the end of its log."""
+        if self.root() is not None:
+            self.stop()  # it runs and does not answer, or its main process died and left children
+        self._refuse_taken_ports()
+        self.prepare()
+        started = process.start(self.launch(), self.log)
+        deadline = time.monotonic() + self.ready_timeout_s
+        problem: Exception | None = None
+        while time.monotonic() < deadline:
+            if started.poll() is not None:
+                raise StackError(self._failure(f"ended with status {started.returncode}"))
+            try:
+                self.probe()
+                return
+            except Exception as error:
+                problem = error
+                time.sleep(0.1)
+        raise StackError(self._failure(f"does not answer after {self.ready_timeout_s:.0f} s: {problem!r}"))
+
+    def stop(self) -> None:
+        """End it with all its children."""
+        process.stop(self.logs(), self.stop_signal)
+
+    def _refuse_taken_ports(self) -> None:
+        for setting, port in self.ports().items():
+            if holder := process.port_holder(port):
+                raise StackError(
+                    f"port {port} for {self.name} is taken by {holder}: end it, or set "
+                    f"IOTOPS_STACK__{setting.upper()} to a free port"
+                )
+
+    def _failure(self, what: str) -> str:
+        return f"{self.name} {what}. The end of {self.log}:\n{process.tail(self.log)}"
+
+
+def run(command: list[str]) -> None:
+    """Run a short command; raises `StackError` with its output."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode != 0:
+        raise StackError(
+            f"{Path(command[0]).name} failed with status {done.returncode}: {done.stdout[-800:]}"
+        )

@@ -1,0 +1,152 @@
+"""`iotops demo`: from nothing to a fleet, its health and three answered questions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.rule import Rule
+from rich.table import Table
+from sqlalchemy import text
+
+from iotops.auth import issue_token
+from iotops.commands.copilot import post_question, print_answer
+from iotops.database import engine, tenant_transaction
+from iotops.errors import IotOpsError
+from iotops.lake import lake_filesystem
+from iotops.models import prepare
+from iotops.provisioning import create_tenant, list_tenants
+from iotops.ray_cluster import connect
+from iotops.serving import deploy, wait_until_running
+from iotops.settings import Settings, get_settings
+from iotops.stack.embedded import up
+from iotops.tenancy import Tenant
+from pipelines.demo.fleet import generate
+from pipelines.demo.steps import Steps
+from pipelines.ingest import members
+from pipelines.ingest.replay import replay
+from pipelines.knowledge.build import build_index
+from pipelines.knowledge.store import add_documents
+
+TENANT = Tenant("demo")
+DOCUMENTS = Path(__file__).with_name("documents")
+MACHINES, DAYS, SEED = 50, 14, 7
+SINK_TIMEOUT_S = 180
+COUNT = text("SELECT (SELECT count(*) FROM silver.telemetry), (SELECT count(*) FROM silver.events)")
+
+
+def run(console: Console) -> None:
+    """Bring everything up, load the fleet, ask, and leave the platform running.
+
+    Every step finds out what is there already and does only the rest.
+    """
+    steps, started = Steps(console), time.monotonic()
+    with steps.step("Models") as step:
+        resolved = prepare(get_settings(), on_progress=step.progress)
+        step.result = ", ".join(f"{model.name} ({model.source})" for model in resolved)
+    with steps.step("Embedded stack") as step:
+        settings = up(get_settings(), on_progress=step.progress)
+    with steps.step("Tenant") as step:
+        if TENANT not in list_tenants(settings):
+            create_tenant(settings, TENANT)
+        step.result = TENANT.id
+    applications = deploy(settings)  # the language model loads while the data flows
+    with steps.step("Sinks and gateway") as step:
+        connect(settings.ray)
+        members.start({"bronze": 1, "silver": 1})
+        wait_until_running(settings, ["gateway"], step.progress)
+    with steps.step("Fleet through the gateway") as step:
+        step.result = _load_fleet(settings, step.progress)
+    with steps.step("Documents to index") as step:
+        added = add_documents(lake_filesystem(settings.lake), TENANT, sorted(DOCUMENTS.glob("*.md")))
+        manifest = build_index(settings, TENANT.id)
+        step.result = f"{manifest.documents} documents, {manifest.chunks} chunks ({len(added.added)} new)"
+    with steps.step("Bronze to silver to gold (Prefect flows on Ray Data)") as step:
+        step.result = _run_flows(step.progress)
+    with steps.step("Copilot") as step:
+        wait_until_running(settings, applications, step.progress)
+    worst = _worst(settings)
+    for question in _questions(worst[0]["device_id"]):
+        console.print(Rule(f"[bold]{question}", align="left"))
+        print_answer(post_question(settings, TENANT, question))
+    _print_fleet(console, worst)
+    _print_urls(console, settings)
+    console.print(f"[green]The demo is up[/] after {time.monotonic() - started:.0f} s; `make down` ends it.")
+
+
+def _questions(machine: str) -> list[str]:
+    return [
+        "What does E421 mean on an HX-200 and what should I do first?",
+        f"What is wrong with {machine} and what should I do?",
+        "How long is the warranty of the CR-310?",
+    ]
+
+
+def _load_fleet(settings: Settings, show: Callable[[str], None]) -> str:
+    """Generate and replay the fleet unless Postgres has it; returns when both sinks have stored all."""
+    folder = settings.home / "demo-fleet"
+    if not (folder / "PdM_telemetry.csv").is_file():
+        midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        generate(folder, machines=MACHINES, days=DAYS, seed=SEED, end=midnight - timedelta(hours=1))
+    stored = _stored(settings)
+    if stored == (0, 0):
+        report = asyncio.run(
+            replay(settings, TENANT, folder, on_progress=lambda done, total: show(f"{done:,} of {total:,}"))
+        )
+        sent = (report.readings, report.events)
+    else:
+        sent = stored
+    deadline = time.monotonic() + SINK_TIMEOUT_S
+    while (stored := _stored(settings)) < sent or any(member.lag for member in members.status()):
+        if time.monotonic() > deadline:
+            raise IotOpsError(f"the sinks stored {stored} of {sent} in {SINK_TIMEOUT_S} s: see `iotops ingest status`")
+        show(f"{stored[0]:,} of {sent[0]:,} readings stored")
+        time.sleep(0.5)
+    return f"{stored[0]:,} readings and {stored[1]:,} events of {MACHINES} machines, {DAYS} days"
+
+
+def _stored(settings: Settings) -> tuple[int, int]:
+    with tenant_transaction(engine(settings.database), TENANT) as connection:
+        row = connection.execute(COUNT).one()
+        return row[0], row[1]
+
+
+def _run_flows(show: Callable[[str], None]) -> str:
+    from pipelines.flow_commands import run_flow  # imports Prefect, which reads its environment on import
+
+    results = []
+    for name in ("bronze-to-silver", "silver-to-gold"):
+        show(name)
+        results.append(str(run_flow(name, TENANT.id)))
+    return "; ".join(results)
+
+
+def _worst(settings: Settings) -> list[dict[str, Any]]:
+    token = issue_token(settings.auth, TENANT, "demo", "operator", ttl_s=300)
+    response = httpx.get(f"{settings.serve.url}/insights", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    response.raise_for_status()
+    devices: list[dict[str, Any]] = response.json()["devices"]
+    return devices
+
+
+def _print_fleet(console: Console, worst: list[dict[str, Any]]) -> None:
+    table = Table("machine", "model", "health", "why", title=f"The five worst machines on {worst[0]['day']}")
+    for row in worst:
+        table.add_row(row["device_id"], row["model"], f"{row['score']:.0f}", row["detail"])
+    console.print(table)
+
+
+def _print_urls(console: Console, settings: Settings) -> None:
+    table = Table(show_header=False, box=None)
+    table.add_row("Copilot API", f"{settings.serve.url}/docs")
+    table.add_row("Gateway API", f"{settings.serve.url}/v1/docs")
+    table.add_row("Ray dashboard", settings.ray.dashboard_url)
+    table.add_row("Prefect", settings.prefect.api_url.removesuffix("/api"))
+    table.add_row("Token", f"iotops token issue --tenant {TENANT.id} --subject you")
+    console.print(table)

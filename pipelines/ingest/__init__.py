@@ -1,0 +1,1 @@
+"""From the device to Kafka, and from Kafka to bronze and hot silver."""

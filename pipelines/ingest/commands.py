@@ -1,0 +1,119 @@
+"""`iotops ingest` and `iotops replay`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from iotops.commands.console import errors, print_json, results
+from iotops.commands.tenant import Json, TenantOption
+from iotops.errors import IotOpsError
+from iotops.settings import get_settings
+from iotops.tenancy import Tenant
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    ingest = typer.Typer(help="Run the sinks as Ray actors.", no_args_is_help=True)
+    ingest.command("start")(start)
+    ingest.command("stop")(stop)
+    ingest.command("status")(status)
+    app.add_typer(ingest, name="ingest")
+    replays = typer.Typer(help="Replay a recorded fleet through the gateway.", no_args_is_help=True)
+    replays.command("pdm")(pdm)
+    replays.callback()(lambda: None)  # keeps `pdm` a sub-command while it is the only layout
+    app.add_typer(replays, name="replay")
+
+
+def start(
+    bronze: Annotated[int, typer.Option(help="Members of the bronze sink.", min=0)] = 1,
+    silver: Annotated[int, typer.Option(help="Members of the silver sink.", min=0)] = 1,
+) -> None:
+    """Start consumer-group members; Ray restarts one that dies.
+
+    Example: iotops ingest start --bronze 2 --silver 2
+    """
+    from iotops.ray_cluster import connect
+    from pipelines.ingest import members
+
+    connect(get_settings().ray)
+    names = members.start({"bronze": bronze, "silver": silver})
+    results.print(f"running: {', '.join(names)}")
+
+
+def stop() -> None:
+    """Let every member finish its batch and end it.
+
+    Example: iotops ingest stop
+    """
+    from iotops.ray_cluster import connect
+    from pipelines.ingest import members
+
+    connect(get_settings().ray)
+    results.print(f"stopped: {', '.join(members.stop()) or 'none was running'}")
+
+
+def status(as_json: Json = False) -> None:
+    """Show each member's progress and lag.
+
+    Example: iotops ingest status --json
+    """
+    from iotops.ray_cluster import connect
+    from pipelines.ingest import members
+
+    connect(get_settings().ray)
+    rows = [asdict(member) for member in members.status()]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("member", "partitions", "stored", "commits", "lag", title="Sinks")
+    for row in rows:
+        table.add_row(row["name"], *(f"{row[name]:,}" for name in ("partitions", "stored", "commits", "lag")))
+    results.print(table)
+
+
+def pdm(
+    directory: Annotated[Path, typer.Argument(help="Folder with PdM_telemetry.csv and its companions.")],
+    tenant: TenantOption,
+    speed: Annotated[
+        float | None,
+        typer.Option(help="Simulated seconds per second; default: as fast as it goes.", min=0.001),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay the Azure predictive-maintenance layout: machines are devices, errors are events.
+
+    Example: iotops replay pdm ./pdm --tenant acme --speed 3600
+    """
+    from pipelines.ingest.replay import replay
+
+    columns = (
+        TextColumn("replaying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("records"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors) as progress:
+        task = progress.add_task("replay", total=None)
+        report = asyncio.run(
+            replay(
+                get_settings(),
+                Tenant(tenant),
+                directory,
+                speed=speed,
+                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        )
+    if as_json:
+        print_json(asdict(report))
+    else:
+        results.print(f"accepted {report.readings:,} readings and {report.events:,} events", highlight=False)
+    if report.rejected:
+        raise IotOpsError(f"{report.rejected} records were rejected: {'; '.join(report.errors[:3])}")

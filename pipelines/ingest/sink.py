@@ -1,0 +1,137 @@
+"""What the sinks share: a consumer-group member that writes first and commits after."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+
+from iotops.kafka import Consumer, Message, Partition
+from iotops.metrics import KAFKA_CONSUMED, KAFKA_LAG
+from iotops.settings import Settings
+
+TOPICS = r"^(telemetry|events)_[a-z0-9_]+$"
+POLL_MS = 500
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class SinkProgress:
+    """What a member has done since it started: records stored, commits made, records waiting."""
+
+    stored: int = 0
+    commits: int = 0
+    lag: int = 0
+    partitions: int = 0
+
+
+class Sink(ABC):
+    """A member of the consumer group `name` over every tenant's telemetry and events.
+
+    A subclass makes `write` idempotent, so that a crash between `write` and `commit` loses and doubles
+    nothing: the same records come again and land in the same place.
+    """
+
+    name: str
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.progress = SinkProgress()
+        self._stop = threading.Event()
+        self.consumer = Consumer(
+            settings.kafka,
+            group=self.name,
+            topics=TOPICS,
+            on_assigned=self.assigned,
+            on_revoked=self.revoked,
+        )
+
+    @abstractmethod
+    def receive(self, partition: Partition, messages: list[Message]) -> None:
+        """Take the next records of a partition; store them now or keep them for `tick`."""
+
+    @abstractmethod
+    def write(self, partition: Partition, messages: list[Message]) -> None:
+        """Store records that follow each other in one partition; doing it twice changes nothing."""
+
+    @abstractmethod
+    def commit(self, partition: Partition, next_offset: int) -> None:
+        """Record that everything before `next_offset` is stored."""
+
+    def tick(self) -> None:
+        """Store what has waited long enough."""
+
+    def assigned(self, partitions: list[Partition]) -> None:
+        """Partitions became this member's."""
+
+    def revoked(self, partitions: list[Partition]) -> None:
+        """Partitions go to another member: forget what was read of them and not stored."""
+
+    def store(self, partition: Partition, messages: list[Message]) -> None:
+        """Write, then commit."""
+        self.write(partition, messages)
+        self.commit(partition, messages[-1].offset + 1)
+        self.progress.stored += len(messages)
+        self.progress.commits += 1
+        KAFKA_CONSUMED.inc(len(messages), tags={"sink": self.name, "topic": partition.topic})
+
+    def run(self) -> None:
+        """Consume until `stop`; an error ends the member, which its supervisor starts again."""
+        try:
+            while not self._stop.is_set():
+                batches = self.consumer.poll(
+                    timeout_ms=POLL_MS, max_records=self.settings.ingest.silver_batch_records
+                )
+                for partition, messages in batches.items():
+                    self.receive(partition, messages)
+                self.tick()
+                self._report_lag()
+        finally:
+            self.consumer.close()
+
+    def stop(self) -> None:
+        """End `run` after the batch in hand."""
+        self._stop.set()
+
+    def _report_lag(self) -> None:
+        lags = self.consumer.lag()
+        self.progress.lag, self.progress.partitions = sum(lags.values()), len(lags)
+        for partition, lag in lags.items():
+            tags = {"sink": self.name, "topic": partition.topic, "partition": str(partition.number)}
+            KAFKA_LAG.set(lag, tags=tags)
+
+
+class SinkMember:
+    """A sink in its own Ray actor: `max_restarts=-1` makes Ray start it again wherever it dies.
+
+    The loop runs beside the actor's methods; if it fails, the process ends with it, so that the restart is
+    Ray's one mechanism for a crash, a kill and an error alike.
+    """
+
+    def __init__(self, sink: type[Sink]) -> None:
+        from iotops.settings import get_settings
+
+        self._sink = sink(get_settings())
+        self._thread = threading.Thread(target=self._run, name=sink.name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        import os
+
+        try:
+            self._sink.run()
+        except Exception:
+            logger.exception("sink %s failed and is started again", self._sink.name)
+            time.sleep(1)  # a broker or database that is down must not make a tight loop of restarts
+            os._exit(1)
+
+    def progress(self) -> dict[str, int]:
+        """What this member has done since it started."""
+        return asdict(self._sink.progress)
+
+    def stop(self) -> None:
+        """Finish the batch in hand and leave the group."""
+        self._sink.stop()
+        self._thread.join(timeout=30)

@@ -1,0 +1,100 @@
+"""Bronze as the loader sees it: which objects each arrival hour has, and what is in them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
+
+from iotops.lake import get
+from iotops.tenancy import Tenant
+from pipelines.lake.parsing import OBJECTS
+
+HOUR_FOLDER = re.compile(r"/(\d{4}-\d{2}-\d{2}/\d{2})/[^/]+$")
+TRANSFERS = 8
+
+
+@dataclass(frozen=True)
+class BronzeHour:
+    """The objects of one arrival hour; `listing` changes whenever one is added or overwritten."""
+
+    arrival_hour: datetime
+    objects: tuple[FileInfo, ...]
+
+    @property
+    def listing(self) -> str:
+        """Digest of the objects' paths, sizes and times of writing."""
+        digest = hashlib.sha256()
+        for info in self.objects:
+            digest.update(f"{info.path} {info.size} {info.mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    @property
+    def bytes(self) -> int:
+        """Compressed size of the objects together."""
+        return sum(info.size for info in self.objects)
+
+
+def list_hours(filesystem: FileSystem, tenant: Tenant, since: datetime | None = None) -> list[BronzeHour]:
+    """The arrival hours that have objects, in order; only days from that of `since` (UTC) on are listed."""
+    root = f"{tenant.prefix('bronze')}/raw"
+    days = filesystem.get_file_info(FileSelector(root, allow_not_found=True))
+    first = f"{since.astimezone(UTC):%Y-%m-%d}" if since else ""
+    found: dict[datetime, list[FileInfo]] = {}
+    for day in days:
+        if day.type == FileType.Directory and day.base_name >= first:
+            for info in filesystem.get_file_info(FileSelector(day.path, recursive=True)):
+                folder = HOUR_FOLDER.search(info.path)
+                if info.type == FileType.File and folder:
+                    hour = datetime.strptime(folder[1], "%Y-%m-%d/%H").replace(tzinfo=UTC)
+                    found.setdefault(hour, []).append(info)
+    return [
+        BronzeHour(hour, tuple(sorted(objects, key=lambda info: info.path)))
+        for hour, objects in sorted(found.items())
+    ]
+
+
+def group_objects(hours: Iterable[BronzeHour], tasks: int) -> list[pa.Table]:
+    """The hours' objects as at most `tasks` tables of `object` and `arrival_hour`, about equally large.
+
+    A Kafka partition's objects stay together: a device's records are all in one partition, so whoever
+    reads the group sees every copy of them.
+    """
+    partitions: dict[str, list[tuple[str, datetime]]] = {}
+    sizes: dict[str, int] = {}
+    for hour in hours:
+        for info in hour.objects:
+            name = info.base_name.rpartition("-")[0]  # <topic>-<partition>
+            partitions.setdefault(name, []).append((info.path, hour.arrival_hour))
+            sizes[name] = sizes.get(name, 0) + info.size
+    groups: list[list[tuple[str, datetime]]] = [[] for _ in range(tasks)]
+    filled = [0] * tasks
+    for name in sorted(partitions, key=lambda name: -sizes[name]):
+        emptiest = filled.index(min(filled))
+        groups[emptiest] += partitions[name]
+        filled[emptiest] += sizes[name]
+    schema = pa.schema([OBJECTS.field("object"), OBJECTS.field("arrival_hour")])
+    return [pa.table(list(zip(*group, strict=True)), schema=schema) for group in groups if group]
+
+
+def read_objects(filesystem: FileSystem, group: pa.Table) -> pa.Table:
+    """The text (`OBJECTS`) of a group of objects; one that is no gzip is a single bad line, which says so."""
+    paths: Sequence[str] = group["object"].to_pylist()
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        contents = list(pool.map(lambda path: _text(get(filesystem, path)), paths))
+    return group.append_column(OBJECTS.field("content"), pa.array(contents, pa.string()))
+
+
+def _text(compressed: bytes) -> str:
+    try:
+        return gzip.decompress(compressed).decode(errors="replace")
+    except (OSError, EOFError, zlib.error) as error:
+        return f"unreadable object: {error}"

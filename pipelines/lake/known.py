@@ -1,0 +1,61 @@
+"""What silver has already: the keys of other arrival hours that a load must not write again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, In, LessThan, NotIn, Or
+
+from iotops.tenancy import Tenant
+from pipelines.lake.parsing import KEYS
+from pipelines.lake.silver_tables import table_name
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+DAY = timedelta(days=1)
+
+
+def known_keys(
+    catalog: Catalog, tenant: Tenant, parsed: pa.Table, hours: list[datetime]
+) -> dict[str, pa.Table]:
+    """By silver table, the `KEYS` of rows that other hours than `hours` brought.
+
+    Only the days and the Kafka partitions of `parsed` (see `parsing.PARSED`) are read: a device keeps its
+    partition, and a measurement sent twice has one event time.
+    """
+    known = {}
+    for name, keys in KEYS.items():
+        mine = parsed.filter(pc.equal(parsed["kind"], name))
+        table = catalog.load_table(table_name(tenant, name))
+        if mine.num_rows and table.current_snapshot() is not None:
+            days: list[BooleanExpression] = [
+                And(GreaterThanOrEqual("ts", first.isoformat()), LessThan("ts", end.isoformat()))
+                for first, end in day_ranges(mine["ts"])
+            ]
+            elsewhere = And(
+                reduce(Or, days),
+                NotIn("arrival_hour", [hour.isoformat() for hour in hours]),
+                In("kafka_partition", mine["kafka_partition"].unique().to_pylist()),
+            )
+            known[name] = table.scan(row_filter=elsewhere, selected_fields=keys).to_arrow()
+    return known
+
+
+def day_ranges(times: pa.ChunkedArray) -> Iterator[tuple[datetime, datetime]]:
+    """The UTC days of the times as half-open ranges, neighbouring days in one: `(first, end)`."""
+    days = sorted(
+        day.replace(tzinfo=UTC) for day in pc.floor_temporal(times, unit="day").unique().to_pylist()
+    )
+    first = last = days[0]
+    for day in days[1:]:
+        if day - last > DAY:
+            yield first, last + DAY
+            first = day
+        last = day
+    yield first, last + DAY

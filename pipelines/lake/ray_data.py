@@ -1,0 +1,26 @@
+"""How the lake's jobs use Ray Data: quiet, and sharing the cluster with what serves."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from iotops.ray_cluster import connect
+from iotops.settings import RaySettings
+
+TASK_CPUS = 0.5
+"""CPUs that a task asks for: it waits for storage half its time, and the copilot needs the others."""
+
+TASK: dict[str, Any] = {"num_cpus": TASK_CPUS}
+
+
+def prepare(settings: RaySettings) -> None:
+    """Connect to the cluster and silence Ray Data's own bars and log: the flows report progress."""
+    connect(settings)
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.data.dataset", "pyiceberg"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,1 @@
+"""The served graph: one module per Serve deployment, and the copilot's API over them."""

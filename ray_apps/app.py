@@ -1,0 +1,21 @@
+"""The copilot's Serve application: embedder, retriever, reranker and LLM behind the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.serve import Application
+
+from iotops.settings import get_settings
+from ray_apps.copilot.api import Copilot
+from ray_apps.embedder import Embedder
+from ray_apps.llm import llm_deployment
+from ray_apps.reranker import Reranker
+from ray_apps.retriever import Retriever
+
+
+def build(args: dict[str, Any]) -> Application:
+    """The graph, for `configs/serve.yaml`; each deployment's replicas and resources are set there."""
+    embedder, reranker = Embedder.bind(), Reranker.bind()
+    retriever = Retriever.bind(embedder, reranker)
+    return Copilot.bind(retriever, embedder, reranker, llm_deployment(get_settings()))

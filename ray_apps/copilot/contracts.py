@@ -1,0 +1,139 @@
+"""What the copilot's HTTP API takes and answers."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DeviceIdField = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")]
+
+
+class Request(BaseModel):
+    """A request refuses fields that it does not know, so that a typing error is seen."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class AskRequest(Request):
+    """A question, optionally about one device."""
+
+    question: str = Field(min_length=3, max_length=2000, examples=["What does E421 mean on an HX-200?"])
+    device_id: DeviceIdField | None = Field(None, description="Device in question, if it is not named in it.")
+    conversation_id: str | None = Field(None, max_length=64)
+    top_k: int = Field(5, ge=1, le=20, description="Passages that the answer may rest on.")
+
+
+class Citation(BaseModel):
+    """Where a sentence of the answer comes from, to the character."""
+
+    marker: str
+    doc_id: str
+    title: str
+    uri: str
+    section: str
+    quote: str
+    start: int
+    end: int
+    score: float
+
+
+class ToolCall(BaseModel):
+    """A tool that was run for the answer, with what it was given and what it returned."""
+
+    name: str
+    arguments: dict[str, Any]
+    result: dict[str, Any]
+
+
+class AskResponse(BaseModel):
+    """An answer whose every sentence is cited, or one that says that nothing supports any."""
+
+    answer: str
+    citations: list[Citation]
+    grounded: bool
+    tools: list[ToolCall]
+    model: str
+    cached: bool
+    conversation_id: str
+    request_id: str
+    timings_ms: dict[str, float | str | None]
+
+
+class SearchRequest(Request):
+    """A search over the tenant's documents and the shared ones."""
+
+    query: str = Field(min_length=2, max_length=2000)
+    top_k: int = Field(10, ge=1, le=50)
+    filters: dict[str, list[str]] = Field(
+        default_factory=dict, description="Values to keep, by field: `models`, `error_codes`, `doc_type`."
+    )
+
+
+class Hit(BaseModel):
+    """A chunk of a document, with the scores that ranked it."""
+
+    doc_id: str
+    chunk_id: str
+    title: str
+    uri: str
+    section: str
+    text: str
+    score: float
+    scores: dict[str, float | str | None]
+
+
+class SearchResponse(BaseModel):
+    """Ranked chunks."""
+
+    hits: list[Hit]
+    timings_ms: dict[str, float | str | None]
+
+
+class HealthComponent(BaseModel):
+    """What one component took from the score of 100, and why."""
+
+    component: str
+    value: float | None
+    penalty: float
+    weight: float
+    detail: str
+
+
+class DeviceEvent(BaseModel):
+    """Something that happened to the device."""
+
+    ts: datetime
+    type: str
+    severity: str
+    error_code: str | None
+    message: str | None
+
+
+class TrendPoint(BaseModel):
+    """The metric values of one reading."""
+
+    ts: datetime
+    metrics: dict[str, float]
+
+
+class SuggestedAction(BaseModel):
+    """What to do, and the rule in `configs/insights.yaml` that says so."""
+
+    action: str
+    rule: str
+    because: str
+
+
+class Insights(BaseModel):
+    """A device's health and how it came about."""
+
+    device_id: str
+    model: str | None
+    day: date | None
+    score: float | None
+    components: list[HealthComponent]
+    events: list[DeviceEvent]
+    trend: list[TrendPoint]
+    actions: list[SuggestedAction]

@@ -1,0 +1,92 @@
+"""What the database knows about a device, always as one tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import text
+
+from iotops.database import engine, tenant_transaction
+from iotops.settings import DatabaseSettings
+from iotops.tenancy import Tenant
+
+HEALTH = text("""
+    SELECT day, model, score, readings, errors FROM gold.device_health
+    WHERE device_id = :device ORDER BY day DESC LIMIT 1""")
+COMPONENTS = text("""
+    SELECT component, value, penalty, weight, detail FROM gold.device_health_components
+    WHERE device_id = :device AND day = :day ORDER BY penalty DESC, component""")
+EVENTS = text("""
+    SELECT ts, type, severity, error_code, message FROM silver.events
+    WHERE device_id = :device ORDER BY ts DESC LIMIT :limit""")
+TREND = text("""
+    SELECT * FROM (
+        SELECT ts, metrics FROM silver.telemetry WHERE device_id = :device ORDER BY ts DESC LIMIT :limit
+    ) latest ORDER BY ts""")
+KNOWN = text("""
+    SELECT EXISTS (SELECT FROM silver.telemetry WHERE device_id = :device)
+        OR EXISTS (SELECT FROM silver.events WHERE device_id = :device)""")
+NAMED = text("""
+    SELECT device_id FROM gold.device_health WHERE device_id = ANY(:names)
+    UNION SELECT device_id FROM silver.telemetry WHERE device_id = ANY(:names)""")
+VERSION = text("""
+    SELECT (SELECT max(computed_at) FROM gold.device_health),
+        (SELECT sum(next_offset) FROM ingest.offsets)""")
+FLEET = text("""
+    SELECT h.device_id, h.day, h.model, h.score, (
+        SELECT detail FROM gold.device_health_components c
+        WHERE (c.tenant_id, c.device_id, c.day) = (h.tenant_id, h.device_id, h.day)
+        ORDER BY penalty DESC LIMIT 1) AS detail
+    FROM gold.device_health h WHERE day = (SELECT max(day) FROM gold.device_health)
+    ORDER BY score, device_id LIMIT :limit""")
+
+
+class DeviceRecords:
+    """Reads health, events and trends; row-level security keeps other tenants' rows out."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._engine = engine(settings)
+
+    def insights(
+        self, tenant: Tenant, device: str, *, events: int = 20, trend: int = 72
+    ) -> dict[str, Any] | None:
+        """Newest health and components, recent events, last readings; None for an unknown device."""
+        with tenant_transaction(self._engine, tenant) as connection:
+            key = {"device": device}
+            health = connection.execute(HEALTH, key).mappings().first()
+            if health is None and not connection.execute(KNOWN, key).scalar_one():
+                return None
+            day = {"day": health["day"]} if health else {"day": None}
+            return {
+                "device_id": device,
+                "model": health["model"] if health else None,
+                "day": day["day"],
+                "score": health["score"] if health else None,
+                "components": [dict(row) for row in connection.execute(COMPONENTS, key | day).mappings()],
+                "events": [
+                    dict(row) for row in connection.execute(EVENTS, key | {"limit": events}).mappings()
+                ],
+                "trend": [dict(row) for row in connection.execute(TREND, key | {"limit": trend}).mappings()],
+            }
+
+    def known(self, tenant: Tenant, names: list[str]) -> list[str]:
+        """Which of the names are devices of the tenant."""
+        if not names:
+            return []
+        with tenant_transaction(self._engine, tenant) as connection:
+            return sorted(connection.execute(NAMED, {"names": names}).scalars())
+
+    def worst(self, tenant: Tenant, limit: int = 5) -> list[dict[str, Any]]:
+        """The fleet's least healthy devices of the newest day, with the reason that weighs most."""
+        with tenant_transaction(self._engine, tenant) as connection:
+            return [dict(row) for row in connection.execute(FLEET, {"limit": limit}).mappings()]
+
+    def version(self, tenant: Tenant) -> str:
+        """Changes whenever the tenant's events or health do."""
+        with tenant_transaction(self._engine, tenant) as connection:
+            return str(connection.execute(VERSION).one())
+
+    def ping(self) -> None:
+        """Raise where the database does not answer."""
+        with self._engine.connect() as connection:
+            connection.execute(text("SELECT 1"))

@@ -1,0 +1,154 @@
+"""Grounding: which sentence of which source supports a sentence of an answer, by score.
+
+A claim is supported by a quote when every number and code in the claim stands in the quote (or in the title
+or section above it), both affirm or both deny, and the mean of two scores reaches a threshold: the share of
+the claim's content words found in the quote, and the cosine of their embeddings. Nothing is asked of the
+language model, so this holds for a small model as for a large one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[^\s])|\n\s*\n|\n(?=\s*(?:[-*+]|\d+[.)]|\||#))")
+MARKUP = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#+)\s+|[*_`]{1,3}|^\s*\|?[-:| ]{5,}$", re.M)
+WORDS = re.compile(r"[A-Za-z][A-Za-z-]+")
+FACTS = re.compile(r"\b(?:[A-Za-z]+[-_]?\d[\w.-]*|\d+(?:[.,]\d+)*)\b")
+NEGATION = re.compile(r"\b(?:no|not|never|without|neither|nor|cannot|\w+n't)\b", re.I)
+STOP_WORDS = frozenset(
+    """
+    a an and are as at be been but by can could did do does for from had has have how i if in into is it
+    its may me my of on or our should so such than that the their them then there these they this to was
+    we were what when where which while who why will with would you your about after all also any
+    because before between both each following means mean tell please give show need needs
+    """.split()
+)
+SUPPORT_THRESHOLD = 0.62
+LEAST_WORDS = 4
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of a source that an answer may rest on; `start` is its offset in the document (characters)."""
+
+    doc_id: str
+    title: str
+    uri: str
+    section: str
+    text: str
+    start: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A sentence of a passage, as a span of the passage's text."""
+
+    passage: int
+    start: int
+    end: int
+    text: str
+    context: str
+
+    @property
+    def words(self) -> set[str]:
+        """Stems of the quote's content words and of the headings above it."""
+        return content_words(self.text) | content_words(self.context)
+
+
+@dataclass(frozen=True)
+class Support:
+    """The quote that supports a claim, and how well (0-1)."""
+
+    quote: int
+    score: float
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Spans of the sentences, list items and table rows of a text."""
+    spans, start = [], 0
+    for match in [*SENTENCE_END.finditer(text), None]:
+        end = match.start() if match else len(text)
+        stripped = text[start:end].strip()
+        if stripped:
+            begin = start + text[start:end].index(stripped)
+            spans.append((begin, begin + len(stripped)))
+        start = match.end() if match else end
+    return spans
+
+
+def plain(text: str) -> str:
+    """A sentence without its Markdown marks."""
+    return " ".join(MARKUP.sub("", text).replace("|", " ").split())
+
+
+def quotes(passages: list[Passage]) -> list[Quote]:
+    """Every sentence of the passages that says something by itself."""
+    found = []
+    for number, passage in enumerate(passages):
+        for start, end in sentences(passage.text):
+            text = passage.text[start:end]
+            if not text.lstrip().startswith("#") and len(WORDS.findall(text)) >= LEAST_WORDS:
+                found.append(Quote(number, start, end, text, f"{passage.title} {passage.section}"))
+    return found
+
+
+def content_words(text: str) -> set[str]:
+    """Stems of the words that carry meaning."""
+    return {_stem(word) for word in map(str.lower, WORDS.findall(text)) if word not in STOP_WORDS}
+
+
+def facts(text: str) -> set[str]:
+    """Numbers and codes, in one spelling."""
+    return {fact.lower().rstrip(".").replace(",", "") for fact in FACTS.findall(text)}
+
+
+def support(
+    claims: list[str], claim_vectors: Vectors, sources: list[Quote], vectors: Vectors
+) -> list[Support | None]:
+    """The best supporting quote of each claim, or None; vectors are (n, d), normalised."""
+    if not claims or not sources:
+        return [None] * len(claims)
+    cosines = claim_vectors @ vectors.T
+    source_words = [quote.words for quote in sources]
+    source_facts = [facts(f"{quote.text} {quote.context}") for quote in sources]
+    denies = [bool(NEGATION.search(quote.text)) for quote in sources]
+    supports: list[Support | None] = []
+    for row, claim in enumerate(claims):
+        words, needed, denied = content_words(claim), facts(claim), bool(NEGATION.search(claim))
+        best: Support | None = None
+        for column in range(len(sources)):
+            if not words or denied != denies[column] or not needed <= source_facts[column]:
+                continue
+            recall = len(words & source_words[column]) / len(words)
+            score = float(recall + cosines[row, column]) / 2
+            if score >= SUPPORT_THRESHOLD and (best is None or score > best.score):
+                best = Support(column, min(score, 1.0))
+        supports.append(best)
+    return supports
+
+
+def coverage(question: str, passages: list[Passage]) -> float:
+    """Share of the question's content words and codes that the best passage holds (0-1)."""
+    asked = content_words(question) | facts(question)
+    if not asked or not passages:
+        return 0.0
+    held = [
+        content_words(text) | facts(text)
+        for text in (f"{passage.title} {passage.section} {passage.text}" for passage in passages)
+    ]
+    return max(len(asked & words) for words in held) / len(asked)
+
+
+def _stem(word: str) -> str:
+    """A light stem (plural, -ing, -ed), enough to let `drifts` meet `drifting`."""
+    for ending in ("ingly", "edly", "ing", "ies", "ed", "es", "ly", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            return word[: -len(ending)]
+    return word

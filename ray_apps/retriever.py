@@ -1,0 +1,177 @@
+"""The retriever: hybrid search over a tenant's index and the shared one.
+
+Tenants are multiplexed models: a replica keeps the indexes of its hot tenants mapped and drops the coldest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import asdict
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from indexes.filters import Filters
+from indexes.hits import Hit, rerank
+from indexes.hybrid import HybridIndex, Ranking, Timings, search_all
+from indexes.live import LiveIndex
+from indexes.schema import passage
+from indexes.snapshot import EmbedderId, Snapshot
+from indexes.vector import Vectors
+from iotops.lake import lake_filesystem
+from iotops.settings import get_settings
+from iotops.tenancy import SHARED_PREFIX, Tenant
+
+logger = logging.getLogger(__name__)
+
+TENANTS_PER_REPLICA = 32
+RERANK_POOL = 20
+"""Hits that the reranker reads at least; each costs a pass of the cross-encoder."""
+SWAP_PATIENCE_S = 0.25
+"""A request waits this long for a newer snapshot: a small one arrives in time, a large one later."""
+UNAVAILABLE = "unavailable"
+
+
+@serve.deployment
+class Retriever:
+    """Answers searches; `embedder` and `reranker` are handles of deployments, either may have no model."""
+
+    def __init__(
+        self, embedder: DeploymentHandle, reranker: DeploymentHandle, ranking: Ranking | None = None
+    ) -> None:
+        settings = get_settings()
+        self._embedder, self._reranker = embedder, reranker
+        self._ranking = ranking or Ranking()
+        self._lake = lake_filesystem(settings.lake)
+        self._cache = settings.home / "index-cache"
+        self._shared = LiveIndex(self._lake, SHARED_PREFIX, self._cache)
+        self._refreshing: WeakKeyDictionary[LiveIndex, asyncio.Task[Snapshot | None]] = WeakKeyDictionary()
+        self._model: EmbedderId | None = None
+
+    async def search(
+        self, tenant_id: str, query: str, top_k: int = 10, filters: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The `top_k` best chunks for a query: `hits` and `timings_ms` as `POST /search` answers them.
+
+        `index` and `shared_index` are the snapshots searched, None where there is none. Where the query
+        cannot be embedded, words alone are searched and `timings_ms` says "unavailable", as it does for the
+        reranker.
+        """
+        started = time.perf_counter()
+        wanted = Filters.of(filters)
+        tenant, shared = await self._snapshots(tenant_id)
+        snapshots = [snapshot for snapshot in (tenant, shared) if snapshot is not None]
+        timings: dict[str, float | str | None] = {"embed": None, **asdict(Timings()), "rerank": None}
+        hits: list[Hit] = []
+        if snapshots:
+            vector, timings["embed"] = await self._embed(query)
+            indexes = [
+                HybridIndex(snapshot, self._ranking, self._comparable(snapshot)) for snapshot in snapshots
+            ]
+            spent = Timings()
+            pool = max(top_k, RERANK_POOL)
+            hits = await asyncio.to_thread(search_all, indexes, query, vector, pool, wanted, spent=spent)
+            timings |= asdict(spent)
+            weight = snapshots[0].manifest.reranker_weight
+            hits, timings["rerank"] = await self._rerank(query, hits, weight)
+        timings["total"] = _milliseconds(started)
+        return {
+            "hits": [asdict(hit) for hit in hits[:top_k]],
+            "timings_ms": {name: round(t, 2) if isinstance(t, float) else t for name, t in timings.items()},
+            "index": tenant and tenant.manifest.snapshot_id,
+            "shared_index": shared and shared.manifest.snapshot_id,
+        }
+
+    async def describe(self, tenant_id: str) -> dict[str, Any]:
+        """What a search of the tenant's would read now: snapshot ids and counts; None where there is none."""
+        tenant, shared = await self._snapshots(tenant_id)
+        return {"index": _summary(tenant), "shared_index": _summary(shared)}
+
+    @serve.multiplexed(max_num_models_per_replica=TENANTS_PER_REPLICA)  # type: ignore[untyped-decorator]
+    async def _tenant(self, tenant_id: str) -> LiveIndex:
+        # No I/O here: Serve loads one model at a time, and one tenant's download must not hold up another's.
+        return LiveIndex(self._lake, Tenant(tenant_id).id, self._cache)
+
+    async def _snapshots(self, tenant_id: str) -> tuple[Snapshot | None, Snapshot | None]:
+        live: LiveIndex = await self._tenant(Tenant(tenant_id).id)
+        if self._model is None or self._shared.due:
+            self._model = await self._identity()
+        tenant, shared = await asyncio.gather(
+            self._current(live), self._current(self._shared), return_exceptions=True
+        )
+        if isinstance(tenant, BaseException):
+            raise tenant
+        if isinstance(shared, BaseException):
+            logger.error("the shared index cannot be read, searching %s alone: %s", tenant_id, shared)
+            shared = None
+        return tenant, shared
+
+    async def _current(self, live: LiveIndex) -> Snapshot | None:
+        if live.due:
+            task = self._refreshing.get(live)
+            if task is None or task.done():
+                task = self._refreshing[live] = asyncio.create_task(asyncio.to_thread(live.refresh))
+            if live.snapshot is None:
+                return await asyncio.shield(task)
+            await asyncio.wait({task}, timeout=SWAP_PATIENCE_S)
+        return live.snapshot
+
+    async def _identity(self) -> EmbedderId | None:
+        try:
+            return EmbedderId.model_validate(await self._embedder.describe.remote())
+        except Exception:
+            logger.exception("the embedder does not say which model it is: searching words alone")
+            return None
+
+    def _comparable(self, snapshot: Snapshot) -> bool:
+        made_by = snapshot.manifest.embedder
+        same = self._model is not None and (self._model.checksum, self._model.dimension) == (
+            made_by.checksum,
+            made_by.dimension,
+        )
+        if not same:
+            logger.warning(
+                "%s was embedded by %s, not %s", snapshot.manifest.snapshot_id, made_by, self._model
+            )
+        return same
+
+    async def _embed(self, query: str) -> tuple[Vectors | None, float | str]:
+        started = time.perf_counter()
+        try:
+            vector = np.asarray(await self._embedder.encode_query.remote(query), np.float32)
+        except Exception:
+            logger.exception("the query cannot be embedded: searching words alone")
+            return None, UNAVAILABLE
+        return vector, _milliseconds(started)
+
+    async def _rerank(
+        self, query: str, hits: list[Hit], weight: float
+    ) -> tuple[list[Hit], float | str | None]:
+        if not hits or weight == 0:
+            return hits, None
+        started = time.perf_counter()
+        texts = [passage(hit.title, hit.section, hit.text) for hit in hits]
+        try:
+            scores = await self._reranker.score.remote(query, texts)
+        except Exception:
+            logger.exception("the reranker failed: hits keep their fused order")
+            scores = None
+        if scores is None:
+            return hits, UNAVAILABLE
+        return rerank(hits, scores, weight), _milliseconds(started)
+
+
+def _summary(snapshot: Snapshot | None) -> dict[str, Any] | None:
+    if snapshot is None:
+        return None
+    manifest = snapshot.manifest
+    return {"snapshot_id": manifest.snapshot_id, "documents": manifest.documents, "chunks": manifest.chunks}
+
+
+def _milliseconds(since: float) -> float:
+    return (time.perf_counter() - since) * 1000

@@ -1,0 +1,110 @@
+"""The knowledge pipeline on a real local Ray: what is embedded, reused, skipped and published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
+
+from indexes.exchange import current
+from indexes.snapshot import EmbedderId, Snapshot, SnapshotError
+from pipelines.knowledge.build import EmbeddingModel, build_index, calibrate
+from pipelines.knowledge.store import add_documents, remove_documents
+
+ROOT = Path(__file__).resolve().parents[2]
+DIMENSION = 32
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def model() -> EmbeddingModel:
+    # Nested, so that Ray ships it by value: its workers cannot import a test module.
+    class HashedWords:
+        def encode(self, texts: list[str]) -> np.ndarray:
+            vectors = np.zeros((len(texts), DIMENSION), np.float32)
+            for row, text in enumerate(texts):
+                for word in text.split():
+                    vectors[row, sum(word.encode()) % DIMENSION] += 1
+            return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    identity = EmbedderId(name="hashed-words", checksum="0", dimension=DIMENSION)
+    return EmbeddingModel(identity, HashedWords, lambda texts: [len(text.split()) for text in texts], 128)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> FileSystem:
+    (tmp_path / "lake").mkdir()
+    return SubTreeFileSystem(str(tmp_path / "lake"), LocalFileSystem())
+
+
+def test_a_shelf_is_indexed_and_only_what_changed_is_embedded_again(
+    lake: FileSystem, tmp_path: Path, model: EmbeddingModel
+) -> None:
+    cache, folder = tmp_path / "cache", tmp_path / "docs"
+    folder.mkdir()
+    assert build_index(lake, "acme", model, cache).manifest is None, "an empty shelf has no index"
+    for number in range(300):
+        (folder / f"{number}.md").write_text(f"# Page {number}\n\nThe valve {number} is in room {number}.")
+    add_documents(lake, "acme", [folder])
+    first = build_index(lake, "acme", model, cache)
+    assert (first.published, first.embedded, first.reused) == (True, 300, 0)
+    assert first.manifest is not None
+    assert first.manifest.snapshot_id == current(lake, "acme/indexes")
+    assert not build_index(lake, "acme", model, cache).published, "nothing changed"
+
+    calibrate(lake, "acme", cache, reranker_weight=0.2)
+    (folder / "7.md").write_text("# Page 7\n\nThe valve 7 has moved.")
+    add_documents(lake, "acme", [folder])
+    second = build_index(lake, "acme", model, cache)
+    assert (second.embedded, second.reused) == (1, 299)
+    assert second.manifest is not None
+    assert second.manifest.reranker_weight == 0.2, "calibration outlives a rebuild"
+
+    snapshot = Snapshot.load(tmp_path / "lake" / "acme" / "indexes" / second.manifest.snapshot_id)
+    rows = snapshot.chunks.to_pylist()
+    encoder = model.make_encoder()
+    expected = encoder.encode([f"{row['title']}\n\n{row['text']}" for row in rows])
+    assert np.allclose(snapshot.vectors.reconstruct(np.arange(len(rows))), expected, atol=1e-6)
+    assert any("has moved" in row["text"] for row in rows)
+
+
+def test_an_emptied_shelf_stops_answering(lake: FileSystem, tmp_path: Path, model: EmbeddingModel) -> None:
+    (tmp_path / "a.md").write_text("# A\n\nsecret")
+    add_documents(lake, "acme", [tmp_path / "a.md"])
+    build_index(lake, "acme", model, tmp_path / "cache")
+    remove_documents(lake, "acme", ["a.md"])
+    report = build_index(lake, "acme", model, tmp_path / "cache")
+    assert report.published
+    assert report.manifest is not None
+    assert report.manifest.chunks == 0
+
+
+def test_a_damaged_index_is_rebuilt(lake: FileSystem, tmp_path: Path, model: EmbeddingModel) -> None:
+    (tmp_path / "a.md").write_text("# A\n\ntext")
+    add_documents(lake, "acme", [tmp_path / "a.md"])
+    report = build_index(lake, "acme", model, tmp_path / "cache")
+    assert report.manifest is not None
+    (tmp_path / "lake" / "acme" / "indexes" / report.manifest.snapshot_id / "vectors.faiss").unlink()
+    again = build_index(lake, "acme", model, tmp_path / "another-cache")
+    assert (again.published, again.embedded) == (True, 1)
+
+
+def test_calibrating_nothing_is_refused(lake: FileSystem, tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="build one first"):
+        calibrate(lake, "acme", tmp_path, reranker_weight=0.5)

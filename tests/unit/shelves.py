@@ -1,0 +1,72 @@
+"""Small real shelves for index tests: chunk tables, and a deterministic stand-in for the neural encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from indexes.schema import CHUNK_SCHEMA, passage
+from indexes.snapshot import EmbedderId, Manifest, Snapshot, write_snapshot
+from indexes.vector import Vectors
+
+DIMENSION = 64
+EMBEDDER = EmbedderId(name="hashed-words", checksum="0" * 64, dimension=DIMENSION)
+
+
+def hashed(texts: Sequence[str]) -> Vectors:
+    """Unit vectors (n, 64) of hashed word counts: texts that share words are close."""
+    vectors = np.zeros((len(texts), DIMENSION), np.float32)
+    for row, text in enumerate(texts):
+        for word in re.findall(r"\w+", text.lower()):
+            vectors[row, int.from_bytes(hashlib.blake2s(word.encode()).digest()[:4]) % DIMENSION] += 1
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = vectors / np.maximum(norms, 1e-9)
+    return unit
+
+
+def table(*chunks: dict[str, Any], owner: str = "acme") -> pa.Table:
+    """A chunk table; what a chunk does not give gets a plain value."""
+    rows = []
+    for number, given in enumerate(chunks):
+        text = given["text"]
+        plain = {
+            "chunk_id": f"{owner}-{number}",
+            "doc_id": f"doc-{number}",
+            "title": "",
+            "uri": f"lake://{owner}/documents/doc-{number}.md",
+            "section": "",
+            "start": 0,
+            "end": len(text),
+            "doc_type": "manual",
+            "models": [],
+            "error_codes": [],
+            "version": "",
+            "updated": None,
+            "language": "en",
+            "content_hash": hashlib.sha256(text.encode()).hexdigest(),
+        }
+        rows.append(plain | given)
+    return pa.Table.from_pylist(rows, schema=CHUNK_SCHEMA)
+
+
+def vectors(chunks: pa.Table) -> Vectors:
+    columns = (chunks[name].to_pylist() for name in ("title", "section", "text"))
+    return hashed([passage(*parts) for parts in zip(*columns, strict=True)])
+
+
+def written(directory: Path, chunks: pa.Table, created_at: datetime | None = None) -> Manifest:
+    return write_snapshot(
+        chunks, vectors(chunks), directory, embedder=EMBEDDER, chunker="test-1", created_at=created_at
+    )
+
+
+def loaded(directory: Path, chunks: pa.Table) -> Snapshot:
+    written(directory, chunks)
+    return Snapshot.load(directory)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
+
+from iotops.errors import TenantError
+from pipelines.knowledge.documents import DocumentRefused, read_document
+from pipelines.knowledge.store import add_documents, list_documents, read_shelf, remove_documents
+
+FULL = """---
+title: "E421: over-temperature"
+doc_type: runbook
+models: [HX-200, HX-300]
+error_codes: E421, E422
+version: 2.4
+updated: 2026-05-31
+language: en
+---
+# Something else
+
+Cool it.
+"""
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> FileSystem:
+    (tmp_path / "lake").mkdir()
+    return SubTreeFileSystem(str(tmp_path / "lake"), LocalFileSystem())
+
+
+def test_front_matter_is_read() -> None:
+    document = read_document("acme", "runbooks/e421.md", FULL.encode())
+    assert document.doc_id == "runbooks/e421"
+    assert document.uri == "lake://acme/documents/runbooks/e421.md"
+    assert (document.title, document.doc_type, document.version) == (
+        "E421: over-temperature",
+        "runbook",
+        "2.4",
+    )
+    assert document.models == ("HX-200", "HX-300")
+    assert document.error_codes == ("E421", "E422")
+    assert document.updated == datetime(2026, 5, 31, tzinfo=UTC)
+    assert document.source[document.body_start :].startswith("# Something else")
+    assert document.source == FULL
+
+
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        ("intro\n\n## Pump *care* ##\n", "Pump care"),
+        ("```\n# a comment\n```\n\nSetext\n======", "Setext"),
+        ("# Mac\rtext", "Mac"),
+        ("no heading", "pump"),
+        ("---\nversion: 1\n---\n# Head", "Head"),
+        ("\ufeff---\ntitle: Marked\n---\nx", "Marked"),
+        ("---\r\ntitle: Windows\r\n---\r\nx", "Windows"),
+        ("---\n---\n# Empty front matter", "Empty front matter"),
+        ("---\nJust prose between rules.\n\n---\n# After", "After"),
+        ("---\ntitle: [a, list]\n---\n# Fallback", "Fallback"),
+    ],
+)
+def test_titles_fall_back(content: str, title: str) -> None:
+    assert read_document("acme", "pump.md", content.encode()).title == title
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"x" * 101, "101 bytes, the limit is 100"),
+        (b"\x89PNG\0\0", "binary"),
+        ("Größe".encode("latin-1"), "not UTF-8 at byte 2"),
+        (b" \n\t\n", "empty"),
+        (b"---\nkey: [unclosed\n---\ntext", "front matter is not YAML"),
+        (b"---\nupdated: last week\n---\ntext", "not an ISO date"),
+        (b"---\nupdated: 2026-13-45\n---\ntext", "updated|front matter"),
+    ],
+)
+def test_bad_files_are_refused_by_name_with_the_reason(content: bytes, reason: str) -> None:
+    with pytest.raises(DocumentRefused, match=reason) as refused:
+        read_document("acme", "bad.md", content, maximum_bytes=100)
+    assert str(refused.value).startswith("bad.md: ")
+
+
+@pytest.mark.parametrize(
+    "path", ["../up.md", "/etc/x.md", "a/../b.md", "a//b.md", "a\nb.md", "", "x.exe", "x" * 400 + ".md"]
+)
+def test_bad_paths_are_refused(path: str) -> None:
+    with pytest.raises(DocumentRefused):
+        read_document("acme", path, b"text")
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_raise_anything_else(content: bytes) -> None:
+    try:
+        document = read_document("acme", "any.md", b"---\n" + content)
+    except DocumentRefused:
+        return
+    assert document.title
+
+
+def test_add_list_read_remove(lake: FileSystem, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.md").write_text("# A\n\ntext")
+    (folder / "sub" / "b.md").write_text("# B\n\ntext")
+    (folder / "bad.md").write_bytes(b"\xff\xfe")
+    (folder / "picture.png").write_bytes(b"\0")
+    report = add_documents(lake, "acme", [folder, tmp_path / "missing.md"])
+    assert report.added == ["a.md", "sub/b.md"]
+    assert set(report.refused) == {"bad.md", "missing.md"}
+    (folder / "a.md").write_text("# A\n\nnew text")
+    again = add_documents(lake, "acme", [folder])
+    assert (again.added, again.unchanged) == (["a.md"], ["sub/b.md"])
+
+    assert [entry.path for entry in list_documents(lake, "acme")] == ["a.md", "sub/b.md"]
+    (tmp_path / "lake" / "acme" / "documents" / "put by hand.md").write_bytes(b"\xff")
+    documents, refused = read_shelf(lake, "acme")
+    assert [document.title for document in documents] == ["A", "B"]
+    assert list(refused) == ["put by hand.md"]
+
+    removed = remove_documents(lake, "acme", ["a.md", "nothing.md"])
+    assert (removed.removed, removed.missing) == (["a.md"], ["nothing.md"])
+    assert [document.title for document in read_shelf(lake, "acme")[0]] == ["B"]
+
+
+def test_shelves_are_apart(lake: FileSystem, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A")
+    add_documents(lake, "acme", [tmp_path / "a.md"])
+    add_documents(lake, "shared", [tmp_path / "a.md"])
+    assert list_documents(lake, "globex") == []
+    assert list_documents(lake, "shared")[0].uri == "lake://shared/documents/a.md"
+    with pytest.raises(TenantError):
+        list_documents(lake, "../acme")

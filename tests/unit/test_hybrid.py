@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shelves import hashed, loaded, table
+
+from indexes.filters import Filters
+from indexes.hits import rerank
+from indexes.hybrid import HybridIndex, Ranking, search_all
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+Shelf = Callable[..., HybridIndex]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    def make(*chunks: dict[str, Any], owner: str = "acme") -> HybridIndex:
+        return HybridIndex(loaded(tmp_path / owner, table(*chunks, owner=owner)))
+
+    return make
+
+
+def vector(query: str) -> Any:
+    return hashed([query])[0]
+
+
+PARTS = "seal housing valve bearing filter hose pump motor belt fan sensor cable panel switch".split()
+FILLER = [
+    {"text": f"Paragraph {n} on the {word} of the line."} for n, word in enumerate(["belt", "motor"] * 40)
+]
+
+
+def test_both_rankings_bring_candidates_and_every_hit_has_its_cosine(shelf: Shelf) -> None:
+    index = shelf({"text": "valve stuck open"}, {"text": "the pump is hot"}, *FILLER)
+    hits = index.search("valve stuck", vector("valve stuck"), 5)
+    assert hits[0].text == "valve stuck open"
+    assert all(hit.scores.vector is not None for hit in hits)
+    assert hits[0].scores.bm25 is not None
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_code_is_found_although_many_chunks_look_nearer(shelf: Shelf) -> None:
+    decoys = [
+        {"text": f"What does error E{n} mean and what do I do about error E{n}?"} for n in range(500, 580)
+    ]
+    index = shelf(*decoys, {"text": "| E421 | coolant low | refill, then acknowledge at the panel |"})
+    query = "what does error E421 mean and what do I do"
+    assert "coolant low" in index.search(query, vector(query), 3)[0].text
+
+
+def test_fresh_documents_are_lifted_and_future_ones_are_not(shelf: Shelf) -> None:
+    fresh, old, future = NOW - timedelta(days=9), NOW - timedelta(days=900), NOW + timedelta(days=900)
+    dated = [{"text": f"seal check {name}", "updated": at} for name, at in
+             (("one", old), ("two", fresh), ("three", future), ("four", None))]  # fmt: skip
+    hits = search_all([shelf(*dated, *FILLER)], "seal check", vector("seal check"), 4, now=NOW)
+    assert hits[0].text == "seal check two"
+    assert {hit.text[11:]: hit.scores.freshness for hit in hits} == {
+        "one": 1,
+        "two": 1.2,
+        "three": 1,
+        "four": 1,
+    }
+
+
+def test_near_duplicates_collapse_but_templates_with_another_code_do_not(shelf: Shelf) -> None:
+    text = "When error {} is raised " + ", then ".join(
+        f"check part {word} of the machine"
+        for word in [f"{side} {part}" for part in PARTS for side in ("left", "right")]
+    )
+    first = text.format("E421")
+    index = shelf({"text": first}, {"text": first + "!"}, {"text": text.format("E422")}, *FILLER)
+    texts = [hit.text for hit in index.search("check part of the machine", vector(first), 3)]
+    assert sorted(texts[:2]) == sorted([texts[0], text.format("E422")])
+    assert len([found for found in texts if "E421" in found]) == 1
+
+
+def test_filters_hold_for_every_way_in(shelf: Shelf) -> None:
+    index = shelf(
+        {"text": "E421 on the HX-200", "models": ["HX-200"]},
+        {"text": "E421 on the CR-110", "models": ["CR-110"]},
+        *FILLER,
+    )
+    hits = index.search("E421 CR-110", vector("E421 CR-110"), 10, Filters(models=("HX-200",)))
+    assert [hit.models for hit in hits] == [["HX-200"]]
+
+
+def test_two_indexes_rank_as_one(shelf: Shelf, tmp_path: Path) -> None:
+    own = {"text": "Our line: reset the kiln at panel 3"}
+    common = {"text": "Reset the oven at its front panel"}
+    together = search_all(
+        [shelf(own, owner="acme"), shelf(common, *FILLER, owner="shared")],
+        "reset the kiln",
+        vector("reset the kiln"),
+        2,
+    )
+    assert [hit.uri for hit in together] == [
+        "lake://acme/documents/doc-0.md",
+        "lake://shared/documents/doc-0.md",
+    ]
+    one = HybridIndex(loaded(tmp_path / "one", table(own, common, *FILLER)))
+    alone = one.search("reset the kiln", vector("reset the kiln"), 2)
+    assert [hit.text for hit in alone] == [hit.text for hit in together]
+    for left, right in zip(alone, together, strict=True):
+        assert left.score == pytest.approx(right.score, abs=0.15)
+
+
+def test_the_same_page_on_both_shelves_comes_once(shelf: Shelf) -> None:
+    page = {"text": "Bleed the air from the hydraulic line before every start of the press."}
+    indexes = [shelf(page, owner="acme"), shelf(page, *FILLER, owner="shared")]
+    hits = search_all(indexes, "bleed air", vector("bleed air"), 5)
+    assert [hit.text for hit in hits].count(page["text"]) == 1
+
+
+def test_words_alone_where_there_is_no_vector(shelf: Shelf) -> None:
+    index = shelf({"text": "valve stuck open"}, *FILLER)
+    for hits in (
+        index.search("valve", None, 5),
+        replace(index, comparable=False).search("valve", vector("valve"), 5),
+    ):
+        assert [hit.text for hit in hits] == ["valve stuck open"]
+        assert hits[0].scores.vector is None
+
+
+def test_empty_and_missing_indexes_answer_with_nothing(shelf: Shelf) -> None:
+    assert search_all([], "pump", vector("pump"), 5) == []
+    assert shelf().search("pump", vector("pump"), 5) == []
+
+
+def test_reranking_blends_by_weight_and_keeps_freshness(shelf: Shelf) -> None:
+    fresh = {"text": "seal wear on the fresh page", "updated": NOW}
+    ranked = search_all([shelf({"text": "seal seal"}, fresh, *FILLER)], "seal", vector("seal"), 2, now=NOW)
+    wanted = [float(hit.text == fresh["text"]) for hit in ranked]
+    assert rerank(ranked, None, 0.5) == ranked
+    assert rerank(ranked, wanted, 1.0)[0].text == fresh["text"]
+    assert rerank(ranked, wanted, 1.0)[0].score == pytest.approx(1.2)
+    assert [hit.scores.rerank for hit in rerank(ranked, wanted, 0.0)] != [None, None]
+    with pytest.raises(ValueError, match="1 reranker scores for 2 hits"):
+        rerank(ranked, [1.0], 0.5)
+
+
+def test_the_pool_of_candidates_bounds_what_is_ranked(shelf: Shelf) -> None:
+    index = replace(shelf(*FILLER), ranking=Ranking(candidates=3, near_duplicate=1.1))
+    assert len(index.search("belt motor line", vector("belt motor line"), 50)) <= 9

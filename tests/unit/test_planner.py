@@ -1,0 +1,37 @@
+import pytest
+
+from ray_apps.copilot.planner import plan
+
+
+@pytest.mark.parametrize(
+    ("question", "name"),
+    [
+        ("What is wrong with machine-007?", "machine-007"),
+        ("why is Machine 7 so loud", "machine-007"),
+        ("is pump #12 healthy", "machine-012"),
+        ("state of PUMP_A.3, please", "PUMP_A.3"),
+        ("state of sensor7.", "sensor7"),
+    ],
+)
+def test_words_that_may_be_devices_are_found(question, name):
+    assert name in plan(question).names
+
+
+def test_the_device_beside_the_question_comes_first():
+    assert plan("and its bearings?", "machine-003").names[0] == "machine-003"
+
+
+def test_codes_are_recognised_in_any_spelling():
+    assert {"e421", "hx200"} <= plan("What does E421 mean on an HX-200?").codes
+
+
+@pytest.mark.parametrize(
+    ("question", "fleet"),
+    [("Which machines are worst?", True), ("What does E421 mean?", False), ("How is machine-001?", False)],
+)
+def test_questions_about_the_fleet_are_told_apart(question, fleet):
+    assert plan(question).fleet is fleet
+
+
+def test_a_hostile_question_stays_bounded():
+    assert len(plan(" ".join(f"x{i}" for i in range(5000))).names) <= 20

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
+from shelves import DIMENSION, EMBEDDER, hashed, loaded, table, vectors, written
+
+from indexes.exchange import current, fetch, prune, publish
+from indexes.live import LiveIndex
+from indexes.snapshot import (
+    MANIFEST,
+    Manifest,
+    Snapshot,
+    SnapshotError,
+    read_manifest,
+    verify,
+    write_snapshot,
+)
+
+CHUNKS = table({"text": "E421 means too hot", "doc_id": "a"}, {"text": "stop the pump", "doc_id": "a"})
+PREFIX = "acme/indexes"
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> FileSystem:
+    (tmp_path / "lake").mkdir()
+    return SubTreeFileSystem(str(tmp_path / "lake"), LocalFileSystem())
+
+
+def published(lake: FileSystem, tmp_path: Path, text: str, minutes: int = 0) -> Manifest:
+    created_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+    manifest = written(tmp_path / f"build-{minutes}", table({"text": text}), created_at)
+    publish(lake, PREFIX, tmp_path / f"build-{minutes}")
+    return manifest
+
+
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def test_what_is_written_is_what_is_loaded(tmp_path: Path) -> None:
+    snapshot = loaded(tmp_path / "s", CHUNKS)
+    assert snapshot.chunks.equals(CHUNKS)
+    assert np.allclose(snapshot.vectors.reconstruct(np.arange(2)), vectors(CHUNKS))
+    assert snapshot.text.search("pump", 5)[1].tolist() == [1]
+    assert (snapshot.manifest.documents, snapshot.manifest.chunks) == (1, 2)
+
+
+def test_the_id_is_the_time_and_the_content(tmp_path: Path) -> None:
+    when = datetime(2026, 5, 31, 12, 30, 15, 250_000, tzinfo=UTC)
+    one, other = written(tmp_path / "a", CHUNKS, when), written(tmp_path / "b", CHUNKS.slice(1), when)
+    assert one.snapshot_id.startswith("20260531T123015250Z-")
+    assert other.snapshot_id.startswith("20260531T123015250Z-")
+    assert one.snapshot_id != other.snapshot_id
+
+
+def test_an_empty_shelf_has_a_snapshot(tmp_path: Path) -> None:
+    snapshot = loaded(tmp_path / "s", table())
+    assert len(snapshot.text) == len(snapshot.vectors) == snapshot.manifest.chunks == 0
+
+
+def test_vectors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    for number, wrong in enumerate(
+        (np.zeros((1, DIMENSION), np.float32), np.full((2, DIMENSION), np.nan, np.float32))
+    ):
+        with pytest.raises(SnapshotError, match="need finite vectors"):
+            write_snapshot(CHUNKS, wrong, tmp_path / f"{number}", embedder=EMBEDDER, chunker="x")
+
+
+def test_one_changed_byte_in_any_file_is_refused(tmp_path: Path) -> None:
+    manifest = written(tmp_path / "whole", CHUNKS)
+    for number, name in enumerate([*manifest.files, MANIFEST]):
+        copy = tmp_path / f"copy-{number}"
+        shutil.copytree(tmp_path / "whole", copy)
+        damage(copy / name)
+        with pytest.raises(SnapshotError):
+            verify(copy, manifest.snapshot_id)
+
+
+def test_an_exchanged_snapshot_is_refused(tmp_path: Path) -> None:
+    one, other = written(tmp_path / "a", CHUNKS), written(tmp_path / "b", CHUNKS.slice(1))
+    with pytest.raises(SnapshotError, match="is not what its folder holds"):
+        verify(tmp_path / "b", one.snapshot_id)
+    edited = json.loads((tmp_path / "b" / MANIFEST).read_text()) | {"reranker_weight": 1.0}
+    (tmp_path / "b" / MANIFEST).write_text(json.dumps(edited))
+    with pytest.raises(SnapshotError, match="changed after it was made"):
+        verify(tmp_path / "b", other.snapshot_id)
+
+
+@pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "text/../../x", "manifest.json"])
+def test_a_manifest_cannot_name_files_outside(tmp_path: Path, name: str) -> None:
+    written(tmp_path / "s", CHUNKS)
+    hostile = json.loads((tmp_path / "s" / MANIFEST).read_text())
+    hostile["files"][name] = "0" * 64
+    (tmp_path / "s" / MANIFEST).write_text(json.dumps(hostile))
+    with pytest.raises(SnapshotError, match="leads out of the snapshot"):
+        read_manifest(tmp_path / "s")
+
+
+def test_publish_then_fetch(lake: FileSystem, tmp_path: Path) -> None:
+    assert current(lake, PREFIX) is None
+    manifest = published(lake, tmp_path, "first")
+    assert current(lake, PREFIX) == manifest.snapshot_id
+    folder = fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache")
+    assert Snapshot.load(folder).manifest == manifest
+    lake.delete_dir(PREFIX)
+    assert fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache") == folder, "downloaded once"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [manifest.snapshot_id]
+
+
+def test_fetch_refuses_what_is_torn_or_corrupt_and_leaves_nothing(lake: FileSystem, tmp_path: Path) -> None:
+    manifest = published(lake, tmp_path, "first")
+    remote = tmp_path / "lake" / PREFIX / manifest.snapshot_id
+    damage(remote / "chunks.parquet")
+    with pytest.raises(SnapshotError, match=r"corrupt: chunks\.parquet"):
+        fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache")
+    (remote / "chunks.parquet").unlink()
+    with pytest.raises(SnapshotError, match="torn"):
+        fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_damaged_cache_is_downloaded_again(lake: FileSystem, tmp_path: Path) -> None:
+    manifest = published(lake, tmp_path, "first")
+    damage(fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache") / "vectors.faiss")
+    verify(fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache"), manifest.snapshot_id)
+
+
+def test_many_replicas_fetch_into_one_cache(lake: FileSystem, tmp_path: Path) -> None:
+    manifest = published(lake, tmp_path, "first")
+    folders: list[Path] = []
+    threads = [
+        threading.Thread(
+            target=lambda: folders.append(fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache"))
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert folders == [tmp_path / "cache" / manifest.snapshot_id] * 8
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"snapshot_id": "../../../etc"}', b'{"snapshot_id": 3}'])
+def test_an_unreadable_pointer_is_named(lake: FileSystem, tmp_path: Path, content: bytes) -> None:
+    published(lake, tmp_path, "first")
+    (tmp_path / "lake" / PREFIX / "current.json").write_bytes(content)
+    with pytest.raises(SnapshotError):
+        current(lake, PREFIX)
+
+
+def test_prune_keeps_the_newest_and_the_current(lake: FileSystem, tmp_path: Path) -> None:
+    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(5)]
+    publish(lake, PREFIX, tmp_path / "build-0")  # rolled back to the oldest
+    assert prune(lake, PREFIX, keep=3) == ids[1:3]
+    assert current(lake, PREFIX) == ids[0]
+    fetch(lake, PREFIX, ids[0], tmp_path / "cache")
+
+
+def test_live_swaps_and_a_search_under_way_keeps_the_old(lake: FileSystem, tmp_path: Path) -> None:
+    live = LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=0)
+    assert live.refresh() is None
+    published(lake, tmp_path, "first edition", minutes=1)
+    old = live.refresh()
+    assert old is not None
+    for minutes in range(2, 7):  # enough for the cache to drop the first
+        published(lake, tmp_path, "second edition", minutes=minutes)
+        live.refresh()
+    assert live.snapshot is not None
+    assert live.snapshot.chunks["text"].to_pylist() == ["second edition"]
+    assert not (tmp_path / "cache" / "acme" / old.manifest.snapshot_id).exists()
+    assert old.text.search("edition", 1)[1].tolist() == [0]
+    assert old.vectors.search(hashed(["first edition"]), 1)[1].tolist() == [[0]]
+
+
+def test_a_torn_snapshot_keeps_the_old_one_serving_and_heals(
+    lake: FileSystem, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=0.05)
+    good = published(lake, tmp_path, "good", minutes=1)
+    live.refresh()
+    torn = published(lake, tmp_path, "torn", minutes=2)
+    damage(tmp_path / "lake" / PREFIX / torn.snapshot_id / "vectors.faiss")
+    with caplog.at_level(logging.ERROR):
+        for _ in range(3):
+            time.sleep(0.06)
+            kept = live.refresh()
+            assert kept is not None
+            assert kept.manifest == good
+    assert len([record for record in caplog.records if "keeps serving" in record.message]) == 1
+    shutil.copytree(tmp_path / "build-2", tmp_path / "lake" / PREFIX / torn.snapshot_id, dirs_exist_ok=True)
+    time.sleep(0.6)
+    healed = live.refresh()
+    assert healed is not None
+    assert healed.manifest == torn
+
+
+def test_with_nothing_to_fall_back_on_the_error_is_raised(lake: FileSystem, tmp_path: Path) -> None:
+    torn = published(lake, tmp_path, "torn")
+    damage(tmp_path / "lake" / PREFIX / torn.snapshot_id / "vectors.faiss")
+    with pytest.raises(SnapshotError, match="corrupt"):
+        LiveIndex(lake, "acme", tmp_path / "cache").refresh()
+
+
+def test_the_lake_is_asked_once_per_interval(lake: FileSystem, tmp_path: Path) -> None:
+    live = LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=60)
+    live.refresh()
+    published(lake, tmp_path, "later")
+    assert not live.due
+    assert live.refresh() is None

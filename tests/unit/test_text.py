@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shelves import table
+
+from indexes.codes import code_key, codes_asked, codes_in
+from indexes.filters import FilterError, Filters
+from indexes.text import TermStatistics, TextIndex
+
+CHUNKS = table(
+    {"title": "Pump manual", "text": "The bearing temperature is too high when the pump overheats."},
+    {"title": "Codes", "text": "E421 means over-temperature. Cool the HX-200 and restart."},
+    {"title": "Codes", "text": "E422 means under-voltage on the HX-300.", "error_codes": ["E422"]},
+    {
+        "title": "Release notes",
+        "text": "Firmware v2.4.1 fixes a leak. v2.4.10 adds nothing.",
+        "doc_type": "notes",
+    },
+    {"title": "Guide", "text": "Replace the filter.", "models": ["HX-200"], "version": "2.4"},
+    {"title": "Alarm", "text": "SENSOR_TIMEOUT is raised by a loose cable."},
+)
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> TextIndex:
+    return TextIndex.build(CHUNKS, tmp_path_factory.mktemp("text") / "index")
+
+
+def first(index: TextIndex, query: str) -> int:
+    return int(index.search(query, 5)[1][0])
+
+
+@pytest.mark.parametrize(
+    ("query", "row"),
+    [
+        ("overheating pumps", 0),
+        ("E421", 1),
+        ("what does error e-421 mean", 1),
+        ("error E 422", 2),
+        ("firmware 2.4.1", 3),
+        ("v2.4.10", 3),
+        ("sensor timeout", 5),
+        ("SENSOR_TIMEOUT", 5),
+    ],
+)
+def test_words_and_codes_are_found(index: TextIndex, query: str, row: int) -> None:
+    assert first(index, query) == row
+
+
+def test_scores_fall_and_rows_are_distinct(index: TextIndex) -> None:
+    scores, rows = index.search("E421 HX-200 pump temperature filter", 5)
+    assert (np.diff(scores) <= 0).all()
+    assert len(set(rows.tolist())) == len(rows)
+
+
+def test_exact_matches_the_code_and_not_its_neighbour(index: TextIndex) -> None:
+    assert index.exact("E421", 10)[1].tolist() == [1]
+    assert index.exact("v2.4.1", 10)[1].tolist() == [3]
+    assert index.exact("v2.4.2", 10)[1].tolist() == []
+    assert index.exact("E42", 10)[1].tolist() == []
+    assert index.exact("cool the pump", 10)[1].tolist() == []
+
+
+def test_a_code_in_the_text_outweighs_one_that_the_document_declares(index: TextIndex) -> None:
+    shares, rows = index.exact("hx200", 10)
+    assert rows.tolist() == [1, 4]
+    assert shares[0] == pytest.approx(2 * shares[1], rel=0.01)
+
+
+def test_a_code_that_every_chunk_carries_lifts_none(tmp_path: Path) -> None:
+    everywhere = TextIndex.build(table({"text": "HX-200 on"}, {"text": "HX-200 off"}), tmp_path / "t")
+    assert len(everywhere.exact("HX-200", 5)[1]) == 0
+    assert len(everywhere.search("HX-200", 5)[1]) == 2
+
+
+def test_filters_hold(index: TextIndex) -> None:
+    query = "E421 E422 HX-200 pump filter firmware cable"
+    assert index.search(query, 9, Filters(error_codes=("e-422",)))[1].tolist() == [2]
+    assert index.search(query, 9, Filters(models=("HX200",)))[1].tolist() == [4]
+    assert index.search(query, 9, Filters(doc_type=("notes",)))[1].tolist() == [3]
+    assert index.search(query, 9, Filters(doc_type=("notes",), models=("HX200",)))[1].tolist() == []
+    for filters in (
+        Filters(models=("HX-200",)),
+        Filters(doc_type=("manual",)),
+        Filters(error_codes=("E422",)),
+    ):
+        mask = filters.mask(CHUNKS)
+        assert mask is not None
+        assert set(index.search(query, 9, filters)[1].tolist()) <= set(np.flatnonzero(mask).tolist())
+
+
+def test_unknown_filters_are_refused_by_name() -> None:
+    with pytest.raises(FilterError, match="unknown filter 'colour'"):
+        Filters.of({"colour": "red"})
+    with pytest.raises(FilterError, match="takes a string"):
+        Filters.of({"models": 7})
+    assert Filters.of({"models": "HX-200", "doc_type": None}) == Filters(models=("HX-200",))
+
+
+def test_shared_statistics_make_two_indexes_score_as_one(tmp_path: Path) -> None:
+    rare = {"text": "the valve is stuck"}
+    others = [{"text": f"the pump is {number}"} for number in range(40)]
+    small = TextIndex.build(table(rare), tmp_path / "small")
+    large = TextIndex.build(table(rare, *others), tmp_path / "large")
+    alone = small.search("stuck valve", 1)[0][0], large.search("stuck valve", 1)[0][0]
+    both = TermStatistics.total(index.statistics("stuck valve") for index in (small, large))
+    together = [index.search("stuck valve", 1, None, both)[0][0] for index in (small, large)]
+    assert alone[1] > 3 * alone[0], "the test needs indexes that disagree by themselves"
+    assert together[0] == pytest.approx(together[1], rel=0.01)
+
+
+HOSTILE = [
+    *("", "   ", '"', "((((", "a AND OR NOT", "title:", "*", "~", "[a TO", "\\", "\x00", "{}", "-1 +2"),
+    *("😀" * 500, "a" * 10_000, "x:y^z" * 100, "'; DROP TABLE", "\ud7ff", "E421" * 200, "E1 " * 5000),
+]
+
+
+@pytest.mark.parametrize("query", HOSTILE)
+def test_hostile_queries_do_not_raise(index: TextIndex, query: str) -> None:
+    for ranked in (index.search(query, 5), index.exact(query, 5)):
+        assert len(ranked[0]) == len(ranked[1]) <= 5
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(query=st.text())
+def test_no_text_raises(index: TextIndex, query: str) -> None:
+    index.search(query, 5)
+    index.exact(query, 5)
+
+
+def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
+    empty = TextIndex.build(table(), tmp_path / "t")
+    assert len(empty.search("pump", 5)[1]) == len(empty.exact("E421", 5)[1]) == 0
+
+
+def test_codes_are_told_from_words() -> None:
+    assert codes_in("E421 on HX-200 with v2.4.1 and SENSOR_TIMEOUT, not 42 or pump-house") == {
+        "e421",
+        "hx200",
+        "2.4.1",
+        "sensortimeout",
+    }
+    assert code_key("V2.4.1") == code_key("2.4.1") != code_key("2.4.10")
+    assert "e421" in codes_asked("Error E 421?")

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from indexes.vector import EXACT_BELOW, GRAPH_UP_TO, Kind, VectorIndex, Vectors, index_kind
+
+KINDS: list[Kind] = ["flat", "hnsw", "ivfpq"]
+
+
+def unit(count: int, dimension: int = 32, seed: int = 0) -> Vectors:
+    vectors = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+    result: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return result
+
+
+def near(vectors: Vectors, seed: int = 1) -> Vectors:
+    noisy: Vectors = vectors + np.float32(0.02) * unit(len(vectors), vectors.shape[1], seed)
+    return noisy
+
+
+def truth(vectors: Vectors, queries: Vectors, k: int) -> NDArray[np.int64]:
+    return np.argsort(-(queries @ vectors.T), axis=1)[:, :k]
+
+
+def test_the_kind_grows_with_the_corpus() -> None:
+    assert index_kind(EXACT_BELOW - 1) == "flat"
+    assert index_kind(EXACT_BELOW) == index_kind(GRAPH_UP_TO) == "hnsw"
+    assert index_kind(GRAPH_UP_TO + 1) == "ivfpq"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_saved_and_mapped_it_finds_the_true_neighbours(kind: Kind, tmp_path: Path) -> None:
+    vectors = unit(4000)
+    queries = near(vectors[:50])
+    VectorIndex.build(vectors, kind).save(tmp_path / "v.faiss")
+    index = VectorIndex.load(tmp_path / "v.faiss", kind)
+    (tmp_path / "v.faiss").unlink()  # what a cache that is pruned does to a replica that still serves
+    scores, rows = index.search(queries, 10)
+    assert (len(index), index.dimension) == (4000, 32)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert (rows[:, 0] == np.arange(50)).all()
+    recall = np.mean(
+        [len(set(a) & set(b)) / 10 for a, b in zip(rows, truth(vectors, queries, 10), strict=True)]
+    )
+    assert recall >= {"flat": 1.0, "hnsw": 0.95, "ivfpq": 0.8}[kind]
+    assert np.allclose(scores[0], index.scores(queries[0], rows[0]), atol=1e-5)
+    assert np.allclose(index.reconstruct(rows[0]), vectors[rows[0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("passing", [3, 2000])
+def test_a_filter_is_never_broken_and_never_loses_the_best(kind: Kind, passing: int) -> None:
+    vectors = unit(4000)
+    allowed = np.zeros(4000, np.bool_)
+    allowed[np.random.default_rng(3).permutation(4000)[:passing]] = True
+    _, rows = VectorIndex.build(vectors, kind).search(vectors[:5], 10, allowed)
+    masked = np.where(allowed, vectors[:5] @ vectors.T, -np.inf)
+    assert allowed[rows[rows >= 0]].all()
+    assert ((rows >= 0).sum(axis=1) == min(passing, 10)).all()
+    assert (rows[:, 0] == masked.argmax(axis=1)).all()
+
+
+def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
+    VectorIndex.build(np.empty((0, 32), np.float32)).save(tmp_path / "v.faiss")
+    index = VectorIndex.load(tmp_path / "v.faiss", "flat")
+    assert (index.search(unit(2), 5)[1] == -1).all()
+    assert index.reconstruct(np.arange(0)).shape == (0, 32)
+
+
+def test_wrong_shapes_are_named() -> None:
+    with pytest.raises(ValueError, match=r"float32 of shape \(n, d\)"):
+        VectorIndex.build(np.zeros((3, 4), np.float64))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="do not fit"):
+        VectorIndex.build(unit(3)).search(unit(1, 8), 1)
