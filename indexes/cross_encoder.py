@@ -15,7 +15,7 @@ _BATCH = 32
 
 
 class RelevanceScorer:
-    """A loaded cross-encoder with one output; `max_tokens` bounds what it reads of query and text together."""
+    """A loaded cross-encoder with one output; `max_tokens` bounds what it reads of query plus text."""
 
     def __init__(self, model: ResolvedModel, *, max_tokens: int = 512) -> None:
         self.model = model

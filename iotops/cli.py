@@ -9,6 +9,8 @@ import typer
 
 from iotops.commands.console import errors
 from iotops.errors import IotOpsError
+from iotops.ray_cluster import prepare_environment
+from iotops.settings import get_settings
 
 COMMAND_GROUP = "iotops.commands"
 
@@ -29,6 +31,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the command; a known failure prints one message and exits 1, wrong usage exits 2."""
     try:
+        prepare_environment(get_settings().ray)
         build()()
     except IotOpsError as error:
         errors.print(f"[bold red]error:[/] {error}", highlight=False)

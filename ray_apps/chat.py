@@ -50,9 +50,7 @@ class ChatModel:
         """The whole answer; raises `EngineError` where the engine refuses, e.g. a prompt that is too long."""
         return Completion.model_validate(await self._llm.complete.remote(messages, max_tokens, temperature))
 
-    async def stream(
-        self, messages: Messages, max_tokens: int, temperature: float = 0
-    ) -> AsyncIterator[str]:
+    async def stream(self, messages: Messages, max_tokens: int, temperature: float = 0) -> AsyncIterator[str]:
         """The answer piece by piece, as the model writes it."""
         async for piece in self._llm.options(stream=True).stream.remote(messages, max_tokens, temperature):
             yield piece

@@ -53,5 +53,5 @@ class Embedder:
 
 
 def use_all_cores() -> None:
-    """Let torch use this process's cores: Ray allows one thread to a replica that reserves less than a CPU."""
+    """Let torch use this process's cores: Ray gives one thread to a replica that reserves under one CPU."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))

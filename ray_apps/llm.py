@@ -30,9 +30,9 @@ CPU_ENGINE = {"dtype": "bfloat16", "enforce_eager": True, "distributed_executor_
 
 
 class LanguageModel(LLMServer):  # type: ignore[misc]
-    """`ray.serve.llm`'s server with the weights from `iotops.models`, and answers without OpenAI's envelope."""
+    """`ray.serve.llm`'s server with weights from `iotops.models` and answers free of OpenAI's envelope."""
 
-    async def __init__(self, llm_config: LLMConfig) -> None:
+    async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Serve awaits it
         on_cpu = llm_config.accelerator_config.kind == "cpu"
         set_engine_environment(on_cpu)
         self._model = await asyncio.to_thread(resolve, get_settings(), llm_config.model_id)
@@ -49,7 +49,8 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
     async def complete(self, messages: Messages, max_tokens: int, temperature: float = 0) -> dict[str, Any]:
         """The whole answer, as the fields of `Completion`."""
         started, first = time.perf_counter(), 0.0
-        pieces, finish, usage = [], "", {}
+        pieces: list[str] = []
+        finish, usage = "", {"prompt_tokens": 0, "completion_tokens": 0}
         async for event in self._events(messages, max_tokens, temperature):
             for choice in event["choices"]:
                 if piece := choice["delta"].get("content"):
@@ -86,7 +87,7 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
     async def _events(
         self, messages: Messages, max_tokens: int, temperature: float
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """The engine's chat events. It answers in lists of server-sent events; a refusal comes as an object."""
+        """The engine's chat events, from its lists of server-sent events; a refusal comes as an object."""
         request = ChatCompletionRequest(
             model=self._llm_config.model_id,
             messages=messages,

@@ -35,14 +35,15 @@ class Reranker:
         """One score per text, higher is better; None where there is no model."""
         if self._scorer is None:
             return None
-        return (await asyncio.to_thread(self._scorer.score, query, texts)).tolist()
+        scores = await asyncio.to_thread(self._scorer.score, query, texts)
+        return [float(score) for score in scores]
 
     async def check_health(self) -> None:
         """Raises where a loaded model no longer computes."""
         await self.score("health", ["health"])
 
     def describe(self) -> dict[str, Any]:
-        """Whether there is a model: `available` with name, source, revision, checksum, device; or `reason`."""
+        """`available`; then name, source, revision, checksum and device, or else the `reason`."""
         if self._scorer is None:
             return {"available": False, "reason": self._reason}
         model = self._scorer.model.model_dump(exclude={"path"})

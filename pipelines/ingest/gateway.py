@@ -28,6 +28,17 @@ install(app)
 Sender = Annotated[Principal, Depends(caller("device", "admin"))]
 
 
+async def read_body(request: Request, limit: int) -> bytes:
+    """The request's body; refused as soon as it grows past the limit, before it fills the memory."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise ApiError(413, "too_large", f"the body is larger than {limit} bytes: send smaller batches")
+    return bytes(body)
+
+
+# Serve keeps the routes as they are when the class is decorated: what they call must stand above it.
 @serve.deployment
 @serve.ingress(app)
 class Gateway:
@@ -82,16 +93,6 @@ class Gateway:
                 for rejection in parsed.rejected[:MAX_REPORTED_REJECTIONS]
             ],
         }
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The request's body; refused as soon as it grows past the limit, before it fills the memory."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise ApiError(413, "too_large", f"the body is larger than {limit} bytes: send smaller batches")
-    return bytes(body)
 
 
 def build(args: dict[str, Any]) -> Application:

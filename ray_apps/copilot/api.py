@@ -41,6 +41,20 @@ install(app)
 Caller = Annotated[Principal, Depends(caller("operator", "analyst", "admin"))]
 
 
+async def _probe(probe: Any) -> dict[str, Any]:
+    """What a part says of itself; a part that fails is reported by the kind of its error, not by its text."""
+    try:
+        found = await asyncio.wait_for(_awaited(probe), PROBE_TIMEOUT_S)
+    except Exception as error:
+        return {"ok": False, "error": type(error).__name__}
+    return {"ok": True, **(found if isinstance(found, dict) else {})}
+
+
+async def _awaited(probe: Any) -> Any:
+    return await probe
+
+
+# Serve keeps the routes as they are when the class is decorated: what they call must stand above it.
 @serve.deployment
 @serve.ingress(app)
 class Copilot:
@@ -154,16 +168,3 @@ class Copilot:
             asyncio.to_thread(self._devices.version, principal.tenant),
         )
         return str(index), data
-
-
-async def _probe(probe: Any) -> dict[str, Any]:
-    """What a part says of itself; a part that fails is reported by the kind of its error, not by its text."""
-    try:
-        found = await asyncio.wait_for(_awaited(probe), PROBE_TIMEOUT_S)
-    except Exception as error:
-        return {"ok": False, "error": type(error).__name__}
-    return {"ok": True, **(found if isinstance(found, dict) else {})}
-
-
-async def _awaited(probe: Any) -> Any:
-    return await probe
