@@ -28,8 +28,8 @@ class Completion(BaseModel):
     text: str = Field(description="The answer.")
     prompt_tokens: int = Field(description="Tokens read.")
     completion_tokens: int = Field(description="Tokens written.")
-    ttft_s: float = Field(description="Time to the first token in the replica, its queue included (s).")
-    total_s: float = Field(description="Time to the last token in the replica (s).")
+    ttft_s: float = Field(description="Time to the first token, the engine's queue included (s).")
+    total_s: float = Field(description="Time to the last token (s).")
     finish_reason: str = Field(description="`stop`, or `length` where max_tokens cut it off.")
     model: str = Field(description="Name of the model.")
 

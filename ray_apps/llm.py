@@ -26,6 +26,9 @@ DEPLOYMENT = "LanguageModel"
 STREAM_EVERY_MS = 20
 """Tokens that are ready within this time travel together: each trip through Ray costs about a millisecond."""
 KV_CACHE_GIB = 1
+WARM_UP_TOKENS = 8
+REQUESTS_AT_ONCE = 64
+"""Of one replica: the engine batches them, and more wait at the caller, where Serve counts them."""
 CPU_ENGINE = {"dtype": "bfloat16", "enforce_eager": True, "distributed_executor_backend": "mp"}
 
 
@@ -41,6 +44,8 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
         # The weights are here already: without this Ray starts a worker that imports vLLM to look for them.
         llm_config.get_or_create_callback().ctx.run_init_node = False
         await super().__init__(llm_config)
+        # The first request compiles what later ones use, which takes seconds: let no user wait for it.
+        await self.complete([{"role": "user", "content": "Are you ready? Are you ready?"}], WARM_UP_TOKENS)
 
     async def _start_engine(self) -> None:
         # Ray's own adds an actor that holds 230 MB to report which models are used; nothing here reports.
@@ -130,7 +135,12 @@ def llm_config(name: str, spec: ModelSpec) -> LLMConfig:
         model_loading_config={"model_id": name},
         accelerator_type=spec.gpu_type if on_gpu else None,
         engine_kwargs={**({} if on_gpu else CPU_ENGINE), **spec.engine_kwargs},
-        deployment_config={"num_replicas": 1, "ray_actor_options": {"num_cpus": 0}},
+        deployment_config={
+            "num_replicas": 1,
+            "max_ongoing_requests": REQUESTS_AT_ONCE,
+            "health_check_timeout_s": 30,
+            "ray_actor_options": {"num_cpus": 0},
+        },
         experimental_configs={"stream_batching_interval_ms": STREAM_EVERY_MS},
         **placement,
     )

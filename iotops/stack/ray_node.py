@@ -34,7 +34,14 @@ class RayNode(Server):
     def ports(self) -> dict[str, int]:
         """The fixed ones; Ray chooses the others."""
         stack = self.settings.stack
-        names = ("ray_port", "dashboard_port", "serve_port", "ray_metrics_port", "ray_agent_port", "ray_client_port")
+        names = (
+            "ray_port",
+            "dashboard_port",
+            "serve_port",
+            "ray_metrics_port",
+            "ray_agent_port",
+            "ray_client_port",
+        )
         return {name: getattr(stack, name) for name in names}
 
     def address(self) -> str:

@@ -31,7 +31,7 @@ from pipelines.demo.fleet import generate
 from pipelines.demo.steps import Steps
 from pipelines.ingest import members
 from pipelines.ingest.replay import replay
-from pipelines.knowledge.build import build_index
+from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
 
 TENANT = Tenant("demo")
@@ -64,8 +64,9 @@ def run(console: Console) -> None:
     with steps.step("Fleet through the gateway") as step:
         step.result = _load_fleet(settings, step.progress)
     with steps.step("Documents to index") as step:
-        added = add_documents(lake_filesystem(settings.lake), TENANT, sorted(DOCUMENTS.glob("*.md")))
-        manifest = build_index(settings, TENANT.id)
+        added = add_documents(lake_filesystem(settings.lake), TENANT.id, [DOCUMENTS])
+        manifest = index_shelf(settings, TENANT.id).manifest
+        assert manifest is not None  # the shelf has the documents that were just added
         step.result = f"{manifest.documents} documents, {manifest.chunks} chunks ({len(added.added)} new)"
     with steps.step("Bronze to silver to gold (Prefect flows on Ray Data)") as step:
         step.result = _run_flows(step.progress)
@@ -105,7 +106,9 @@ def _load_fleet(settings: Settings, show: Callable[[str], None]) -> str:
     deadline = time.monotonic() + SINK_TIMEOUT_S
     while (stored := _stored(settings)) < sent or any(member.lag for member in members.status()):
         if time.monotonic() > deadline:
-            raise IotOpsError(f"the sinks stored {stored} of {sent} in {SINK_TIMEOUT_S} s: see `iotops ingest status`")
+            raise IotOpsError(
+                f"the sinks stored {stored} of {sent} in {SINK_TIMEOUT_S} s: see `iotops ingest status`"
+            )
         show(f"{stored[0]:,} of {sent[0]:,} readings stored")
         time.sleep(0.5)
     return f"{stored[0]:,} readings and {stored[1]:,} events of {MACHINES} machines, {DAYS} days"
@@ -129,7 +132,9 @@ def _run_flows(show: Callable[[str], None]) -> str:
 
 def _worst(settings: Settings) -> list[dict[str, Any]]:
     token = issue_token(settings.auth, TENANT, "demo", "operator", ttl_s=300)
-    response = httpx.get(f"{settings.serve.url}/insights", headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    response = httpx.get(
+        f"{settings.serve.url}/insights", headers={"Authorization": f"Bearer {token}"}, timeout=60
+    )
     response.raise_for_status()
     devices: list[dict[str, Any]] = response.json()["devices"]
     return devices

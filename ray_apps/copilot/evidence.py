@@ -26,7 +26,7 @@ def device_passage(insights: dict[str, Any], rules: list[ActionRule]) -> Passage
         lines.append(f"The last error codes of {device} are {listed} UTC.")
     lines += [suggestion.action for suggestion in suggest(rules, insights["components"])]
     text = "\n\n".join(line if line.endswith(".") else f"{line}." for line in lines)
-    return Passage(f"device:{device}", f"Device {device}", f"/insights/{device}", "Health", text, 0, 1.0)
+    return Passage(f"device:{device}", f"Device {device}", f"/insights/{device}", "Health", text, 0)
 
 
 def device_query(insights: dict[str, Any]) -> str:
@@ -62,14 +62,12 @@ def fleet_passage(worst: list[dict[str, Any]]) -> Passage:
         f"{row['detail']}"
         for row in worst
     ]
-    return Passage("fleet:health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0, 1.0)
+    return Passage("fleet:health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0)
 
 
 def document_passages(hits: list[dict[str, Any]]) -> list[Passage]:
     """Search hits as passages."""
     return [
-        Passage(
-            hit["doc_id"], hit["title"], hit["uri"], hit["section"], hit["text"], hit["start"], hit["score"]
-        )
+        Passage(hit["doc_id"], hit["title"], hit["uri"], hit["section"], hit["text"], hit["start"])
         for hit in hits
     ]

@@ -43,7 +43,6 @@ class Passage:
     section: str
     text: str
     start: int
-    score: float
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ PASSAGE = Passage(
     "On the HX-200, E421 is raised when vibration stays above 52 for two hours. Do not restart the pump.\n\n"
     "- Stop the pump and isolate it.\n- Check the coupling for wear.",
     100,
-    1.0,
 )
 
 

@@ -1,0 +1,114 @@
+"""`iotops docs`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from iotops.commands.console import errors, print_json, results
+from iotops.commands.tenant import Json
+from iotops.errors import IotOpsError
+from iotops.settings import get_settings
+from iotops.tenancy import SHARED_PREFIX, Tenant
+
+OptionalTenant = Annotated[str | None, typer.Option("--tenant", "-t", help="Whose shelf, e.g. acme.")]
+Shared = Annotated[bool, typer.Option("--shared", help="The shelf that every tenant may read.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    docs = typer.Typer(help="Put documents on a shelf and keep its index up to date.", no_args_is_help=True)
+    docs.command("add")(add)
+    docs.command("list")(list_all)
+    docs.command("remove")(remove)
+    app.add_typer(docs, name="docs")
+
+
+def add(
+    paths: Annotated[list[Path], typer.Argument(help="Markdown files, or folders of them.")],
+    tenant: OptionalTenant = None,
+    shared: Shared = False,
+    as_json: Json = False,
+) -> None:
+    """Add or replace documents and update the index; only what changed is embedded.
+
+    Example: iotops docs add ./manuals --tenant acme
+    """
+    from iotops.lake import lake_filesystem
+    from pipelines.knowledge.store import add_documents
+
+    settings, owner = get_settings(), _owner(tenant, shared)
+    report = add_documents(lake_filesystem(settings.lake), owner, paths)
+    built = _index(owner)
+    if as_json:
+        print_json({**asdict(report), **built})
+    else:
+        results.print(
+            f"{len(report.added)} added, {len(report.unchanged)} unchanged, {len(report.refused)} refused; "
+            f"the index holds {built['documents']} documents in {built['chunks']} chunks"
+        )
+    if report.refused:
+        raise IotOpsError("; ".join(f"{path}: {reason}" for path, reason in report.refused.items()))
+
+
+def list_all(tenant: OptionalTenant = None, shared: Shared = False, as_json: Json = False) -> None:
+    """List the documents of a shelf.
+
+    Example: iotops docs list --tenant acme
+    """
+    from iotops.lake import lake_filesystem
+    from pipelines.knowledge.store import list_documents
+
+    entries = list_documents(lake_filesystem(get_settings().lake), _owner(tenant, shared))
+    if as_json:
+        print_json([asdict(entry) for entry in entries])
+        return
+    table = Table("document", "bytes", "modified", title="Documents")
+    for entry in entries:
+        table.add_row(
+            entry.path, f"{entry.bytes:,}", f"{entry.modified:%Y-%m-%d %H:%M}" if entry.modified else ""
+        )
+    results.print(table)
+
+
+def remove(
+    documents: Annotated[list[str], typer.Argument(help="Paths as `iotops docs list` shows them.")],
+    tenant: OptionalTenant = None,
+    shared: Shared = False,
+) -> None:
+    """Remove documents and update the index.
+
+    Example: iotops docs remove old-manual.md --tenant acme
+    """
+    from iotops.lake import lake_filesystem
+    from pipelines.knowledge.store import remove_documents
+
+    owner = _owner(tenant, shared)
+    report = remove_documents(lake_filesystem(get_settings().lake), owner, documents)
+    if report.missing:
+        raise IotOpsError(f"not on the shelf: {', '.join(report.missing)}; `iotops docs list` shows what is")
+    built = _index(owner)
+    results.print(f"{len(report.removed)} removed; the index holds {built['documents']} documents")
+
+
+def _owner(tenant: str | None, shared: bool) -> str:
+    if (tenant is None) == (not shared):
+        raise typer.BadParameter("name a shelf: --tenant ID, or --shared")
+    return SHARED_PREFIX if tenant is None else Tenant(tenant).id
+
+
+def _index(owner: str) -> dict[str, int | str]:
+    from iotops.ray_cluster import connect
+    from pipelines.knowledge.shelf import index_shelf
+
+    settings = get_settings()
+    connect(settings.ray)
+    with errors.status("indexing"):
+        manifest = index_shelf(settings, owner).manifest
+    if manifest is None:
+        return {"documents": 0, "chunks": 0}
+    return {"snapshot_id": manifest.snapshot_id, "documents": manifest.documents, "chunks": manifest.chunks}

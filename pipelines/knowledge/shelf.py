@@ -1,0 +1,40 @@
+"""A shelf with the platform's own embedding model and lake: what the flow, the command and the demo call."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tokenizers import Tokenizer
+
+from indexes.encoder import SentenceEncoder
+from indexes.snapshot import EmbedderId
+from iotops.lake import lake_filesystem
+from iotops.models import resolve_role
+from iotops.settings import Settings
+from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index
+
+
+def index_shelf(settings: Settings, owner: str) -> BuildReport:
+    """Bring the index of a tenant, or of `shared`, up to date with its documents; needs a connection to Ray."""
+    return build_index(
+        lake_filesystem(settings.lake), owner, embedding_model(settings), settings.home / "index-cache"
+    )
+
+
+def embedding_model(settings: Settings) -> EmbeddingModel:
+    """The model of the role `embedder`, as a build needs it."""
+    model = resolve_role(settings, "embedder")
+    encoder = SentenceEncoder(model)
+    tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def count(texts: list[str]) -> list[int]:
+        return [len(encoding) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    return EmbeddingModel(
+        identity=EmbedderId(name=model.name, checksum=model.checksum, dimension=encoder.dimension),
+        make_encoder=partial(SentenceEncoder, model),
+        count_tokens=count,
+        max_tokens=encoder.max_tokens,
+    )

@@ -1,0 +1,93 @@
+"""Days of a device: readings and events of Arrow batches summed up so that batches can be merged.
+
+A day is the 24 h that end at a UTC midnight less a shift: `shift` 0 is the calendar day, and with the hours
+left of a running day as the shift its label stands for the 24 h up to now.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import duckdb
+import pyarrow as pa
+
+UTC_US = pa.timestamp("us", tz="UTC")
+STATS = pa.schema(
+    [
+        ("device_id", pa.string()),
+        ("day", pa.date32()),
+        ("metric", pa.string()),
+        ("model", pa.string()),
+        ("n", pa.int64()),
+        ("mean", pa.float64()),
+        ("m2", pa.float64()),
+        ("last_ts", UTC_US),
+    ]
+)
+"""Of a metric's values on a day: count, mean, sum of squared differences from the mean.
+
+`metric` null stands for the device as a whole: `n` counts readings, `last_ts` is the latest.
+"""
+EVENT_COUNTS = pa.schema(
+    [
+        ("device_id", pa.string()),
+        ("day", pa.date32()),
+        ("type", pa.string()),
+        ("severity", pa.string()),
+        ("label", pa.string()),
+        ("n", pa.int64()),
+    ]
+)
+"""Error and failure events of a day; `label` is the error code, or the failed component."""
+
+DAY = "CAST(make_timestamp(epoch_us(ts) + $shift_us) AS DATE) AS day"
+SUMMARISE = f"""
+    SELECT device_id, {DAY}, metric, max_by(model, ts) AS model,
+        CASE WHEN GROUPING(metric) = 1 THEN count(DISTINCT (kafka_partition, kafka_offset))
+            ELSE count(*) END AS n,
+        CASE WHEN GROUPING(metric) = 0 THEN avg(value) END AS mean,
+        CASE WHEN GROUPING(metric) = 0 THEN var_pop(value) * count(*) END AS m2, max(ts) AS last_ts
+    FROM rows GROUP BY GROUPING SETS ((device_id, day, metric), (device_id, day))"""
+# Chan, Golub, LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
+MERGE = """
+    WITH means AS (
+        SELECT *, sum(n * mean) OVER same / sum(n) OVER same AS merged FROM parts
+        WINDOW same AS (PARTITION BY device_id, day, metric))
+    SELECT device_id, day, metric, max_by(model, last_ts) AS model, sum(n) AS n, any_value(merged) AS mean,
+        sum(m2 + n * (mean - merged) ** 2) AS m2, max(last_ts) AS last_ts
+    FROM means GROUP BY device_id, day, metric"""
+COUNT_EVENTS = f"""
+    SELECT device_id, {DAY}, type, severity,
+        CASE WHEN type = 'error' THEN error_code ELSE message END AS label, count(*) AS n
+    FROM rows WHERE type IN ('error', 'failure') GROUP BY ALL"""
+MERGE_EVENTS = """
+    SELECT device_id, day, type, severity, label, sum(n) AS n FROM parts GROUP BY ALL"""
+
+
+def summarise(rows: pa.Table, shift: timedelta = timedelta(0)) -> pa.Table:
+    """`STATS` of silver telemetry rows; a reading's rows must come in one batch to count as one reading."""
+    return _query(SUMMARISE, STATS, shift, rows=rows)
+
+
+def merge(parts: pa.Table) -> pa.Table:
+    """One `STATS` row per device, day and metric from those of several batches."""
+    return _query(MERGE, STATS, parts=parts)
+
+
+def count_events(rows: pa.Table, shift: timedelta = timedelta(0)) -> pa.Table:
+    """`EVENT_COUNTS` of silver event rows."""
+    return _query(COUNT_EVENTS, EVENT_COUNTS, shift, rows=rows)
+
+
+def merge_events(parts: pa.Table) -> pa.Table:
+    """One `EVENT_COUNTS` row per device, day and kind from those of several batches."""
+    return _query(MERGE_EVENTS, EVENT_COUNTS, parts=parts)
+
+
+def _query(sql: str, schema: pa.Schema, shift: timedelta | None = None, **tables: pa.Table) -> pa.Table:
+    with duckdb.connect(config={"threads": 1}) as database:
+        for name, table in tables.items():
+            database.register(name, table)
+        params = {} if shift is None else {"shift_us": shift // timedelta(microseconds=1)}
+        result = database.sql(sql, params=params).to_arrow_table()
+    return result.select(schema.names).cast(schema)

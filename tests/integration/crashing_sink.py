@@ -1,0 +1,60 @@
+"""A sink that is killed with SIGKILL between its write and its commit, until its budget of crashes is spent.
+
+Run as `python -m tests.integration.crashing_sink bronze FOLDER`; each crash takes one file from FOLDER.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from sqlalchemy import event
+
+from iotops.database import engine
+from iotops.settings import get_settings
+from pipelines.ingest.members import SINKS
+
+
+def crash_while_budget_lasts(budget: Path) -> None:
+    """Take one file; the process is gone before the next line, if there was one."""
+    for file in sorted(budget.iterdir()):
+        file.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(name: str, budget: Path) -> None:
+    """Run the sink that the platform runs, with a crash in front of its commit."""
+    settings = get_settings()
+    sink = SINKS[name](settings)
+    commit_to_group = sink.commit
+
+    def commit(partition, next_offset):  # type: ignore[no-untyped-def]
+        crash_while_budget_lasts(budget)
+        commit_to_group(partition, next_offset)
+
+    if name == "bronze":
+        sink.commit = commit  # type: ignore[method-assign]
+    else:
+        # Every second crash comes before the transaction's commit, the others before the group's.
+        write = sink.write
+
+        def on_commit(connection):  # type: ignore[no-untyped-def]
+            if writing and len(list(budget.iterdir())) % 2:
+                crash_while_budget_lasts(budget)
+
+        def write_in_danger(partition, messages):  # type: ignore[no-untyped-def]
+            writing.append(partition)
+            write(partition, messages)
+            writing.clear()
+
+        writing: list[object] = []
+        sink.write = write_in_danger  # type: ignore[method-assign]
+        sink.commit = commit  # type: ignore[method-assign]
+        event.listen(engine(settings.database), "commit", on_commit)
+    sink.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
