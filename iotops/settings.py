@@ -133,7 +133,7 @@ class CopilotSettings(BaseModel):
     )
     answer_tokens: int = Field(160, description="Length of a drafted answer at most (tokens).", ge=16)
     least_confidence: float = Field(
-        0.5,
+        0.65,
         description="Below this relevance of the sources (0-1) the answer is that nobody knows.",
         ge=0,
         le=1,

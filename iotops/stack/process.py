@@ -1,26 +1,28 @@
 """A server's processes: started detached, found again after any crash, and ended to the last child.
 
-A process belongs to a server when its output goes to that server's log. That holds for every child that a
-server forks, needs no pid file that could be stale or name a recycled pid, and survives the death of the
-process that started it.
+A process belongs to a server when it has one of that server's logs open for writing. That holds for every
+child that a server forks, needs no pid file that could be stale or name a recycled pid, and survives the death
+of the process that started it.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from signal import SIGKILL, SIGTERM
 
 import psutil
 
 from iotops.errors import StackError
 
 TERM_S, KILL_S = 20.0, 5.0
+RAY_CLIENT_LOG = "/logs/python-core-driver-"
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,31 @@ def start(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
 
 
 def owned(places: Iterable[Path]) -> list[psutil.Process]:
-    """Every process whose output goes to one of the places (a log file, or a folder of logs)."""
+    """Every process that writes to one of the places (a log file, or a folder of logs).
+
+    Someone who reads a log is not one of them, nor is a client of the Ray cluster, this process perhaps, which
+    writes a log of its own beside the cluster's.
+    """
     prefixes = tuple(str(place) for place in places)
     found = []
     for process in psutil.process_iter():
-        for descriptor in (1, 2):
-            try:
-                target = str(Path(f"/proc/{process.pid}/fd/{descriptor}").readlink())
-            except OSError:
-                continue
-            if any(target == prefix or target.startswith(f"{prefix}/") for prefix in prefixes):
-                found.append(process)
-                break
+        written = _written_files(process.pid)
+        mine = any(path == prefix or path.startswith(f"{prefix}/") for path in written for prefix in prefixes)
+        if mine and not any(RAY_CLIENT_LOG in path for path in written):
+            found.append(process)
     return found
+
+
+def _written_files(pid: int) -> list[str]:
+    """What a process has open for writing; nothing where it is gone or another user's."""
+    paths = []
+    try:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            if descriptor.lstat().st_mode & stat.S_IWUSR:
+                paths.append(str(descriptor.readlink()))
+    except OSError:
+        return paths
+    return paths
 
 
 def roots(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -68,7 +82,7 @@ def roots(processes: list[psutil.Process]) -> list[psutil.Process]:
     found = []
     for process in processes:
         try:
-            if process.ppid() not in pids and process.status() != psutil.STATUS_ZOMBIE:
+            if process.ppid() not in pids and alive(process):
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
@@ -77,18 +91,16 @@ def roots(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 def stop(places: list[Path], signal: int) -> None:
     """End a server: the signal to its root, then to what is left, then SIGKILL; raises if any survives."""
-    _signal(roots(owned(places)), signal)
-    if _gone(places, TERM_S):
-        return
-    for process in owned(places):
-        _ignore_gone(process.terminate)
-    if _gone(places, KILL_S):
-        return
-    for process in owned(places):
-        _ignore_gone(process.kill)
-    if not _gone(places, KILL_S):
-        left = ", ".join(str(process.pid) for process in owned(places))
-        raise StackError(f"processes {left} survived SIGKILL; their output goes to {places[0]}")
+    mine = owned(places)
+    _signal(roots(mine), signal)
+    _wait(mine, TERM_S)
+    for harder, seconds in ((SIGTERM, KILL_S), (SIGKILL, KILL_S)):
+        if not (left := owned(places)):
+            return
+        _signal(left, harder)
+        _wait(left, seconds)
+    if left := [str(process.pid) for process in owned(places)]:
+        raise StackError(f"processes {', '.join(left)} survived SIGKILL; their output goes to {places[0]}")
 
 
 def port_holder(port: int) -> str | None:
@@ -118,18 +130,19 @@ def tail(log: Path, lines: int = 15) -> str:
 
 def _signal(processes: list[psutil.Process], signal: int) -> None:
     for process in processes:
-        _ignore_gone(partial(process.send_signal, signal))
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal)
 
 
-def _ignore_gone(act: Callable[[], None]) -> None:
-    with suppress(psutil.NoSuchProcess):
-        act()
-
-
-def _gone(places: list[Path], seconds: float) -> bool:
+def _wait(processes: list[psutil.Process], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if all(process.status() == psutil.STATUS_ZOMBIE for process in owned(places)):
-            return True
-        time.sleep(0.1)
-    return False
+    while time.monotonic() < deadline and any(map(alive, processes)):
+        time.sleep(0.05)
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent to notice does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

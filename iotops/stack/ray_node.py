@@ -49,7 +49,7 @@ class RayNode(Server):
         return self.settings.ray.dashboard_url
 
     def logs(self) -> list[Path]:
-        """Workers write to the session's own logs."""
+        """Ray's processes and workers write to the session's own logs."""
         return [self.log, self.session]
 
     def launch(self) -> Launch:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, text
 
 from iotops.database import engine, tenant_transaction
 from iotops.lake import CATALOG, catalog_properties, iceberg_catalog, lake_filesystem
@@ -18,7 +16,8 @@ from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.lake import ray_data
 from pipelines.lake.bronze_objects import BronzeHour, group_objects, list_hours, read_objects
-from pipelines.lake.known import known_keys
+from pipelines.lake.known import arrived_in, known_keys
+from pipelines.lake.loads import HourLoad, hour_load, loaded_listings, lock_lake, record_load
 from pipelines.lake.parsing import mark_known, parse
 from pipelines.lake.silver_tables import TABLES, create_tables, table_name
 
@@ -37,44 +36,6 @@ ROW_ORDER = {
     "events": ("device_id", "ts"),
     "quarantine": ("object",),
 }
-
-LOADED = text("SELECT arrival_hour, listing FROM ingest.lake_hours")
-LOCK = text("SELECT pg_advisory_xact_lock(hashtext('lake'), hashtext(:tenant))")
-
-
-@dataclass(frozen=True)
-class HourLoad:
-    """What became of an arrival hour: records = readings + events + quarantined + duplicates.
-
-    `telemetry_rows` counts the long rows of the readings; the days are those of the event times.
-    """
-
-    arrival_hour: datetime
-    objects: int = 0
-    records: int = 0
-    readings: int = 0
-    events: int = 0
-    telemetry_rows: int = 0
-    quarantined: int = 0
-    duplicates: int = 0
-    first_day: date | None = None
-    last_day: date | None = None
-
-
-RECORD_LOAD = text("""
-    INSERT INTO ingest.lake_hours (tenant_id, listing, loaded_at, {names})
-    VALUES (:tenant, :listing, clock_timestamp(), {values})
-    ON CONFLICT (tenant_id, arrival_hour) DO UPDATE SET
-        listing = :listing, loaded_at = clock_timestamp(), {changes}""".format(
-    names=", ".join(HourLoad.__dataclass_fields__),
-    values=", ".join(f":{name}" for name in HourLoad.__dataclass_fields__),
-    changes=", ".join(f"{name} = :{name}" for name in HourLoad.__dataclass_fields__),
-))  # fmt: skip
-
-
-def lock_lake(connection: Connection, tenant: Tenant) -> None:
-    """Wait until no other load or gold run of the tenant is under way; the transaction's end lets go."""
-    connection.execute(LOCK, {"tenant": tenant.id})
 
 
 def load_silver(
@@ -95,7 +56,7 @@ def load_silver(
     with tenant_transaction(engine(settings.database), tenant) as connection:
         lock_lake(connection, tenant)
         on_progress("listing bronze")
-        loaded = {row.arrival_hour: row.listing for row in connection.execute(LOADED)}
+        loaded = loaded_listings(connection)
         since = min(hours) if hours else max(loaded) - REVISIT if loaded else None
         found = list_hours(filesystem, tenant, since)
         if hours:
@@ -108,8 +69,7 @@ def load_silver(
         for job in _jobs(changed):
             listings = {hour.arrival_hour: hour.listing for hour in job}
             for load in _run(settings, tenant, job, on_progress):
-                row = {"tenant": tenant.id, "listing": listings[load.arrival_hour], **asdict(load)}
-                connection.execute(RECORD_LOAD, row)
+                record_load(connection, tenant, load, listings[load.arrival_hour])
                 loads.append(load)
     return loads
 
@@ -146,7 +106,14 @@ def _run(settings: Settings, tenant: Tenant, job: list[BronzeHour], on_progress:
         count = sum(row["rows"] for row in counts if row["kind"] == table)
         on_progress(f"writing {count:,} rows to {table_name(tenant, table)}")
         _replace(settings, tenant, table, rows, count, hours)
-    return [_load(hour, [row for row in counts if row["arrival_hour"] == hour.arrival_hour]) for hour in job]
+    return [
+        hour_load(
+            hour.arrival_hour,
+            len(hour.objects),
+            [row for row in counts if row["arrival_hour"] == hour.arrival_hour],
+        )
+        for hour in job
+    ]
 
 
 def _read_group(group: pa.Table, settings: Settings, tenant: Tenant, hours: list[datetime]) -> pa.Table:
@@ -174,29 +141,10 @@ def _counts(rows: Dataset) -> list[dict[str, Any]]:
     return merged.rename_columns([*by, "records", "rows", "first", "last"]).to_pylist()  # type: ignore[no-any-return]
 
 
-def _load(hour: BronzeHour, counts: list[dict[str, Any]]) -> HourLoad:
-    records = {row["kind"]: row["records"] for row in counts}
-    rows = {row["kind"]: row["rows"] for row in counts}
-    written = [row for row in counts if row["kind"] in ("telemetry", "events")]
-    return HourLoad(
-        arrival_hour=hour.arrival_hour,
-        objects=len(hour.objects),
-        records=sum(records.values()),
-        readings=records.get("telemetry", 0),
-        events=records.get("events", 0),
-        telemetry_rows=rows.get("telemetry", 0),
-        quarantined=records.get("quarantine", 0),
-        duplicates=records.get("duplicate", 0),
-        first_day=min((row["first"].date() for row in written), default=None),
-        last_day=max((row["last"].date() for row in written), default=None),
-    )
-
-
 def _replace(
     settings: Settings, tenant: Tenant, table: str, rows: Dataset, count: int, hours: list[datetime]
 ) -> None:
     """Put the rows of a table in the place of the hours' earlier ones, in one commit."""
-    from pyiceberg.expressions import In
     from ray.data import SaveMode
     from ray.data.expressions import col, lit
 
@@ -204,7 +152,7 @@ def _replace(
         warnings.filterwarnings("ignore", message="Delete operation did not match any records")
         if count == 0:  # write_iceberg commits nothing when nothing is written, not even the deletion
             catalog = iceberg_catalog(settings.lake, settings.database)
-            catalog.load_table(table_name(tenant, table)).delete(In("arrival_hour", hours))
+            catalog.load_table(table_name(tenant, table)).delete(arrived_in(hours))
             return
         mine = rows.filter(expr=col("kind") == lit(table), **ray_data.TASK).select_columns(
             list(TABLES[table]), **ray_data.TASK

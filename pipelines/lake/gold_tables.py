@@ -44,11 +44,12 @@ def _stage(connection: Connection, name: str, rows: pa.Table) -> None:
     connection.execute(text(f"DROP TABLE IF EXISTS staging_{name}"))
     connection.execute(
         text(
-            f"CREATE TEMP TABLE staging_{name} ON COMMIT DROP AS SELECT {columns} FROM gold.{name} WITH NO DATA"
+            f"CREATE TEMP TABLE staging_{name} ON COMMIT DROP AS "
+            f"SELECT {columns} FROM gold.{name} WITH NO DATA"
         )
     )
     with (
-        connection.connection.cursor() as cursor,
+        connection.connection.cursor() as cursor,  # type: ignore[attr-defined]
         cursor.copy(f"COPY staging_{name} ({columns}) FROM STDIN") as copy,
     ):
         for batch in rows.to_batches():

@@ -1,7 +1,8 @@
 """The health score as SQL. Tables in: `stats`, `events`, `days`, `severities`; out: `scores`, `components`.
 
 Spreads are robust: 1.4826 times the median absolute deviation estimates a normal standard deviation
-(Rousseeuw and Croux 1993), and neither it nor a median is moved by the few days in which a fault was already at work.
+(Rousseeuw and Croux 1993), and neither it nor a median is moved by the few days in which a fault
+was already at work.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ COMPONENTS = f"""
         UNION ALL SELECT device_id, day, 'drift', abs(fleet.fleet_z), coalesce(fleet.allowance, 0),
             CASE WHEN fleet IS NULL THEN 'too few devices of its model to compare with'
                 ELSE format('{{}} averaged {{:.4g}} over the last 24 h, {{:.1f}} standard deviations {{}} '
-                    || 'the middle of the {{}} devices of model {{}} ({{:.4g}})', fleet.metric, fleet.mean, abs(fleet.fleet_z),
+                    || 'the middle of the {{}} devices of model {{}} ({{:.4g}})',
+                    fleet.metric, fleet.mean, abs(fleet.fleet_z),
                     {SIDE.format(z="fleet.fleet_z")}, fleet.peers, fleet.model, fleet.fleet_centre) END
         FROM facts
         UNION ALL SELECT device_id, day, 'staleness', greatest(silent_h, 0), 0,
@@ -132,8 +134,8 @@ SUMMARIES = """
         SELECT device_id, day, max_by(detail, penalty + weight / 1e6) AS detail FROM components GROUP BY ALL),
     fleet AS (
         SELECT day, count(*) AS devices, avg(score) AS mean_score,
-            count(*) FILTER (score < $unhealthy) AS unhealthy_devices, CAST(sum(readings) AS BIGINT) AS readings,
-            CAST(sum(errors) AS BIGINT) AS errors,
+            count(*) FILTER (score < $unhealthy) AS unhealthy_devices,
+            CAST(sum(readings) AS BIGINT) AS readings, CAST(sum(errors) AS BIGINT) AS errors,
             list({'device_id': device_id, 'model': model, 'score': score, 'detail': detail}
                 ORDER BY score, device_id)[:5] AS worst
         FROM scores JOIN reasons USING (device_id, day) GROUP BY day),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import reduce
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, In, LessThan, NotIn, Or
 
 from iotops.tenancy import Tenant
 from pipelines.lake.parsing import KEYS
@@ -34,17 +32,21 @@ def known_keys(
         mine = parsed.filter(pc.equal(parsed["kind"], name))
         table = catalog.load_table(table_name(tenant, name))
         if mine.num_rows and table.current_snapshot() is not None:
-            days: list[BooleanExpression] = [
-                And(GreaterThanOrEqual("ts", first.isoformat()), LessThan("ts", end.isoformat()))
-                for first, end in day_ranges(mine["ts"])
-            ]
-            elsewhere = And(
-                reduce(Or, days),
-                NotIn("arrival_hour", [hour.isoformat() for hour in hours]),
-                In("kafka_partition", mine["kafka_partition"].unique().to_pylist()),
-            )
+            days = " or ".join(event_times(first, end) for first, end in day_ranges(mine["ts"]))
+            partitions = ", ".join(map(str, mine["kafka_partition"].unique().to_pylist()))
+            elsewhere = f"({days}) and not ({arrived_in(hours)}) and kafka_partition in ({partitions})"
             known[name] = table.scan(row_filter=elsewhere, selected_fields=keys).to_arrow()
     return known
+
+
+def event_times(first: datetime, end: datetime) -> str:
+    """Iceberg filter for event times in the half-open range."""
+    return f"(ts >= '{first.isoformat()}' and ts < '{end.isoformat()}')"
+
+
+def arrived_in(hours: Sequence[datetime]) -> str:
+    """Iceberg filter for rows that the arrival hours brought."""
+    return "arrival_hour in ({})".format(", ".join(f"'{hour.isoformat()}'" for hour in hours))
 
 
 def day_ranges(times: pa.ChunkedArray) -> Iterator[tuple[datetime, datetime]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from iotops.ray_cluster import connect
+from iotops.ray_cluster import connect, prepare_environment
 from iotops.settings import RaySettings
 
 TASK_CPUS = 0.5
@@ -16,6 +16,7 @@ TASK: dict[str, Any] = {"num_cpus": TASK_CPUS}
 
 def prepare(settings: RaySettings) -> None:
     """Connect to the cluster and silence Ray Data's own bars and log: the flows report progress."""
+    prepare_environment(settings)
     connect(settings)
     from ray.data import DataContext
 

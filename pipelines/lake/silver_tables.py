@@ -76,8 +76,8 @@ def table_name(tenant: Tenant, table: str) -> str:
 def create_tables(catalog: Catalog, lake: LakeSettings, tenant: Tenant) -> None:
     """Make the tables that the tenant lacks, under `<tenant>/silver/`.
 
-    The first partition field is the day of the event time (of arrival, for quarantine), which readers prune
-    by; the second is the arrival hour, so that replacing an hour drops whole files and rewrites none.
+    They are partitioned by the day of the event time, which readers prune by, and by the arrival hour, so
+    that replacing an hour drops whole files and rewrites none.
     """
     location = f"s3://{lake.bucket}/{tenant.prefix('silver')}"
     catalog.create_namespace_if_not_exists(tenant.id, {"location": location})
@@ -100,9 +100,9 @@ def _schema(columns: dict[str, IcebergType]) -> Schema:
 
 
 def _partitions(schema: Schema) -> PartitionSpec:
-    day_of = "ts" if "ts" in schema.column_names else "arrival_hour"
-    day, hour = schema.find_field(day_of), schema.find_field("arrival_hour")
+    arrived = PartitionField(schema.find_field("arrival_hour").field_id, 1001, HourTransform(), "arrived")
+    if "ts" not in schema.column_names:
+        return PartitionSpec(arrived)
     return PartitionSpec(
-        PartitionField(day.field_id, 1000, DayTransform(), f"{day_of}_day"),
-        PartitionField(hour.field_id, 1001, HourTransform(), "arrived"),
+        PartitionField(schema.find_field("ts").field_id, 1000, DayTransform(), "ts_day"), arrived
     )

@@ -15,10 +15,12 @@ from iotops.lake import CATALOG, catalog_properties
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.lake import ray_data
-from pipelines.lake.bronze_to_silver import BLOCK_ROWS, Progress, lock_lake
+from pipelines.lake.bronze_to_silver import BLOCK_ROWS, Progress
 from pipelines.lake.daily import count_events, merge, merge_events, summarise
 from pipelines.lake.gold_tables import write_health
 from pipelines.lake.health import WINDOW_DAYS, Health, score
+from pipelines.lake.known import event_times
+from pipelines.lake.loads import lock_lake
 from pipelines.lake.silver_tables import table_name
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -121,13 +123,10 @@ def _summed(
 ) -> pa.Table:
     """The batches' sums by `function` over a table's rows of a period of event time."""
     import ray
-    from pyiceberg.expressions import And, GreaterThanOrEqual, LessThan
 
     rows = ray.data.read_iceberg(
         table_identifier=table_name(tenant, table),
-        row_filter=And(
-            GreaterThanOrEqual("ts", period[0].isoformat()), LessThan("ts", period[1].isoformat())
-        ),
+        row_filter=event_times(*period),
         selected_fields=columns,
         catalog_kwargs={"name": CATALOG, **catalog_properties(settings.lake, settings.database)},
         override_num_blocks=tasks,

@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 from ray.serve.handle import DeploymentHandle
 
+from indexes.codes import code_key
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
 from ray_apps.chat import ChatModel
-from ray_apps.copilot import evidence, grounding
+from ray_apps.copilot import compose, evidence, grounding
 from ray_apps.copilot.actions import ActionRule
+from ray_apps.copilot.compose import Sentence
 from ray_apps.copilot.contracts import AskRequest, Citation, ToolCall
 from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors
-from ray_apps.copilot.planner import plan
+from ray_apps.copilot.planner import Plan, plan
 from ray_apps.copilot.prompt import messages
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN = "I don't know: the documents and the device records that I may see do not answer this."
-EXTRACTED_SENTENCES = 4
-NEAREST_SOURCES = 3
+FACTS, STEPS, NEAREST = 3, 4, 3
 
 
 @dataclass
@@ -40,6 +41,23 @@ class Draft:
     model: str = "none"
     complete: bool = True
     timings_ms: dict[str, float | str | None] = field(default_factory=dict)
+
+
+@dataclass
+class Evidence:
+    """What an answer may rest on. `lead` passages are the records asked for; they open the answer."""
+
+    passages: list[Passage] = field(default_factory=list)
+    lead: int = 0
+    focus: frozenset[str] = frozenset()
+    sources: list[Quote] = field(default_factory=list)
+    question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
+    vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    @property
+    def cosines(self) -> Vectors:
+        """Of every source sentence with the question (n,)."""
+        return self.vectors @ self.question if len(self.vectors) else np.empty(0, np.float32)
 
 
 class Answerer:
@@ -60,42 +78,41 @@ class Answerer:
     async def ask(self, tenant: Tenant, request: AskRequest) -> Draft:
         """Answer for a tenant; says that it does not know rather than guess."""
         draft, started = Draft(), time.perf_counter()
-        passages = await self._gather(tenant, request, draft)
-        sources = grounding.quotes(passages)
-        embedding = time.perf_counter()
-        texts = [request.question, *(grounding.plain(quote.text) for quote in sources)]
-        vectors: Vectors = np.asarray(await self._embedder.encode.remote(texts), dtype=np.float32)
-        draft.timings_ms["embed_sources"] = _ms(embedding)
-        question, quotes = vectors[:1], vectors[1:]
-        if confidence(request.question, passages, question, quotes) >= self._settings.least_confidence:
-            await self._write(request.question, passages, sources, question, quotes, draft)
+        asked = plan(request.question, request.device_id)
+        found = await self._gather(tenant, request, asked, draft)
+        await self._embed(request.question, found, draft)
+        sure = compose.confidence(request.question, found.passages, max(found.cosines, default=0.0))
+        if sure >= self._settings.least_confidence:
+            sentences = await self._draft(request.question, found, draft)
+            guide = compose.steps(found.focus, found.passages, found.sources, STEPS) if asked.action else []
+            _write(sentences, guide, found, draft)
         if not draft.grounded:
-            draft.citations = [
-                _citation(number, passages, quote, quote_score)
-                for number, (quote, quote_score) in enumerate(_nearest(sources, question, quotes), start=1)
-            ]
+            draft.citations = _nearest(found)
         draft.timings_ms["total"] = _ms(started)
         return draft
 
-    async def _gather(self, tenant: Tenant, request: AskRequest, draft: Draft) -> list[Passage]:
-        """Documents and records in parallel, under the caller's tenant; the device's record first."""
-        asked = plan(request.question, request.device_id)
-        search = self._search(tenant, request.question, request.top_k)
-        records = asyncio.to_thread(self._look_up, tenant, asked.names, asked.fleet)
-        (hits, timings), (insights, worst) = await asyncio.gather(search, records)
+    async def _gather(self, tenant: Tenant, request: AskRequest, asked: Plan, draft: Draft) -> Evidence:
+        """Documents and records in parallel, under the caller's tenant; the records first."""
+        (hits, timings), (insights, worst) = await asyncio.gather(
+            self._search(tenant, request.question, request.top_k),
+            asyncio.to_thread(self._look_up, tenant, asked),
+        )
         draft.timings_ms.update(timings)
-        passages = []
+        records, focus = [], set(asked.codes)
         if worst and not insights:
-            passages.append(evidence.fleet_passage(worst))
+            records.append(evidence.fleet_passage(worst))
             draft.tools.append(ToolCall(name="get_fleet_health", arguments={}, result={"worst": worst}))
         for insight in insights:
             draft.tools += evidence.device_tools(insight)
-            passages.append(evidence.device_passage(insight, self._rules))
-        if insights:
-            about, _ = await self._search(tenant, evidence.device_query(insights[0]), request.top_k)
+            records.append(evidence.device_passage(insight, self._rules))
+            focus |= {code_key(code) for code in evidence.device_codes(insight)}
+        if insights or asked.action:
+            query = evidence.action_query(request.question, insights)
+            about, _ = await self._search(tenant, query, request.top_k)
             known = {hit["chunk_id"] for hit in about}
             hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known)]
-        return [*passages, *evidence.document_passages(hits[: request.top_k])]
+        passages = [*records, *evidence.document_passages(hits)]
+        return Evidence(passages, len(records), frozenset(focus), grounding.quotes(passages))
 
     async def _search(
         self, tenant: Tenant, query: str, top_k: int
@@ -104,104 +121,80 @@ class Answerer:
         found = await retriever.search.remote(tenant.id, query, top_k, {})
         return found["hits"], found["timings_ms"]
 
-    def _look_up(
-        self, tenant: Tenant, names: tuple[str, ...], fleet: bool
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        known = self._devices.known(tenant, list(names))[:2]
+    def _look_up(self, tenant: Tenant, asked: Plan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        known = self._devices.known(tenant, list(asked.names))[:2]
         insights = [found for name in known if (found := self._devices.insights(tenant, name))]
-        return insights, self._devices.worst(tenant) if fleet else []
+        return insights, self._devices.worst(tenant) if asked.fleet else []
 
-    async def _write(
-        self,
-        question: str,
-        passages: list[Passage],
-        sources: list[Quote],
-        question_vector: Vectors,
-        quote_vectors: Vectors,
-        draft: Draft,
-    ) -> None:
-        """Draft with the model and keep the supported sentences; with none, quote the sources themselves."""
-        writing = time.perf_counter()
-        claims: list[str] = []
+    async def _embed(self, question: str, found: Evidence, draft: Draft) -> None:
+        started = time.perf_counter()
+        texts = [question, *(grounding.plain(quote.text) for quote in found.sources)]
+        vectors = np.asarray(await self._embedder.encode.remote(texts), dtype=np.float32)
+        found.question, found.vectors = vectors[0], vectors[1:]
+        draft.timings_ms["embed_sources"] = _ms(started)
+
+    async def _draft(self, question: str, found: Evidence, draft: Draft) -> list[Sentence]:
+        """The records that were asked for, what the model wrote and a source supports, then quotes."""
+        lead = [Support(n, 1.0) for n, quote in enumerate(found.sources) if quote.passage < found.lead]
+        sentences = [compose.quoted(support, found.sources) for support in lead]
+        documents = found.passages[found.lead :] or found.passages
+        claims = await self._complete(question, documents, draft)
+        started = time.perf_counter()
+        vectors = np.asarray(await self._embedder.encode.remote(claims)) if claims else np.empty((0, 1))
+        supports = grounding.support(claims, vectors, found.sources, found.vectors)
+        told = [Sentence(claim, each) for claim, each in zip(claims, supports, strict=True) if each]
+        best = compose.extract(question, found.focus, found.sources, found.cosines, FACTS)
+        told += [compose.quoted(support, found.sources) for support in best]
+        draft.timings_ms["ground"] = _ms(started)
+        return compose.distinct([*sentences, *told], found.vectors, found.sources)[: len(sentences) + FACTS]
+
+    async def _complete(self, question: str, passages: list[Passage], draft: Draft) -> list[str]:
+        """The sentences that the model wrote; none where it is down or slow."""
+        started = time.perf_counter()
+        prompt = messages(question, passages, self._settings.context_characters)
         try:
             completion = await asyncio.wait_for(
-                self._chat.complete(
-                    messages(question, passages, self._settings.context_characters),
-                    self._settings.answer_tokens,
-                ),
-                self._settings.timeout_s,
+                self._chat.complete(prompt, self._settings.answer_tokens), self._settings.timeout_s
             )
-            draft.model = completion.model
-            claims = _claims(completion.text)
         except Exception:
-            # An answer from the sources alone beats none while the model is down or slow.
+            # An answer from the sources alone beats none.
             logger.exception("the language model gave no draft; quoting the sources instead")
             draft.complete = False
-        draft.timings_ms["llm"] = _ms(writing)
-        checking = time.perf_counter()
-        claim_vectors = np.asarray(await self._embedder.encode.remote(claims)) if claims else np.empty((0, 1))
-        supports = grounding.support(claims, claim_vectors, sources, quote_vectors)
-        kept = [(claim, found) for claim, found in zip(claims, supports, strict=True) if found]
-        told = {found.quote for _, found in kept}
-        for found in extract(
-            question, sources, question_vector, quote_vectors, EXTRACTED_SENTENCES - len(kept)
-        ):
-            if found.quote not in told:
-                kept.append((grounding.plain(sources[found.quote].text), found))
-        _compose(kept, passages, sources, draft)
-        draft.timings_ms["ground"] = _ms(checking)
+            return []
+        finally:
+            draft.timings_ms["llm"] = _ms(started)
+        draft.model = completion.model
+        spans = grounding.sentences(completion.text)
+        claims = [grounding.plain(completion.text[start:end]) for start, end in spans]
+        return list(dict.fromkeys(claim for claim in claims if claim))
 
 
-def confidence(question: str, passages: list[Passage], question_vector: Vectors, quotes: Vectors) -> float:
-    """How well the sources fit a question (0-1): mean of word coverage and the best sentence's cosine."""
-    if not len(quotes):
-        return 0.0
-    return (grounding.coverage(question, passages) + float((question_vector @ quotes.T).max())) / 2
-
-
-def extract(
-    question: str, sources: list[Quote], question_vector: Vectors, quotes: Vectors, limit: int
-) -> list[Support]:
-    """The sentences of the sources that answer the question best, in the order in which they stand."""
-    asked = grounding.content_words(question) | grounding.facts(question)
-    if limit <= 0 or not asked:
-        return []
-    cosines = (question_vector @ quotes.T)[0]
-    scored = [
-        Support(
-            number,
-            float(cosines[number] + len(asked & (quote.words | grounding.facts(quote.text))) / len(asked))
-            / 2,
-        )
-        for number, quote in enumerate(sources)
-    ]
-    best = sorted(scored, key=lambda found: -found.score)[:limit]
-    return sorted(best, key=lambda found: found.quote)
-
-
-def _claims(text: str) -> list[str]:
-    claims = [grounding.plain(text[start:end]) for start, end in grounding.sentences(text)]
-    return list(dict.fromkeys(claim for claim in claims if claim))
-
-
-def _compose(
-    kept: list[tuple[str, Support]], passages: list[Passage], sources: list[Quote], draft: Draft
-) -> None:
+def _write(sentences: list[Sentence], guide: list[Support], found: Evidence, draft: Draft) -> None:
+    """Put the answer together: sentences, then numbered steps, each with the marker of its source."""
     markers: dict[int, str] = {}
-    parts = []
-    for claim, found in kept:
-        if found.quote not in markers:
-            markers[found.quote] = f"[{len(markers) + 1}]"
-            draft.citations.append(_citation(len(markers), passages, sources[found.quote], found.score))
-        parts.append(f"{claim} {markers[found.quote]}")
-    if parts:
-        draft.answer, draft.grounded = " ".join(parts), True
+
+    def cite(support: Support) -> str:
+        if support.quote not in markers:
+            markers[support.quote] = f"[{len(markers) + 1}]"
+            draft.citations.append(_citation(markers[support.quote], found, support))
+        return markers[support.quote]
+
+    stepped = {support.quote for support in guide}
+    told = [sentence for sentence in sentences if sentence.support.quote not in stepped]
+    text = " ".join(f"{sentence.text} {cite(sentence.support)}" for sentence in told)
+    listed = [
+        f"{number}. {grounding.plain(found.sources[support.quote].text)} {cite(support)}"
+        for number, support in enumerate(guide, start=1)
+    ]
+    if text or listed:
+        draft.answer, draft.grounded = "\n".join(part for part in (text, *listed) if part), True
 
 
-def _citation(number: int, passages: list[Passage], quote: Quote, score: float) -> Citation:
-    passage = passages[quote.passage]
+def _citation(marker: str, found: Evidence, support: Support) -> Citation:
+    quote = found.sources[support.quote]
+    passage = found.passages[quote.passage]
     return Citation(
-        marker=f"[{number}]",
+        marker=marker,
         doc_id=passage.doc_id,
         title=passage.title,
         uri=passage.uri,
@@ -209,19 +202,18 @@ def _citation(number: int, passages: list[Passage], quote: Quote, score: float) 
         quote=quote.text,
         start=passage.start + quote.start,
         end=passage.start + quote.end,
-        score=round(score, 3),
+        score=round(min(max(support.score, 0.0), 1.0), 3),
     )
 
 
-def _nearest(sources: list[Quote], question: Vectors, quotes: Vectors) -> list[tuple[Quote, float]]:
+def _nearest(found: Evidence) -> list[Citation]:
     """The best sentence of each of the nearest passages."""
-    if not len(quotes):
-        return []
-    cosines = (question @ quotes.T)[0]
-    best: dict[int, tuple[Quote, float]] = {}
-    for number in np.argsort(-cosines):
-        best.setdefault(sources[number].passage, (sources[number], float(cosines[number])))
-    return list(best.values())[:NEAREST_SOURCES]
+    best: dict[int, Support] = {}
+    for number in np.argsort(-found.cosines):
+        support = Support(int(number), float(found.cosines[number]))
+        best.setdefault(found.sources[number].passage, support)
+    nearest = list(best.values())[:NEAREST]
+    return [_citation(f"[{number}]", found, support) for number, support in enumerate(nearest, start=1)]
 
 
 def _ms(since: float) -> float:

@@ -9,6 +9,7 @@ from ray_apps.copilot.contracts import ToolCall
 from ray_apps.copilot.grounding import Passage
 
 RECENT_ERRORS = 5
+HEALTH = "Health, status and problems"
 
 
 def device_passage(insights: dict[str, Any], rules: list[ActionRule]) -> Passage:
@@ -26,14 +27,25 @@ def device_passage(insights: dict[str, Any], rules: list[ActionRule]) -> Passage
         lines.append(f"The last error codes of {device} are {listed} UTC.")
     lines += [suggestion.action for suggestion in suggest(rules, insights["components"])]
     text = "\n\n".join(line if line.endswith(".") else f"{line}." for line in lines)
-    return Passage(f"device:{device}", f"Device {device}", f"/insights/{device}", "Health", text, 0)
+    return Passage(f"device:{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
 
 
-def device_query(insights: dict[str, Any]) -> str:
-    """What to look up in the documents about a device: its model, its last codes, what is wrong with it."""
-    codes = dict.fromkeys(event["error_code"] for event in insights["events"] if event["error_code"])
-    details = [component["detail"] for component in insights["components"][:1] if component["penalty"] > 0]
-    return " ".join([*list(codes)[:2], insights["model"] or "", *details, "likely causes, immediate actions"])
+def device_codes(insights: dict[str, Any]) -> list[str]:
+    """The codes that a device's trouble is about: its model and its last two error codes."""
+    errors = dict.fromkeys(event["error_code"] for event in insights["events"] if event["error_code"])
+    return [code for code in (insights["model"], *list(errors)[:2]) if code]
+
+
+def action_query(question: str, insights: list[dict[str, Any]]) -> str:
+    """What to look up for someone who must act: the question, or what is wrong with the devices."""
+    if not insights:
+        return f"{question} immediate actions"
+    about = [part for insight in insights for part in (*device_codes(insight), _worst(insight))]
+    return " ".join([*about, "immediate actions"])
+
+
+def _worst(insights: dict[str, Any]) -> str:
+    return next((part["detail"] for part in insights["components"] if part["penalty"] > 0), "")
 
 
 def device_tools(insights: dict[str, Any]) -> list[ToolCall]:

@@ -12,9 +12,12 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import snowballstemmer
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+
+_stemmer = snowballstemmer.stemmer("english")
 
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[^\s])|\n\s*\n|\n(?=\s*(?:[-*+]|\d+[.)]|\||#))")
 MARKUP = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#+)\s+|[*_`]{1,3}|^\s*\|?[-:| ]{5,}$", re.M)
@@ -26,7 +29,7 @@ STOP_WORDS = frozenset(
     a an and are as at be been but by can could did do does for from had has have how i if in into is it
     its may me my of on or our should so such than that the their them then there these they this to was
     we were what when where which while who why will with would you your about after all also any
-    because before between both each following means mean tell please give show need needs
+    because before between both each following means mean tell please give show need needs first long much many often wrong use used happen happens get say says
     """.split()
 )
 SUPPORT_THRESHOLD = 0.62
@@ -100,7 +103,7 @@ def quotes(passages: list[Passage]) -> list[Quote]:
 
 def content_words(text: str) -> set[str]:
     """Stems of the words that carry meaning."""
-    return {_stem(word) for word in map(str.lower, WORDS.findall(text)) if word not in STOP_WORDS}
+    return {_stemmer.stemWord(word) for word in map(str.lower, WORDS.findall(text)) if word not in STOP_WORDS}
 
 
 def facts(text: str) -> set[str]:
@@ -131,23 +134,3 @@ def support(
                 best = Support(column, min(score, 1.0))
         supports.append(best)
     return supports
-
-
-def coverage(question: str, passages: list[Passage]) -> float:
-    """Share of the question's content words and codes that the best passage holds (0-1)."""
-    asked = content_words(question) | facts(question)
-    if not asked or not passages:
-        return 0.0
-    held = [
-        content_words(text) | facts(text)
-        for text in (f"{passage.title} {passage.section} {passage.text}" for passage in passages)
-    ]
-    return max(len(asked & words) for words in held) / len(asked)
-
-
-def _stem(word: str) -> str:
-    """A light stem (plural, -ing, -ed), enough to let `drifts` meet `drifting`."""
-    for ending in ("ingly", "edly", "ing", "ies", "ed", "es", "ly", "s", "e"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            return word[: -len(ending)]
-    return word

@@ -12,16 +12,22 @@ NUMBERED = re.compile(
     r"\b(?:machine|device|unit|pump|compressor)\s+(?:no\.?\s*|number\s+|#\s*)?(\d{1,6})\b", re.I
 )
 FLEET = re.compile(r"\b(which|what)\b.*\b(machines|devices|units|pumps|compressors|fleet)\b|\bworst\b", re.I)
+ACTION = re.compile(
+    r"\b(should i|do i|what to do|how (?:do|can|to|should)|fix|repair|solve|reset|clear|steps?|actions?|procedure)\b",
+    re.I,
+)
 MOST_NAMES = 20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a question is about: words that may be device ids, codes, and whether it asks of the fleet."""
+    """What a question is about: words that may be device ids, and codes; whether it asks of the fleet as a
+    whole, and whether it asks what to do."""
 
     names: tuple[str, ...]
     codes: frozenset[str]
     fleet: bool
+    action: bool
 
 
 def plan(question: str, device_id: str | None = None) -> Plan:
@@ -30,4 +36,9 @@ def plan(question: str, device_id: str | None = None) -> Plan:
     names += [word for word in WORD.findall(question) if any(letter.isdigit() for letter in word)]
     names += [f"machine-{int(number):03d}" for number in NUMBERED.findall(question)]
     spellings = dict.fromkeys(form for name in names for form in (name, name.lower()))
-    return Plan(tuple(spellings)[:MOST_NAMES], frozenset(codes_in(question)), bool(FLEET.search(question)))
+    return Plan(
+        names=tuple(spellings)[:MOST_NAMES],
+        codes=frozenset(codes_in(question)),
+        fleet=bool(FLEET.search(question)),
+        action=bool(ACTION.search(question)),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
@@ -29,7 +28,8 @@ INSERTS = {
     "VALUES (:t, 'd', now(), '{}', 0, 0)",
     "silver.events": "(tenant_id, device_id, ts, type, severity, kafka_partition, kafka_offset) "
     "VALUES (:t, 'd', now(), 'error', 'error', 0, 0)",
-    "gold.device_health": "(tenant_id, device_id, day, score, readings, errors) VALUES (:t, 'd', now(), 1, 1, 1)",
+    "gold.device_health": "(tenant_id, device_id, day, score, readings, errors) "
+    "VALUES (:t, 'd', now(), 1, 1, 1)",
     "gold.device_health_components": "(tenant_id, device_id, day, component, penalty, weight, detail) "
     "VALUES (:t, 'd', now(), 'anomaly', 1, 1, '')",
     "ingest.offsets": "(tenant_id, topic, partition, next_offset) VALUES (:t, 'telemetry_' || :t, 0, 1)",
@@ -45,7 +45,7 @@ class Party:
 
 
 @pytest.fixture(scope="module")
-def parties(settings: Settings) -> Iterator[tuple[Party, Party]]:
+def parties(settings: Settings) -> tuple[Party, Party]:
     """Two tenants, each with rows in every table and an object in every area."""
     made = []
     for name in ("north", "south"):
@@ -60,7 +60,7 @@ def parties(settings: Settings) -> Iterator[tuple[Party, Party]]:
         catalog.create_table((name, "probe"), pa.schema([("value", pa.int64())])).append(
             pa.table({"value": [1]})
         )
-    yield made[0], made[1]
+    return made[0], made[1]
 
 
 def as_role(settings: Settings, party: Party) -> psycopg.Connection:

@@ -1,0 +1,115 @@
+"""Composing an answer from sentences: what to lead with, what to quote, which steps to give, in which order."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexes.codes import codes_in
+from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors, content_words, facts, plain
+
+ACTION_SECTION = re.compile(r"\b(actions?|steps?|procedure|what to do)\b", re.I)
+NUMBERED = re.compile(r"^\s*\d+[.)]\s")
+FOREIGN_CODE_PENALTY = 0.4
+SAME_COSINE = 0.92
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of the answer and the quote that it rests on."""
+
+    text: str
+    support: Support
+
+
+def confidence(question: str, passages: list[Passage], best_cosine: float) -> float:
+    """How well the sources fit a question (0-1): mean of `coverage` and the best sentence's cosine with it."""
+    return (coverage(question, passages) + max(best_cosine, 0.0)) / 2
+
+
+def coverage(question: str, passages: list[Passage]) -> float:
+    """Share of the question's content words that the passages hold, each weighted by its rarity in them (0-1).
+
+    The weight is log(1 + n / f) for a word in f of n passages, f at least 0.5: the inverse document frequency
+    of BM25's kind. A word that nothing holds thus weighs most: it is what the question is about and the sources
+    are not. A number or code that nothing holds makes the coverage 0.
+    """
+    held = [content_words(text) | facts(text) for text in (_whole(passage) for passage in passages)]
+    asked, exact = content_words(question), facts(question)
+    if not held or not (asked | exact) or not exact <= set().union(*held):
+        return 0.0
+    weights = {}
+    for word in asked | exact:
+        frequency = sum(word in words for words in held)
+        weights[word] = math.log(1 + len(held) / max(frequency, 0.5)), frequency > 0
+    total = sum(weight for weight, _ in weights.values())
+    return sum(weight for weight, found in weights.values() if found) / total
+
+
+def extract(
+    question: str, focus: frozenset[str], sources: list[Quote], cosines: Vectors, wanted: int
+) -> list[Support]:
+    """The sentences that answer a question best, best first; `cosines` (n,) are theirs with the question.
+
+    A sentence is scored by its cosine and its share of the question's words. One that names a code which is
+    not in `focus` (another machine model, another error) speaks of something else and is put behind.
+    """
+    asked = content_words(question) | facts(question)
+    if wanted <= 0 or not asked:
+        return []
+    scored = []
+    for number, quote in enumerate(sources):
+        held = quote.words | facts(quote.text) | facts(quote.context)
+        score = (float(cosines[number]) + len(asked & held) / len(asked)) / 2
+        codes = codes_in(quote.text)
+        if focus and codes:
+            score -= FOREIGN_CODE_PENALTY * len(codes - focus) / len(codes)
+        scored.append(Support(number, score))
+    return sorted(scored, key=lambda found: -found.score)[:wanted]
+
+
+def steps(focus: frozenset[str], passages: list[Passage], sources: list[Quote], wanted: int) -> list[Support]:
+    """The first numbered items of the action section that is about the codes in focus, in their order."""
+    sections = [
+        number
+        for number, passage in enumerate(passages)
+        if ACTION_SECTION.search(passage.section) and (not focus or codes_in(passage.title) & focus)
+    ]
+    for section in sections:
+        items = [
+            Support(number, 1.0)
+            for number, quote in enumerate(sources)
+            if quote.passage == section and NUMBERED.match(quote.text)
+        ]
+        if items:
+            return items[:wanted]
+    return []
+
+
+def distinct(candidates: list[Sentence], vectors: Vectors, sources: list[Quote]) -> list[Sentence]:
+    """The candidates without those that repeat an earlier one; `vectors` (n, d) are the sources'."""
+    kept: list[Sentence] = []
+    for candidate in candidates:
+        mine = vectors[candidate.support.quote]
+        words = content_words(candidate.text) | facts(candidate.text)
+        for other in kept:
+            same_quote = other.support.quote == candidate.support.quote
+            same_facts = facts(other.text) == facts(candidate.text)
+            alike = float(np.dot(mine, vectors[other.support.quote])) >= SAME_COSINE
+            if same_quote or words <= content_words(other.text) | facts(other.text) or (alike and same_facts):
+                break
+        else:
+            kept.append(candidate)
+    return kept
+
+
+def quoted(found: Support, sources: list[Quote]) -> Sentence:
+    """A source's own sentence as a sentence of the answer."""
+    return Sentence(plain(sources[found.quote].text), found)
+
+
+def _whole(passage: Passage) -> str:
+    return f"{passage.title} {passage.section} {passage.text}"

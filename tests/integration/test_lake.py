@@ -1,0 +1,196 @@
+"""Bronze to silver to gold on the real object store, catalog, database and cluster; each stage twice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+from sqlalchemy import text
+
+from iotops.database import engine, tenant_transaction
+from iotops.lake import iceberg_catalog, lake_filesystem, put
+from iotops.provisioning import create_tenant
+from iotops.settings import Settings
+from iotops.tenancy import Tenant
+from pipelines.flow_commands import run_flow
+from pipelines.lake.bronze_to_silver import load_silver
+from pipelines.lake.loads import HourLoad
+from pipelines.lake.silver_to_gold import build_gold
+
+FIRST = datetime(2026, 11, 2, 15, tzinfo=UTC)
+SECOND = FIRST + timedelta(hours=1)
+DAYS = [date(2026, 10, 20) + timedelta(days=day) for day in range(6)]
+NOW = datetime(2026, 11, 2, 18, tzinfo=UTC)
+DEVICES = [f"pump-{number}" for number in range(6)]
+
+
+def ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def readings(days: list[date], devices: list[str] = DEVICES) -> list[dict[str, Any]]:
+    """Four readings a day; on the last of DAYS pump-0 vibrates as none did before."""
+    return [
+        {
+            "device_id": device,
+            "ts": ms(datetime(day.year, day.month, day.day, hour, tzinfo=UTC)),
+            "model": "HX-200",
+            "metrics": {
+                "vibration": 90 if device == "pump-0" and day == DAYS[-1] else 40 + hour % 5,
+                "volt": 170 + hour % 7,
+            },
+        }
+        for day in days
+        for device in devices
+        for hour in (5, 11, 17, 23)
+    ]
+
+
+def put_object(
+    settings: Settings, topic: str, hour: datetime, records: list[Any], start: int, partition: int = 0
+) -> None:
+    """A bronze object as the sink writes it."""
+    lines = [
+        json.dumps(
+            {"topic": topic, "partition": partition, "offset": start + number, "timestamp": ms(hour) + 1000,
+             "value": record if isinstance(record, str) else json.dumps(record)}
+        )
+        for number, record in enumerate(records)
+    ]  # fmt: skip
+    tenant = topic.partition("_")[2]
+    path = f"{tenant}/bronze/raw/{hour:%Y-%m-%d/%H}/{topic}-{partition}-{start:020d}.jsonl.gz"
+    put(lake_filesystem(settings.lake), path, gzip.compress("\n".join(lines).encode() + b"\n"))
+
+
+def silver(settings: Settings, tenant: Tenant, table: str) -> pa.Table:
+    catalog = iceberg_catalog(settings.lake, settings.database)
+    return catalog.load_table(f"{tenant.id}.{table}").scan().to_arrow()
+
+
+def gold(settings: Settings, tenant: Tenant, query: str) -> list[Any]:
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+@pytest.fixture
+def tenant(settings: Settings, request: pytest.FixtureRequest) -> Tenant:
+    """A tenant of this test's own, with two arrival hours of bronze."""
+    tenant = Tenant(f"lake_{request.node.name.removeprefix('test_')[:20]}".rstrip("_"))
+    create_tenant(settings, tenant)
+    sent = readings(DAYS)
+    put_object(settings, tenant.telemetry_topic, FIRST, [*sent[:100], '{"broken"'], 0)
+    put_object(settings, tenant.telemetry_topic, SECOND, sent[100:], 101)
+    error = {"device_id": "pump-0", "ts": ms(datetime(2026, 10, 25, 12, tzinfo=UTC)), "type": "error",
+             "severity": "error", "error_code": "E421", "message": "vibration"}  # fmt: skip
+    put_object(settings, tenant.events_topic, SECOND, [error], 0)
+    return tenant
+
+
+def test_counts_and_rows_of_a_load(settings: Settings, tenant: Tenant) -> None:
+    first, second = load_silver(settings, tenant)
+    assert first == HourLoad(FIRST, 1, 101, 100, 0, 200, 1, 0, DAYS[0], DAYS[4])
+    assert second == HourLoad(SECOND, 2, 45, 44, 1, 88, 0, 0, DAYS[4], DAYS[5])
+    telemetry = silver(settings, tenant, "telemetry")
+    assert telemetry.num_rows == 6 * 6 * 4 * 2
+    assert len(telemetry.group_by(["device_id", "ts", "metric"]).aggregate([])) == telemetry.num_rows
+    (bad,) = silver(settings, tenant, "quarantine").to_pylist()
+    assert (bad["raw"], bad["kafka_offset"], bad["arrival_hour"]) == ('{"broken"', 100, FIRST)
+    assert bad["reason"].startswith("invalid_json")
+    assert silver(settings, tenant, "events")["error_code"].to_pylist() == ["E421"]
+
+
+def test_again_only_changed_hours_are_replaced(settings: Settings, tenant: Tenant) -> None:
+    load_silver(settings, tenant)
+    before = silver(settings, tenant, "telemetry").num_rows
+    assert load_silver(settings, tenant) == [], "nothing changed"
+
+    # The broken record is mended and one reading more arrives, late, in the first hour.
+    late = readings([date(2026, 10, 26)], ["pump-1"])[:2]
+    put_object(settings, tenant.telemetry_topic, FIRST, [*readings(DAYS)[:100], *late], 0)
+    (load,) = load_silver(settings, tenant)
+    assert load == HourLoad(FIRST, 1, 102, 102, 0, 204, 0, 0, DAYS[0], date(2026, 10, 26))
+    telemetry = silver(settings, tenant, "telemetry")
+    assert telemetry.num_rows == before + 4
+    assert len(telemetry.group_by(["device_id", "ts", "metric"]).aggregate([])) == telemetry.num_rows
+    assert silver(settings, tenant, "quarantine").num_rows == 0
+
+    again = load_silver(settings, tenant, hours=[FIRST, SECOND])
+    assert [each.readings for each in again] == [102, 44]
+    assert silver(settings, tenant, "telemetry").num_rows == before + 4
+
+
+def test_resent_in_a_later_hour_is_kept_once(settings: Settings, tenant: Tenant) -> None:
+    load_silver(settings, tenant)
+    third = SECOND + timedelta(hours=1)
+    put_object(settings, tenant.telemetry_topic, third, readings(DAYS)[:10], 500)
+    (load,) = load_silver(settings, tenant)
+    assert load == HourLoad(third, 1, 10, 0, 0, 0, 0, 10)
+    assert silver(settings, tenant, "telemetry").num_rows == 288
+
+
+def test_unreadable_object_is_quarantined(settings: Settings, tenant: Tenant) -> None:
+    path = f"{tenant.id}/bronze/raw/{FIRST:%Y-%m-%d/%H}/{tenant.telemetry_topic}-1-{0:020d}.jsonl.gz"
+    put(lake_filesystem(settings.lake), path, b"\x1f\x8b\x08 torn")
+    first, _ = load_silver(settings, tenant)
+    assert (first.readings, first.quarantined) == (100, 2)
+    found = silver(settings, tenant, "quarantine").to_pylist()
+    assert path in [row["object"] for row in found if row["raw"].startswith("unreadable object")]
+
+
+def test_gold_is_the_same_twice(settings: Settings, tenant: Tenant) -> None:
+    load_silver(settings, tenant)
+    report = build_gold(settings, tenant, now=NOW)
+    assert (list(report.days), report.scores) == (DAYS, 36)
+    scores = "SELECT device_id, day, score, readings, errors FROM gold.device_health ORDER BY 2, 3, 1"
+    parts = (
+        "SELECT device_id, day, component, penalty, detail FROM gold.device_health_components "
+        "ORDER BY 1, 2, 3"
+    )
+    summary = "SELECT day, devices, readings, errors, worst_devices FROM gold.customer_summary ORDER BY 1"
+    before = [gold(settings, tenant, query) for query in (scores, parts, summary)]
+    last = [row for row in before[0] if row[1] == DAYS[-1]]
+    assert last[0][0] == "pump-0"
+    assert last[0][2] < 50 < 75 < last[1][2]
+    assert last[0][3:] == (4, 1)
+    assert len(before[1]) == 36 * 5
+    assert build_gold(settings, tenant, now=NOW).days == (), "nothing changed"
+    assert build_gold(settings, tenant, DAYS, now=NOW).scores == 36
+    assert [gold(settings, tenant, query) for query in (scores, parts, summary)] == before
+
+
+def test_gold_follows_what_a_load_changed(settings: Settings, tenant: Tenant) -> None:
+    load_silver(settings, tenant)
+    build_gold(settings, tenant, now=NOW)
+    put_object(settings, tenant.telemetry_topic, SECOND, readings([DAYS[4]], ["pump-9"]), 900)
+    load_silver(settings, tenant)
+    assert build_gold(settings, tenant, now=NOW).days == tuple(DAYS[4:])
+    found = gold(
+        settings, tenant, "SELECT day, readings FROM gold.device_health WHERE device_id = 'pump-9' ORDER BY 1"
+    )
+    assert gold(settings, tenant, new) == [(DAYS[4], 4), (DAYS[5], 0)]
+
+
+def test_nothing_in_bronze_is_no_error(settings: Settings) -> None:
+    empty = Tenant("lake_empty")
+    create_tenant(settings, empty)
+    assert load_silver(settings, empty) == []
+    assert build_gold(settings, empty).days == ()
+
+
+def test_flows_are_recorded_in_prefect(settings: Settings, tenant: Tenant) -> None:
+    steps: list[str] = []
+    loaded = run_flow("bronze-to-silver", tenant.id, steps.append)
+    assert (loaded.counts["readings"], loaded.counts["quarantined"], loaded.counts["hours"]) == (144, 1, 2)
+    assert any("writing 288 rows" in step for step in steps)
+    assert run_flow("silver-to-gold", tenant.id).counts["scores"] == 36
+    api = settings.prefect.api_url
+    runs = {run["name"]: run for run in httpx.post(f"{api}/flow_runs/filter", json={}).json()}
+    assert runs[f"bronze-to-silver-{tenant.id}"]["state"]["type"] == "COMPLETED"
+    key = f"silver-to-gold-{tenant.id.replace('_', '-')}"
+    artifact = httpx.get(f"{api}/artifacts/{key}/latest").json()
+    assert json.loads(artifact["data"])[0]["scores"] == 36
