@@ -74,8 +74,8 @@ ROWS = f"""
 def parse(objects: pa.Table, tenant: Tenant, max_future_s: int) -> pa.Table:
     """Rows (`PARSED`) of bronze objects (`OBJECTS`); nothing that can be in an object raises.
 
-    Equal Kafka positions and equal `KEYS` among the objects are kept once, the first arrival winning. A
-    timestamp more than `max_future_s` (s) after its arrival is refused.
+    Records of one Kafka position and arrival, and rows of equal `KEYS`, are kept once among the objects, the
+    first arrival winning. A timestamp more than `max_future_s` (s) after its arrival is refused.
     """
     names = {"telemetry": tenant.telemetry_topic, "events": tenant.events_topic}
     with _database() as database:

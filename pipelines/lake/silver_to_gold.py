@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 
 import pyarrow as pa
+from pyiceberg.expressions.parser import parse
 from sqlalchemy import Connection, text
 
 from iotops.database import engine, tenant_transaction
@@ -126,7 +127,7 @@ def _summed(
 
     rows = ray.data.read_iceberg(
         table_identifier=table_name(tenant, table),
-        row_filter=event_times(*period),
+        row_filter=parse(event_times(*period)),
         selected_fields=columns,
         catalog_kwargs={"name": CATALOG, **catalog_properties(settings.lake, settings.database)},
         override_num_blocks=tasks,

@@ -78,11 +78,12 @@ LINES = """
         TRY_CAST(parts[3] AS BIGINT) AS kafka_offset, TRY_CAST(parts[4] AS BIGINT) AS arrived_ms,
         parts[5] AS value
     FROM read"""
+# A position alone is no identity: a topic that is made anew counts from 0 again.
 RECORDS = f"""
     CREATE TEMP TABLE records AS
     WITH documents AS (
         SELECT *, CASE WHEN json_valid(value) THEN value END AS document, row_number() OVER (
-            PARTITION BY topic, kafka_partition, kafka_offset ORDER BY object, line) AS copy
+            PARTITION BY topic, kafka_partition, kafka_offset, arrived_ms ORDER BY object, line) AS copy
         FROM lines),
     extracted AS (
         SELECT *, json_extract_string(document, {PATHS}) AS texts, json_type(document, {PATHS}) AS types

@@ -169,9 +169,7 @@ def test_gold_follows_what_a_load_changed(settings: Settings, tenant: Tenant) ->
     put_object(settings, tenant.telemetry_topic, SECOND, readings([DAYS[4]], ["pump-9"]), 900)
     load_silver(settings, tenant)
     assert build_gold(settings, tenant, now=NOW).days == tuple(DAYS[4:])
-    found = gold(
-        settings, tenant, "SELECT day, readings FROM gold.device_health WHERE device_id = 'pump-9' ORDER BY 1"
-    )
+    new = "SELECT day, readings FROM gold.device_health WHERE device_id = 'pump-9' ORDER BY day"
     assert gold(settings, tenant, new) == [(DAYS[4], 4), (DAYS[5], 0)]
 
 

@@ -28,7 +28,8 @@ NO_EVENTS = EVENT_COUNTS.empty_table()
 
 
 def stat(device: str, ago: int, mean: float, *, sd: float = 2.0, n: int = 24,
-         model: str | None = "M", metric: str = "temp", last_hour: int = 23) -> list[dict[str, Any]]:  # fmt: skip
+         model: str | None = "M", metric: str = "temp",
+         last_hour: int = 23) -> list[dict[str, Any]]:  # fmt: skip
     """A device's day, `ago` days before DAY: one metric, and the device as a whole."""
     day = DAY - timedelta(days=ago)
     whole = {"device_id": device, "day": day, "metric": None, "model": model, "n": n, "mean": None,
@@ -241,7 +242,8 @@ def test_the_machines_in_mid_fault_are_the_worst_of_the_demo_fleet(
     errors = pa_csv.read_csv(tmp_path / "PdM_errors.csv")
     events = pa.table(
         {"device_id": errors["machineID"].cast(pa.string()), "ts": errors["datetime"].cast(UTC_US),
-         "type": ["error"] * len(errors), "severity": ["error"] * len(errors), "error_code": errors["errorID"],
+         "type": ["error"] * len(errors), "severity": ["error"] * len(errors),
+         "error_code": errors["errorID"],
          "message": pa.nulls(len(errors), pa.string())}
     )  # fmt: skip
     ((days, shift),) = passes([end.date()], end + timedelta(minutes=5))

@@ -147,6 +147,11 @@ def test_the_same_position_twice_is_written_once() -> None:
     assert sum(row["leads"] for row in found) == 4
 
 
+def test_a_topic_made_anew_loses_nothing_to_its_old_positions() -> None:
+    later = line(READING | {"ts": TS + 1}, 5).replace(str(ARRIVED), str(ARRIVED + 60_000))
+    assert {row["kind"] for row in rows(line(READING, 5), later)} == {"telemetry"}
+
+
 def test_a_reading_sent_twice_is_written_once_the_first_arrival_winning() -> None:
     again = READING | {"metrics": {"a": 99, "c": 3}}
     found = rows(line(again, 8), line(READING, 5))
