@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from iotops.commands.console import errors
+from iotops.commands.console import errors, quiet
 from iotops.errors import IotOpsError
 from iotops.ray_cluster import prepare_environment
 from iotops.settings import get_settings
@@ -31,6 +31,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Run the command; a known failure prints one message and exits 1, wrong usage exits 2."""
     try:
+        quiet()
         prepare_environment(get_settings().ray)
         build()()
     except IotOpsError as error:

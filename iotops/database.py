@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, text
 
 from iotops.settings import DatabaseSettings
@@ -38,6 +39,13 @@ def tenant_transaction(engine: Engine, tenant: Tenant) -> Iterator[Connection]:
 def bind_tenant(connection: Connection, tenant: Tenant) -> None:
     """Tie the running transaction to a tenant; `SET LOCAL` ends with the transaction."""
     connection.execute(text("SELECT set_config('app.tenant_id', :tenant, true)"), {"tenant": tenant.id})
+
+
+def driver(connection: Connection) -> psycopg.Connection:
+    """The psycopg connection beneath, for COPY and for identifiers that cannot be bound."""
+    beneath = connection.connection.driver_connection
+    assert isinstance(beneath, psycopg.Connection)
+    return beneath
 
 
 def migrate(settings: DatabaseSettings) -> None:

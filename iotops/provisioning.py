@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pyiceberg.exceptions import NamespaceAlreadyExistsError
 from sqlalchemy import text
 
-from iotops.database import engine, tenant_transaction
+from iotops.database import driver, engine, tenant_transaction
 from iotops.errors import TenantError
 from iotops.kafka import create_topics
 from iotops.lake import iceberg_catalog
@@ -64,7 +64,7 @@ def _create_database_role(settings: Settings, tenant: Tenant, password: SecretSt
         exists = connection.execute(
             text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": tenant.database_role}
         ).first()
-        with connection.connection.cursor() as cursor:  # role names are identifiers: not bindable in SQL
+        with driver(connection).cursor() as cursor:  # role names are identifiers: not bindable in SQL
             if not exists:
                 cursor.execute(sql.SQL("CREATE ROLE {} IN ROLE iotops_analyst").format(role))
             cursor.execute(login)

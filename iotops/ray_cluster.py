@@ -18,7 +18,7 @@ LOCAL_NODE = {
 
 
 def prepare_environment(settings: RaySettings) -> None:
-    """Set what Ray reads from the environment as it is imported: so call it before the first import of Ray."""
+    """Set what Ray reads from the environment as it is imported: call it before the first import."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if settings.address.startswith("127.0.0.1:"):
         os.environ.update(LOCAL_NODE)

@@ -29,7 +29,8 @@ class Reranker:
         except Exception as error:
             # Whatever is wrong with it, an optional model must not keep the application from starting.
             logger.warning("no reranker: %s", error)
-            self._reason = str(error)
+            # What `describe` says is public: the paths and addresses in the error stay in the log.
+            self._reason = "its weights cannot be had here; the replica's log says why"
 
     async def score(self, query: str, texts: list[str]) -> list[float] | None:
         """One score per text, higher is better; None where there is no model."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import warnings
 from typing import Any
 
 import orjson
@@ -14,3 +17,19 @@ errors = Console(stderr=True)
 def print_json(value: Any) -> None:
     """Print a result as indented JSON, for scripts."""
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode())
+
+
+def quiet() -> None:
+    """Keep the chatter of libraries off the terminal: a command reports its own progress and errors."""
+    os.environ.update(
+        {
+            "TQDM_DISABLE": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+            "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+            "RAY_BACKEND_LOG_LEVEL": "fatal",
+        }
+    )
+    warnings.simplefilter("ignore")
+    logging.basicConfig(level=logging.ERROR)
+    logging.disable(logging.WARNING)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import httpx
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from iotops.auth import issue_token
 from iotops.commands.console import errors, print_json, results
@@ -73,17 +72,15 @@ def post_question(
 
 
 def print_answer(answer: dict[str, Any]) -> None:
-    """Print an answer and the table of its sources."""
-    results.print(escape(answer["answer"]))
-    title = "Sources" if answer["grounded"] else "Nearest sources"
-    table = Table("", "document", "section", "quote", "characters", title=title, title_justify="left")
-    for citation in answer["citations"]:
-        table.add_row(
-            escape(citation["marker"]),
-            citation["title"],
-            citation["section"],
-            escape(" ".join(citation["quote"].split())[:100]),
-            f"{citation['start']}-{citation['end']}",
-        )
+    """Print an answer and its sources, each with the place in its document."""
+    results.print(escape(answer["answer"]), highlight=False)
     if answer["citations"]:
-        results.print(table)
+        results.print("[bold]Sources[/]" if answer["grounded"] else "[bold]Nearest sources[/]")
+    for citation in answer["citations"]:
+        place = " > ".join(part for part in (citation["title"], citation["section"]) if part)
+        quote = " ".join(citation["quote"].split())
+        results.print(
+            f"  [cyan]{escape(citation['marker'])}[/] {escape(place)}, "
+            f"characters {citation['start']}-{citation['end']}\n      [dim]{escape(quote)}[/]",
+            highlight=False,
+        )

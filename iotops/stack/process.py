@@ -1,8 +1,8 @@
 """A server's processes: started detached, found again after any crash, and ended to the last child.
 
 A process belongs to a server when it has one of that server's logs open for writing. That holds for every
-child that a server forks, needs no pid file that could be stale or name a recycled pid, and survives the death
-of the process that started it.
+child that a server forks, needs no pid file that could be stale or name a recycled pid, and survives the
+death of the process that started it.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def start(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
 def owned(places: Iterable[Path]) -> list[psutil.Process]:
     """Every process that writes to one of the places (a log file, or a folder of logs).
 
-    Someone who reads a log is not one of them, nor is a client of the Ray cluster, this process perhaps, which
-    writes a log of its own beside the cluster's.
+    Someone who reads a log is not one of them, nor is a client of the Ray cluster, this process perhaps,
+    which writes a log of its own beside the cluster's.
     """
     prefixes = tuple(str(place) for place in places)
     found = []
@@ -99,8 +99,8 @@ def stop(places: list[Path], signal: int) -> None:
             return
         _signal(left, harder)
         _wait(left, seconds)
-    if left := [str(process.pid) for process in owned(places)]:
-        raise StackError(f"processes {', '.join(left)} survived SIGKILL; their output goes to {places[0]}")
+    if survivors := [str(process.pid) for process in owned(places)]:
+        raise StackError(f"processes {', '.join(survivors)} survived SIGKILL; they write to {places[0]}")
 
 
 def port_holder(port: int) -> str | None:

@@ -59,8 +59,10 @@ class RayNode(Server):
             [
                 executable("ray"), "start", "--head", "--block", "--disable-usage-stats", "--log-color=false",
                 "--node-ip-address=127.0.0.1", f"--port={stack.ray_port}", "--dashboard-host=127.0.0.1",
-                f"--dashboard-port={stack.dashboard_port}", f"--dashboard-agent-listen-port={stack.ray_agent_port}",
-                "--min-worker-port=0", "--max-worker-port=0", f"--ray-client-server-port={stack.ray_client_port}",
+                f"--dashboard-port={stack.dashboard_port}",
+                f"--dashboard-agent-listen-port={stack.ray_agent_port}",
+                f"--ray-client-server-port={stack.ray_client_port}",
+                "--min-worker-port=0", "--max-worker-port=0",
                 f"--metrics-export-port={stack.ray_metrics_port}", f"--temp-dir={self.session}",
                 f"--num-cpus={stack.ray_cpus or max(LEAST_CPUS, cores)}",
                 f"--object-store-memory={OBJECT_STORE_BYTES}",
@@ -79,7 +81,7 @@ class RayNode(Server):
         )  # fmt: skip
 
     def prepare(self) -> None:
-        """A session folder that nobody else may enter, and the user's token that Ray asks every client for."""
+        """A session folder that nobody else may enter, and the token that Ray asks every client for."""
         run([executable("ray"), "get-auth-token", "--generate"])
         shutil.rmtree(self.session, ignore_errors=True)
         self.session.mkdir(mode=0o700)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import typer
 
 from iotops.commands.console import results
+from pipelines.demo.steps import Steps
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +20,8 @@ def demo() -> None:
 
     Example: iotops demo
     """
-    from pipelines.demo.run import run
-
-    run(results)
+    started, steps = time.monotonic(), Steps(results)
+    with steps.step("Loading the platform's code"):
+        from pipelines.demo.run import run
+    run(results, steps)
+    results.print(f"[green]The demo is up[/] after {time.monotonic() - started:.0f} s; `make down` ends it.")

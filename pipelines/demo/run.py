@@ -29,27 +29,31 @@ from iotops.stack.embedded import up
 from iotops.tenancy import Tenant
 from pipelines.demo.fleet import generate
 from pipelines.demo.steps import Steps
+from pipelines.flow_commands import run_flow
 from pipelines.ingest import members
 from pipelines.ingest.replay import replay
-from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
 
 TENANT = Tenant("demo")
 DOCUMENTS = Path(__file__).with_name("documents")
 MACHINES, DAYS, SEED = 50, 14, 7
 SINK_TIMEOUT_S = 180
+FLOWS = {
+    "doc-ingestion": "Documents to index",
+    "bronze-to-silver": "Bronze to silver (Iceberg)",
+    "silver-to-gold": "Silver to gold (health)",
+}
 COUNT = text("SELECT (SELECT count(*) FROM silver.telemetry), (SELECT count(*) FROM silver.events)")
 
 
-def run(console: Console) -> None:
+def run(console: Console, steps: Steps) -> None:
     """Bring everything up, load the fleet, ask, and leave the platform running.
 
     Every step finds out what is there already and does only the rest.
     """
-    steps, started = Steps(console), time.monotonic()
     with steps.step("Models") as step:
         resolved = prepare(get_settings(), on_progress=step.progress)
-        step.result = ", ".join(f"{model.name} ({model.source})" for model in resolved)
+        step.result = ", ".join(model.name.rpartition("/")[2] for model in resolved)
     with steps.step("Embedded stack") as step:
         settings = up(get_settings(), on_progress=step.progress)
     with steps.step("Tenant") as step:
@@ -63,13 +67,10 @@ def run(console: Console) -> None:
         wait_until_running(settings, ["gateway"], step.progress)
     with steps.step("Fleet through the gateway") as step:
         step.result = _load_fleet(settings, step.progress)
-    with steps.step("Documents to index") as step:
-        added = add_documents(lake_filesystem(settings.lake), TENANT.id, [DOCUMENTS])
-        manifest = index_shelf(settings, TENANT.id).manifest
-        assert manifest is not None  # the shelf has the documents that were just added
-        step.result = f"{manifest.documents} documents, {manifest.chunks} chunks ({len(added.added)} new)"
-    with steps.step("Bronze to silver to gold (Prefect flows on Ray Data)") as step:
-        step.result = _run_flows(step.progress)
+    add_documents(lake_filesystem(settings.lake), TENANT.id, [DOCUMENTS])
+    for name, title in FLOWS.items():
+        with steps.step(title) as step:
+            step.result = str(run_flow(name, TENANT.id, step.progress))
     with steps.step("Copilot") as step:
         wait_until_running(settings, applications, step.progress)
     worst = _worst(settings)
@@ -78,7 +79,6 @@ def run(console: Console) -> None:
         print_answer(post_question(settings, TENANT, question))
     _print_fleet(console, worst)
     _print_urls(console, settings)
-    console.print(f"[green]The demo is up[/] after {time.monotonic() - started:.0f} s; `make down` ends it.")
 
 
 def _questions(machine: str) -> list[str]:
@@ -118,16 +118,6 @@ def _stored(settings: Settings) -> tuple[int, int]:
     with tenant_transaction(engine(settings.database), TENANT) as connection:
         row = connection.execute(COUNT).one()
         return row[0], row[1]
-
-
-def _run_flows(show: Callable[[str], None]) -> str:
-    from pipelines.flow_commands import run_flow  # imports Prefect, which reads its environment on import
-
-    results = []
-    for name in ("bronze-to-silver", "silver-to-gold"):
-        show(name)
-        results.append(str(run_flow(name, TENANT.id)))
-    return "; ".join(results)
 
 
 def _worst(settings: Settings) -> list[dict[str, Any]]:

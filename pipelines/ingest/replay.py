@@ -64,7 +64,7 @@ def read_fleet(directory: Path) -> list[Batch]:
     telemetry = _read(directory / "PdM_telemetry.csv").sort_by(
         [("machineID", "ascending"), ("datetime", "ascending")]
     )
-    batches = []
+    batches: list[Batch] = []
     for machine, rows in _by_machine(telemetry):
         model = machines.get(machine, {}).get("model")
         times, values = (

@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.exc import NoResultFound
 
-from iotops.database import engine, tenant_transaction
+from iotops.database import driver, engine, tenant_transaction
 from iotops.errors import IotOpsError
 from iotops.kafka import Message, Partition
 from iotops.records import NUL, Event, Reading
@@ -81,7 +81,7 @@ class SilverSink(Sink):
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(text(f"CREATE TEMP TABLE staging ({definition}) ON COMMIT DROP"))
             with (
-                connection.connection.cursor() as cursor,
+                driver(connection).cursor() as cursor,
                 cursor.copy(f"COPY staging ({names}) FROM STDIN") as copy,
             ):
                 for row in rows:

@@ -15,7 +15,7 @@ from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index
 
 
 def index_shelf(settings: Settings, owner: str) -> BuildReport:
-    """Bring the index of a tenant, or of `shared`, up to date with its documents; needs a connection to Ray."""
+    """Bring the index of a tenant, or of `shared`, up to date with its documents; needs Ray."""
     return build_index(
         lake_filesystem(settings.lake), owner, embedding_model(settings), settings.home / "index-cache"
     )

@@ -37,7 +37,7 @@ RECORD = text(f"""
     INSERT INTO ingest.lake_hours (tenant_id, listing, loaded_at, {", ".join(NAMES)})
     VALUES (:tenant, :listing, clock_timestamp(), {", ".join(f":{name}" for name in NAMES)})
     ON CONFLICT (tenant_id, arrival_hour) DO UPDATE SET listing = :listing, loaded_at = clock_timestamp(),
-        {", ".join(f"{name} = :{name}" for name in NAMES if not name.endswith("_day"))},
+        in_gold = false, {", ".join(f"{name} = :{name}" for name in NAMES if not name.endswith("_day"))},
         first_day = least(:first_day, ingest.lake_hours.first_day),
         last_day = greatest(:last_day, ingest.lake_hours.last_day)""")
 

@@ -29,12 +29,14 @@ TELEMETRY_COLUMNS = ("device_id", "ts", "metric", "value", "model", "kafka_parti
 EVENT_COLUMNS = ("device_id", "ts", "type", "severity", "error_code", "message")
 Summarise = Callable[..., pa.Table]
 
+# A day that was scored while it was running has to be scored again.
 TOUCHED = text("""
-    SELECT min(first_day) FILTER (WHERE loaded_at > coalesce(
-            (SELECT max(computed_at) FROM gold.customer_summary), '-infinity')) AS first,
-        max(last_day) AS last, sum(telemetry_rows) AS rows,
-        (SELECT max(day) FROM gold.customer_summary) AS computed
+    SELECT min(first_day) FILTER (WHERE NOT in_gold) AS first, max(last_day) AS last,
+        coalesce(sum(telemetry_rows), 0) AS rows,
+        (SELECT min(day) FROM gold.customer_summary
+            WHERE computed_at < CAST(day + 1 AS timestamp) AT TIME ZONE 'UTC') AS unfinished
     FROM ingest.lake_hours""")
+SCORED = text("UPDATE ingest.lake_hours SET in_gold = true WHERE NOT in_gold")
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def build_gold(
     now = now or datetime.now(UTC)
     with tenant_transaction(engine(settings.database), tenant) as connection:
         lock_lake(connection, tenant)
-        wanted = sorted(set(days)) if days is not None else stale_days(connection, now.date())
+        wanted = sorted(set(days)) if days is not None else stale_days(connection)
         wanted = [day for day in wanted if day <= now.date()]
         rows = connection.execute(TOUCHED).one().rows
         if not wanted or not rows:
@@ -82,16 +84,16 @@ def build_gold(
             report = GoldReport(
                 report.days, report.scores + health.device_health.num_rows, sum(unhealthy.to_pylist())
             )
+        if days is None:
+            connection.execute(SCORED)
     return report
 
 
-def stale_days(connection: Connection, today: date) -> list[date]:
+def stale_days(connection: Connection) -> list[date]:
     """The days whose scores are missing or rest on silver as it no longer is, in order."""
     touched = connection.execute(TOUCHED).one()
-    firsts = [touched.first] if touched.first else []
-    if touched.last and touched.last >= today and touched.computed and touched.computed >= today:
-        firsts.append(today)  # still running when it was last scored
-    if not firsts:
+    firsts = [day for day in (touched.first, touched.unfinished) if day is not None]
+    if not firsts or touched.last is None:
         return []
     return [min(firsts) + DAY * ahead for ahead in range((touched.last - min(firsts)).days + 1)]
 

@@ -16,7 +16,6 @@ from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
 from ray_apps.chat import ChatModel
 from ray_apps.copilot import compose, evidence, grounding
-from ray_apps.copilot.actions import ActionRule
 from ray_apps.copilot.compose import Sentence
 from ray_apps.copilot.contracts import AskRequest, Citation, ToolCall
 from ray_apps.copilot.devices import DeviceRecords
@@ -70,10 +69,9 @@ class Answerer:
         embedder: DeploymentHandle,
         chat: ChatModel,
         devices: DeviceRecords,
-        rules: list[ActionRule],
     ) -> None:
         self._settings, self._retriever, self._embedder = settings, retriever, embedder
-        self._chat, self._devices, self._rules = chat, devices, rules
+        self._chat, self._devices = chat, devices
 
     async def ask(self, tenant: Tenant, request: AskRequest) -> Draft:
         """Answer for a tenant; says that it does not know rather than guess."""
@@ -84,7 +82,7 @@ class Answerer:
         sure = compose.confidence(request.question, found.passages, max(found.cosines, default=0.0))
         if sure >= self._settings.least_confidence:
             sentences = await self._draft(request.question, found, draft)
-            guide = compose.steps(found.focus, found.passages, found.sources, STEPS) if asked.action else []
+            guide = compose.steps(found.focus, found.passages, STEPS) if asked.action else []
             _write(sentences, guide, found, draft)
         if not draft.grounded:
             draft.citations = _nearest(found)
@@ -104,7 +102,7 @@ class Answerer:
             draft.tools.append(ToolCall(name="get_fleet_health", arguments={}, result={"worst": worst}))
         for insight in insights:
             draft.tools += evidence.device_tools(insight)
-            records.append(evidence.device_passage(insight, self._rules))
+            records.append(evidence.device_passage(insight))
             focus |= {code_key(code) for code in evidence.device_codes(insight)}
         if insights or asked.action:
             query = evidence.action_query(request.question, insights)
@@ -140,7 +138,7 @@ class Answerer:
         documents = found.passages[found.lead :] or found.passages
         claims = await self._complete(question, documents, draft)
         started = time.perf_counter()
-        vectors = np.asarray(await self._embedder.encode.remote(claims)) if claims else np.empty((0, 1))
+        vectors: Vectors = np.asarray(await self._embedder.encode.remote(claims), dtype=np.float32)
         supports = grounding.support(claims, vectors, found.sources, found.vectors)
         told = [Sentence(claim, each) for claim, each in zip(claims, supports, strict=True) if each]
         best = compose.extract(question, found.focus, found.sources, found.cosines, FACTS)
@@ -169,30 +167,32 @@ class Answerer:
         return list(dict.fromkeys(claim for claim in claims if claim))
 
 
-def _write(sentences: list[Sentence], guide: list[Support], found: Evidence, draft: Draft) -> None:
+def _write(sentences: list[Sentence], guide: list[Quote], found: Evidence, draft: Draft) -> None:
     """Put the answer together: sentences, then numbered steps, each with the marker of its source."""
-    markers: dict[int, str] = {}
+    markers: dict[Quote, str] = {}
 
-    def cite(support: Support) -> str:
-        if support.quote not in markers:
-            markers[support.quote] = f"[{len(markers) + 1}]"
-            draft.citations.append(_citation(markers[support.quote], found, support))
-        return markers[support.quote]
+    def cite(quote: Quote, score: float) -> str:
+        if quote not in markers:
+            markers[quote] = f"[{len(markers) + 1}]"
+            draft.citations.append(_citation(markers[quote], found.passages, quote, score))
+        return markers[quote]
 
-    stepped = {support.quote for support in guide}
-    told = [sentence for sentence in sentences if sentence.support.quote not in stepped]
-    text = " ".join(f"{sentence.text} {cite(sentence.support)}" for sentence in told)
+    told = [
+        f"{sentence.text} {cite(quote, sentence.support.score)}"
+        for sentence in sentences
+        if not any(step.contains(quote := found.sources[sentence.support.quote]) for step in guide)
+    ]
+    text = " ".join(told)
     listed = [
-        f"{number}. {grounding.plain(found.sources[support.quote].text)} {cite(support)}"
-        for number, support in enumerate(guide, start=1)
+        f"{number}. {grounding.plain(step.text)} {cite(step, 1.0)}"
+        for number, step in enumerate(guide, start=1)
     ]
     if text or listed:
         draft.answer, draft.grounded = "\n".join(part for part in (text, *listed) if part), True
 
 
-def _citation(marker: str, found: Evidence, support: Support) -> Citation:
-    quote = found.sources[support.quote]
-    passage = found.passages[quote.passage]
+def _citation(marker: str, passages: list[Passage], quote: Quote, score: float) -> Citation:
+    passage = passages[quote.passage]
     return Citation(
         marker=marker,
         doc_id=passage.doc_id,
@@ -202,18 +202,21 @@ def _citation(marker: str, found: Evidence, support: Support) -> Citation:
         quote=quote.text,
         start=passage.start + quote.start,
         end=passage.start + quote.end,
-        score=round(min(max(support.score, 0.0), 1.0), 3),
+        score=round(min(max(score, 0.0), 1.0), 3),
     )
 
 
 def _nearest(found: Evidence) -> list[Citation]:
     """The best sentence of each of the nearest passages."""
-    best: dict[int, Support] = {}
+    best: dict[int, tuple[Quote, float]] = {}
     for number in np.argsort(-found.cosines):
-        support = Support(int(number), float(found.cosines[number]))
-        best.setdefault(found.sources[number].passage, support)
+        quote = found.sources[number]
+        best.setdefault(quote.passage, (quote, float(found.cosines[number])))
     nearest = list(best.values())[:NEAREST]
-    return [_citation(f"[{number}]", found, support) for number, support in enumerate(nearest, start=1)]
+    return [
+        _citation(f"[{number}]", found.passages, quote, score)
+        for number, (quote, score) in enumerate(nearest, start=1)
+    ]
 
 
 def _ms(since: float) -> float:

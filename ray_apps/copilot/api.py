@@ -73,9 +73,7 @@ class Copilot:
         self._devices = DeviceRecords(settings.database)
         self._cache = AnswerCache(settings.cache)
         self._rules = load_rules(settings.configs)
-        self._answerer = Answerer(
-            settings.copilot, retriever, embedder, self._chat, self._devices, self._rules
-        )
+        self._answerer = Answerer(settings.copilot, retriever, embedder, self._chat, self._devices)
 
     @app.post("/ask", summary="Ask about a device, an error code or the fleet")
     async def ask(self, body: AskRequest, request: Request, principal: Caller) -> AskResponse:

@@ -30,11 +30,11 @@ class AnswerCache:
     async def get(self, tenant: Tenant, *parts: str) -> bytes | None:
         """The stored answer, if there is one."""
         try:
-            stored: bytes | None = await self._client.get(_key(tenant, parts))
+            stored = await self._client.get(_key(tenant, parts))
         except RedisError as error:
             logger.warning("answer cache: %r", error)
             return None
-        return stored
+        return stored.encode() if isinstance(stored, str) else stored
 
     async def put(self, tenant: Tenant, answer: bytes, *parts: str) -> None:
         """Keep an answer for the configured time."""

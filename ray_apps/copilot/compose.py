@@ -1,4 +1,4 @@
-"""Composing an answer from sentences: what to lead with, what to quote, which steps to give, in which order."""
+"""Composing an answer from sentences: what to quote, which steps to give, and in which order."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexes.codes import codes_in
-from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors, content_words, facts, plain
+from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors, content_words, facts, items, plain
 
 ACTION_SECTION = re.compile(r"\b(actions?|steps?|procedure|what to do)\b", re.I)
-NUMBERED = re.compile(r"^\s*\d+[.)]\s")
 FOREIGN_CODE_PENALTY = 0.4
 SAME_COSINE = 0.92
 
@@ -26,16 +25,16 @@ class Sentence:
 
 
 def confidence(question: str, passages: list[Passage], best_cosine: float) -> float:
-    """How well the sources fit a question (0-1): mean of `coverage` and the best sentence's cosine with it."""
+    """How well the sources fit a question (0-1): mean of `coverage` and of the best sentence's cosine."""
     return (coverage(question, passages) + max(best_cosine, 0.0)) / 2
 
 
 def coverage(question: str, passages: list[Passage]) -> float:
-    """Share of the question's content words that the passages hold, each weighted by its rarity in them (0-1).
+    """Share of the question's content words that the passages hold, weighted by their rarity there (0-1).
 
     The weight is log(1 + n / f) for a word in f of n passages, f at least 0.5: the inverse document frequency
-    of BM25's kind. A word that nothing holds thus weighs most: it is what the question is about and the sources
-    are not. A number or code that nothing holds makes the coverage 0.
+    of BM25's kind. A word that nothing holds thus weighs most: it is what the question is about and the
+    sources are not. A number or code that nothing holds makes the coverage 0.
     """
     held = [content_words(text) | facts(text) for text in (_whole(passage) for passage in passages)]
     asked, exact = content_words(question), facts(question)
@@ -62,7 +61,7 @@ def extract(
         return []
     scored = []
     for number, quote in enumerate(sources):
-        held = quote.words | facts(quote.text) | facts(quote.context)
+        held = quote.words | content_words(quote.context) | facts(f"{quote.text} {quote.context}")
         score = (float(cosines[number]) + len(asked & held) / len(asked)) / 2
         codes = codes_in(quote.text)
         if focus and codes:
@@ -71,21 +70,16 @@ def extract(
     return sorted(scored, key=lambda found: -found.score)[:wanted]
 
 
-def steps(focus: frozenset[str], passages: list[Passage], sources: list[Quote], wanted: int) -> list[Support]:
+def steps(focus: frozenset[str], passages: list[Passage], wanted: int) -> list[Quote]:
     """The first numbered items of the action section that is about the codes in focus, in their order."""
-    sections = [
-        number
-        for number, passage in enumerate(passages)
-        if ACTION_SECTION.search(passage.section) and (not focus or codes_in(passage.title) & focus)
-    ]
-    for section in sections:
-        items = [
-            Support(number, 1.0)
-            for number, quote in enumerate(sources)
-            if quote.passage == section and NUMBERED.match(quote.text)
-        ]
-        if items:
-            return items[:wanted]
+    for number, passage in enumerate(passages):
+        if ACTION_SECTION.search(passage.section) and (not focus or codes_in(passage.title) & focus):
+            found = [
+                Quote(number, start, end, passage.text[start:end], passage.title)
+                for start, end in items(passage.text)
+            ]
+            if found:
+                return found[:wanted]
     return []
 
 

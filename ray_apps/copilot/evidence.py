@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from ray_apps.copilot.actions import ActionRule, suggest
 from ray_apps.copilot.contracts import ToolCall
 from ray_apps.copilot.grounding import Passage
 
-RECENT_ERRORS = 5
+LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES = 3, 2, 3
 HEALTH = "Health, status and problems"
 
 
-def device_passage(insights: dict[str, Any], rules: list[ActionRule]) -> Passage:
+def device_passage(insights: dict[str, Any]) -> Passage:
     """A device's record in sentences, as a source that can be cited like a document."""
     device, model = insights["device_id"], insights["model"]
     lines = []
@@ -20,14 +20,26 @@ def device_passage(insights: dict[str, Any], rules: list[ActionRule]) -> Passage
         lines.append(
             f"The health score of {device} ({model}) is {insights['score']:.0f} of 100 on {insights['day']}."
         )
-        lines += [component["detail"] for component in insights["components"] if component["penalty"] > 0]
-    errors = [event for event in insights["events"] if event["error_code"]][:RECENT_ERRORS]
+        heavy = [part for part in insights["components"] if part["penalty"] >= LEAST_PENALTY]
+        lines += [_sentence(part["detail"]) for part in heavy[:MOST_COMPONENTS]]
+    errors = [event for event in insights["events"] if event["error_code"]]
     if errors:
-        listed = ", ".join(f"{event['error_code']} at {event['ts']:%Y-%m-%d %H:%M}" for event in errors)
-        lines.append(f"The last error codes of {device} are {listed} UTC.")
-    lines += [suggestion.action for suggestion in suggest(rules, insights["components"])]
-    text = "\n\n".join(line if line.endswith(".") else f"{line}." for line in lines)
-    return Passage(f"device:{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
+        times = Counter(event["error_code"] for event in errors)
+        last = {event["error_code"]: event["ts"] for event in reversed(errors)}
+        listed = ", ".join(
+            f"{code} ({count} times, last at {last[code]:%Y-%m-%d %H:%M} UTC)"
+            for code, count in times.most_common(MOST_CODES)
+        )
+        lines.append(f"The latest error codes of {device} are {listed}.")
+    if not lines:
+        lines.append(f"No health score has been computed for {device} yet.")
+    return Passage(
+        f"device:{device}", f"Device {device}", f"/insights/{device}", HEALTH, "\n\n".join(lines), 0
+    )
+
+
+def _sentence(detail: str) -> str:
+    return f"{detail[:1].upper()}{detail[1:].rstrip('.')}."
 
 
 def device_codes(insights: dict[str, Any]) -> list[str]:

@@ -1,9 +1,9 @@
 """Grounding: which sentence of which source supports a sentence of an answer, by score.
 
 A claim is supported by a quote when every number and code in the claim stands in the quote (or in the title
-or section above it), both affirm or both deny, and the mean of two scores reaches a threshold: the share of
-the claim's content words found in the quote, and the cosine of their embeddings. Nothing is asked of the
-language model, so this holds for a small model as for a large one.
+or section above it), both affirm or both deny, most of the claim's content words stand in the quote itself,
+and the mean of two scores reaches a threshold: the share of those words, and the cosine of the embeddings.
+Nothing is asked of the language model, so this holds for a small model as for a large one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ Vectors = NDArray[np.float32]
 _stemmer = snowballstemmer.stemmer("english")
 
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[^\s])|\n\s*\n|\n(?=\s*(?:[-*+]|\d+[.)]|\||#))")
+ITEM_NUMBER = re.compile(r"\d+[.)]")
+NUMBERED_ITEM = re.compile(r"^[ \t]*\d+[.)][ \t]+\S.*$", re.M)
 MARKUP = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#+)\s+|[*_`]{1,3}|^\s*\|?[-:| ]{5,}$", re.M)
 WORDS = re.compile(r"[A-Za-z][A-Za-z-]+")
 FACTS = re.compile(r"\b(?:[A-Za-z]+[-_]?\d[\w.-]*|\d+(?:[.,]\d+)*)\b")
@@ -29,10 +31,12 @@ STOP_WORDS = frozenset(
     a an and are as at be been but by can could did do does for from had has have how i if in into is it
     its may me my of on or our should so such than that the their them then there these they this to was
     we were what when where which while who why will with would you your about after all also any
-    because before between both each following means mean tell please give show need needs first long much many often wrong use used happen happens get say says
+    because before between both each following means mean tell please give show need needs first long
+    much many often wrong use used happen happens get say says
     """.split()
 )
-SUPPORT_THRESHOLD = 0.62
+SUPPORT_THRESHOLD = 0.7
+LEAST_RECALL = 0.6
 LEAST_WORDS = 4
 
 
@@ -60,13 +64,17 @@ class Quote:
 
     @property
     def words(self) -> set[str]:
-        """Stems of the quote's content words and of the headings above it."""
-        return content_words(self.text) | content_words(self.context)
+        """Stems of the content words of the quote itself."""
+        return content_words(self.text)
+
+    def contains(self, other: Quote) -> bool:
+        """Whether another quote is a part of this one."""
+        return self.passage == other.passage and self.start <= other.start and other.end <= self.end
 
 
 @dataclass(frozen=True)
 class Support:
-    """The quote that supports a claim, and how well (0-1)."""
+    """The quote that supports a claim, by its place among the sources, and how well (0-1)."""
 
     quote: int
     score: float
@@ -82,7 +90,23 @@ def sentences(text: str) -> list[tuple[int, int]]:
             begin = start + text[start:end].index(stripped)
             spans.append((begin, begin + len(stripped)))
         start = match.end() if match else end
-    return spans
+    return _joined(text, spans)
+
+
+def items(text: str) -> list[tuple[int, int]]:
+    """Spans of the numbered items of a text, each whole."""
+    return [(match.start(), match.end()) for match in NUMBERED_ITEM.finditer(text)]
+
+
+def _joined(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans with an item's number joined to its first sentence."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and ITEM_NUMBER.fullmatch(text[slice(*joined[-1])]):
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def plain(text: str) -> str:
@@ -130,7 +154,7 @@ def support(
                 continue
             recall = len(words & source_words[column]) / len(words)
             score = float(recall + cosines[row, column]) / 2
-            if score >= SUPPORT_THRESHOLD and (best is None or score > best.score):
+            if recall >= LEAST_RECALL and score >= SUPPORT_THRESHOLD and (best is None or score > best.score):
                 best = Support(column, min(score, 1.0))
         supports.append(best)
     return supports

@@ -13,7 +13,7 @@ NUMBERED = re.compile(
 )
 FLEET = re.compile(r"\b(which|what)\b.*\b(machines|devices|units|pumps|compressors|fleet)\b|\bworst\b", re.I)
 ACTION = re.compile(
-    r"\b(should i|do i|what to do|how (?:do|can|to|should)|fix|repair|solve|reset|clear|steps?|actions?|procedure)\b",
+    r"\b(should i|do i|what to do|how (?:do|can|to|should)|fix|repair|reset|steps?|actions?|procedure)\b",
     re.I,
 )
 MOST_NAMES = 20

@@ -168,9 +168,28 @@ def test_gold_follows_what_a_load_changed(settings: Settings, tenant: Tenant) ->
     build_gold(settings, tenant, now=NOW)
     put_object(settings, tenant.telemetry_topic, SECOND, readings([DAYS[4]], ["pump-9"]), 900)
     load_silver(settings, tenant)
+    assert build_gold(settings, tenant, DAYS[:1], now=NOW).scores == 6, (
+        "a day by name leaves the others to do"
+    )
     assert build_gold(settings, tenant, now=NOW).days == tuple(DAYS[4:])
     new = "SELECT day, readings FROM gold.device_health WHERE device_id = 'pump-9' ORDER BY day"
     assert gold(settings, tenant, new) == [(DAYS[4], 4), (DAYS[5], 0)]
+
+
+def test_a_running_day_is_scored_again_until_it_has_ended(settings: Settings, tenant: Tenant) -> None:
+    today = datetime.now(UTC).date()
+    put_object(settings, tenant.telemetry_topic, datetime.now(UTC), readings([today], ["pump-1"])[:1], 900)
+    load_silver(settings, tenant)
+    midday = datetime(today.year, today.month, today.day, 12, 30, tzinfo=UTC)
+    assert build_gold(settings, tenant, now=midday).days[-1] == today
+    assert build_gold(settings, tenant, now=midday).days == (today,)
+    silence = (
+        "SELECT value FROM gold.device_health_components "
+        "WHERE component = 'staleness' AND device_id = 'pump-1' AND day = (SELECT max(day) FROM gold.device_health)"
+    )
+    assert gold(settings, tenant, silence) == [(8.0,)]  # 05:00 to 13:00
+    build_gold(settings, tenant, now=midday + timedelta(days=1))
+    assert gold(settings, tenant, silence) == [(19.0,)]
 
 
 def test_nothing_in_bronze_is_no_error(settings: Settings) -> None:

@@ -37,12 +37,13 @@ CREATE TABLE ingest.offsets (
     PRIMARY KEY (topic, partition));
 
 -- Which state of an arrival hour of bronze is in the silver tables of the lake, and what became of it.
--- `listing` is a digest of the hour's objects; the days are those of the event times.
+-- `listing` is a digest of the hour's objects; the days are those of the event times; `in_gold` is true once
+-- the health scores rest on this load.
 CREATE TABLE ingest.lake_hours (
     tenant_id text NOT NULL, arrival_hour timestamptz NOT NULL, listing text NOT NULL,
     objects bigint NOT NULL, records bigint NOT NULL, readings bigint NOT NULL, events bigint NOT NULL,
     telemetry_rows bigint NOT NULL, quarantined bigint NOT NULL, duplicates bigint NOT NULL,
-    first_day date, last_day date, loaded_at timestamptz NOT NULL,
+    first_day date, last_day date, loaded_at timestamptz NOT NULL, in_gold boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tenant_id, arrival_hour));
 
 CREATE TABLE gold.device_health (
@@ -102,8 +103,8 @@ def upgrade() -> None:
         f"DO $$ BEGIN CREATE ROLE {ANALYSTS} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
     )
     op.execute(
-        f"DO $$ BEGIN EXECUTE format('GRANT CONNECT ON DATABASE %I TO {app}, {ANALYSTS}', current_database()); "
-        "END $$"
+        "DO $$ BEGIN EXECUTE format("
+        f"'GRANT CONNECT ON DATABASE %I TO {app}, {ANALYSTS}', current_database()); END $$"
     )
     op.execute(f"GRANT USAGE ON SCHEMA {SCHEMAS} TO {app}")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMAS} TO {app}")
