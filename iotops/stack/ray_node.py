@@ -71,6 +71,7 @@ class RayNode(Server):
                 "IOTOPS_HOME": str(self.settings.home),
                 "RAY_USAGE_STATS_ENABLED": "0",
                 **LOCAL_NODE,
+                "RAY_worker_maximum_startup_concurrency": str(LEAST_CPUS),
                 "VLLM_NO_USAGE_STATS": "1",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
                 "DO_NOT_TRACK": "1",

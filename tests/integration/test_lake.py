@@ -178,14 +178,16 @@ def test_gold_follows_what_a_load_changed(settings: Settings, tenant: Tenant) ->
 
 def test_a_running_day_is_scored_again_until_it_has_ended(settings: Settings, tenant: Tenant) -> None:
     today = datetime.now(UTC).date()
-    put_object(settings, tenant.telemetry_topic, datetime.now(UTC), readings([today], ["pump-1"])[:1], 900)
-    load_silver(settings, tenant)
     midday = datetime(today.year, today.month, today.day, 12, 30, tzinfo=UTC)
+    arrived = midday.replace(minute=0)
+    put_object(settings, tenant.telemetry_topic, arrived, readings([today], ["pump-1"])[:1], 900)
+    load_silver(settings, tenant)
     assert build_gold(settings, tenant, now=midday).days[-1] == today
     assert build_gold(settings, tenant, now=midday).days == (today,)
     silence = (
         "SELECT value FROM gold.device_health_components "
-        "WHERE component = 'staleness' AND device_id = 'pump-1' AND day = (SELECT max(day) FROM gold.device_health)"
+        "WHERE component = 'staleness' AND device_id = 'pump-1' "
+        "AND day = (SELECT max(day) FROM gold.device_health)"
     )
     assert gold(settings, tenant, silence) == [(8.0,)]  # 05:00 to 13:00
     build_gold(settings, tenant, now=midday + timedelta(days=1))

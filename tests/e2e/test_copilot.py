@@ -1,0 +1,202 @@
+"""The served graph, asked over HTTP as an operator would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from iotops.auth import Role, issue_token
+from iotops.provisioning import create_tenant
+from iotops.settings import Settings
+from iotops.tenancy import Tenant
+from pipelines.demo.run import DOCUMENTS, TENANT
+
+OTHER = Tenant("rival")
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def api(settings: Settings, demo: str) -> httpx.Client:
+    return httpx.Client(base_url=settings.serve.url, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def rival(settings: Settings, demo: str) -> Tenant:
+    create_tenant(settings, OTHER)
+    return OTHER
+
+
+def bearer(
+    settings: Settings, tenant: Tenant = TENANT, role: Role = "operator", subject: str = "o"
+) -> dict[str, str]:
+    return {"Authorization": f"Bearer {issue_token(settings.auth, tenant, subject, role)}"}
+
+
+def ask(api: httpx.Client, settings: Settings, question: str, tenant: Tenant = TENANT) -> dict[str, Any]:
+    response = api.post("/ask", json={"question": question}, headers=bearer(settings, tenant))
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def test_the_demo_shows_its_fleet_and_its_answers(demo: str):
+    assert "The five worst machines" in demo
+    assert "16,800 readings" in demo
+
+
+def test_an_error_code_is_answered_from_its_runbook_with_exact_spans(api: httpx.Client, settings: Settings):
+    answer = ask(api, settings, "What does E421 mean on an HX-200 and what should I do first?")
+    assert answer["grounded"]
+    assert answer["model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert any(citation["doc_id"].startswith("e421") for citation in answer["citations"])
+    assert "1." in answer["answer"]
+    for citation in answer["citations"]:
+        source = (DOCUMENTS / citation["uri"].rpartition("/documents/")[2]).read_text()
+        assert source[citation["start"] : citation["end"]] == citation["quote"]
+        assert citation["marker"] in answer["answer"]
+
+
+def test_a_machine_is_answered_from_its_records_and_the_documents(api: httpx.Client, settings: Settings):
+    worst = api.get("/insights", headers=bearer(settings)).json()["devices"][0]
+    answer = ask(api, settings, f"What is wrong with {worst['device_id']} and what should I do?")
+    assert f"{worst['score']:.0f} of 100" in answer["answer"]
+    assert {tool["name"] for tool in answer["tools"]} == {"get_device_metrics", "get_incident_history"}
+    uris = {citation["uri"] for citation in answer["citations"]}
+    assert f"/insights/{worst['device_id']}" in uris
+    assert any(uri.startswith("lake://demo/documents/") for uri in uris)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How long is the warranty of the CR-310?",
+        "What does error E999 mean?",
+        "What is the price of a spare bearing for the HX-450?",
+        "Who is the president of France?",
+        "What does E421 mean on an HX-900?",
+    ],
+)
+def test_what_the_sources_do_not_hold_is_not_known(api: httpx.Client, settings: Settings, question: str):
+    answer = ask(api, settings, question)
+    assert not answer["grounded"]
+    assert answer["answer"].startswith("I don't know")
+
+
+def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):
+    answer = ask(api, settings, "Which machines have the worst health?")
+    assert answer["grounded"]
+    assert [tool["name"] for tool in answer["tools"]] == ["get_fleet_health"]
+
+
+def test_the_same_question_is_answered_from_the_cache(api: httpx.Client, settings: Settings, rival: Tenant):
+    question = "When is E310 raised on the CR-110?"
+    first, second = ask(api, settings, question), ask(api, settings, question)
+    assert (first["cached"], second["cached"]) == (False, True)
+    assert first["answer"] == second["answer"]
+    assert first["request_id"] != second["request_id"]
+    assert not ask(api, settings, question, rival)["cached"]
+
+
+def test_search_ranks_without_a_reranker_and_says_so(api: httpx.Client, settings: Settings):
+    found = api.post("/search", json={"query": "E313 seal leak", "top_k": 5}, headers=bearer(settings)).json()
+    assert found["hits"][0]["doc_id"].startswith("e313")
+    assert found["timings_ms"]["rerank"] == "unavailable"
+    assert found["hits"][0]["scores"]["rerank"] is None
+    parts = api.get("/readyz").json()["parts"]
+    assert parts["reranker"]["available"] is False
+    assert parts["embedder"]["checksum"]
+    assert parts["llm"]["name"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def test_insights_explain_a_score(api: httpx.Client, settings: Settings):
+    worst = api.get("/insights", headers=bearer(settings)).json()["devices"][0]
+    found = api.get(f"/insights/{worst['device_id']}", headers=bearer(settings)).json()
+    assert found["score"] == pytest.approx(worst["score"])
+    assert found["trend"]
+    assert found["events"]
+    assert all({"action", "rule", "because"} == set(action) for action in found["actions"])
+    assert found["actions"]
+    penalties = sum(component["penalty"] for component in found["components"])
+    assert found["score"] == pytest.approx(max(0, 100 - penalties), abs=0.5)
+
+
+def test_another_tenant_sees_nothing(api: httpx.Client, settings: Settings, rival: Tenant):
+    mine = api.get("/insights", headers=bearer(settings)).json()["devices"][0]["device_id"]
+    theirs = bearer(settings, rival)
+    assert api.get("/insights", headers=theirs).json() == {"devices": []}
+    assert api.get(f"/insights/{mine}", headers=theirs).status_code == 404
+    assert api.post("/search", json={"query": "E421"}, headers=theirs).json()["hits"] == []
+    for question in (f"What is wrong with {mine}?", "What does E421 mean?", "Which machines are worst?"):
+        answer = ask(api, settings, question, rival)
+        assert not answer["grounded"]
+        assert not answer["citations"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/ask", {"question": "What does E421 mean?"}),
+        ("POST", "/search", {"query": "E421"}),
+        ("GET", "/insights", None),
+        ("GET", "/insights/machine-001", None),
+        ("POST", "/v1/telemetry", {}),
+        ("POST", "/v1/events", {}),
+    ],
+)
+def test_each_call_refuses_strangers_and_wrong_roles(
+    api: httpx.Client, settings: Settings, method: str, path: str, body: dict[str, str] | None
+):
+    def status(headers: dict[str, str]) -> int:
+        response = api.request(method, path, json=body, headers=headers)
+        error = response.json()["error"]
+        assert set(error) == {"code", "message", "request_id"}
+        assert error["request_id"] == response.headers["x-request-id"].split(",")[0].strip()
+        return response.status_code
+
+    assert status({}) == 401
+    assert status({"Authorization": "Bearer forged.token.here"}) == 401
+    wrong: Role = "operator" if path.startswith("/v1") else "device"
+    assert status(bearer(settings, role=wrong)) == 403
+
+
+def test_a_device_cannot_speak_for_another_tenant_or_device(
+    api: httpx.Client, settings: Settings, rival: Tenant
+):
+    token = bearer(settings, rival, "device", "spy")
+    lines = "\n".join(
+        [
+            '{"ts": 1790000000000, "metrics": {"volt": 1}, "tenant_id": "demo"}',
+            '{"ts": 1790000000000, "metrics": {"volt": 1}, "device_id": "machine-001"}',
+            '{"ts": 1790000000000, "metrics": {"volt": 1}}',
+            "not json",
+        ]
+    )
+    answer = api.post("/v1/telemetry", content=lines, headers=token).json()
+    assert answer["accepted"] == 1
+    codes = [(error["line"], error["code"]) for error in answer["errors"]]
+    assert codes == [(1, "identity_mismatch"), (2, "identity_mismatch"), (4, "invalid_json")]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"question": ""}, "invalid_request"),
+        ({"question": "x" * 5000}, "invalid_request"),
+        ({"question": "What does E421 mean?", "device_id": "../etc"}, "invalid_request"),
+        ({"question": "What does E421 mean?", "surprise": 1}, "invalid_request"),
+    ],
+)
+def test_bad_questions_are_refused_by_name(
+    api: httpx.Client, settings: Settings, body: dict[str, Any], code: str
+):
+    response = api.post("/ask", json=body, headers=bearer(settings))
+    assert response.status_code == 422
+    assert response.json()["error"]["code"] == code
+
+
+def test_an_oversized_batch_is_refused_before_it_is_read(api: httpx.Client, settings: Settings):
+    body = b"x" * (settings.ingest.max_body_bytes + 1)
+    response = api.post("/v1/telemetry", content=body, headers=bearer(settings, role="device"))
+    assert response.status_code == 413
