@@ -31,6 +31,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(Exception, _failure)
 
 
 def caller(*roles: Role) -> Callable[[Request], Principal]:
@@ -81,6 +82,11 @@ def _envelope(request: Request, status: int, code: str, message: str) -> JSONRes
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return _envelope(request, error.status, error.code, error.message)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    """What nobody foresaw: the log has it, the caller gets its request id and nothing of the inside."""
+    return _envelope(request, 500, "internal_error", "the request failed here: report its request id")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -30,5 +30,7 @@ def quiet() -> None:
         }
     )
     warnings.simplefilter("ignore")
-    logging.basicConfig(level=logging.ERROR)
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.ERROR)
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a probe of a broker that starts is no error

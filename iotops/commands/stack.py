@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import typer
+from rich import box
 from rich.table import Table
 
 from iotops.commands.console import errors, print_json, results
 from iotops.commands.tenant import Json
 from iotops.settings import get_settings
+
+if TYPE_CHECKING:
+    from iotops.stack.embedded import ServerStatus
 
 STATE_COLOUR = {"up": "green", "failing": "red", "down": "dim"}
 
@@ -22,7 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command("status")(status)
 
 
-def up() -> None:
+def up(as_json: Json = False) -> None:
     """Start the embedded stack; what runs already is kept.
 
     Example: iotops up
@@ -32,8 +38,9 @@ def up() -> None:
     started = time.monotonic()
     with errors.status("starting") as shown:
         settings = embedded.up(get_settings(), on_progress=shown.update)
-    results.print(f"up in {time.monotonic() - started:.1f} s; data, logs and secrets in {settings.home}")
-    _print(embedded.status(settings))
+    if not as_json:
+        results.print(f"up in {time.monotonic() - started:.1f} s; data, logs and secrets in {settings.home}")
+    _print(embedded.status(settings), as_json)
 
 
 def down() -> None:
@@ -56,25 +63,28 @@ def status(as_json: Json = False) -> None:
     from iotops.stack import embedded
 
     servers = embedded.status(get_settings())
-    if as_json:
-        print_json([asdict(server) for server in servers])
-    else:
-        _print(servers)
+    _print(servers, as_json)
     if any(server.state != "up" for server in servers):
         raise typer.Exit(1)
 
 
-def _print(servers) -> None:  # type: ignore[no-untyped-def]
-    table = Table("server", "state", "pid", "address", "processes", "memory", "up for", "data")
+def _print(servers: list[ServerStatus], as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(server) for server in servers])
+        return
+    names = ("server", "state", "pid", "memory", "up for", "data", "address")
+    table = Table(*names, box=box.SIMPLE, pad_edge=False)
+    table.columns[-1].overflow = "fold"
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for server in servers:
         table.add_row(
             server.name,
             f"[{STATE_COLOUR[server.state]}]{server.state}[/]",
             str(server.pid or ""),
-            server.address,
-            str(server.processes or ""),
             f"{server.memory_bytes / 2**20:,.0f} MiB" if server.pid else "",
-            f"{server.uptime_s:,.0f} s" if server.uptime_s is not None else "",
+            str(timedelta(seconds=round(server.uptime_s))) if server.uptime_s is not None else "",
             f"{server.data_bytes / 2**20:,.1f} MiB",
+            server.address,
         )
     results.print(table)

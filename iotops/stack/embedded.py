@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -14,7 +16,7 @@ from iotops.database import migrate
 from iotops.errors import StackError
 from iotops.settings import Settings
 from iotops.stack import process
-from iotops.stack.files import write_home_settings
+from iotops.stack.files import home_folder, locked, write_home_settings
 from iotops.stack.kafka_broker import KafkaBroker
 from iotops.stack.mqtt import MqttBroker
 from iotops.stack.object_store import ObjectStore
@@ -54,9 +56,16 @@ def up(settings: Settings, on_progress: Progress = lambda message: None) -> Sett
     """Bring up what does not run, each server as soon as those that it needs are up.
 
     Returns the settings with the stack's endpoints and secrets. Raises `StackError` for the first server
-    that fails, once the others have come to rest.
+    that fails, once the others have come to rest. A second `up` or `down` of the same home waits for it.
     """
-    settings = write_home_settings(settings)
+    home_folder(settings.home)
+    with locked(settings.home / "stack"):
+        settings = write_home_settings(settings)
+        _bring_up(settings, on_progress)
+    return settings
+
+
+def _bring_up(settings: Settings, on_progress: Progress) -> None:
     servers = {server.name: server for server in (kind(settings) for kind in SERVERS)}
     futures: dict[str, Future[None]] = {}
     waiting = set(servers)
@@ -77,11 +86,17 @@ def up(settings: Settings, on_progress: Progress = lambda message: None) -> Sett
             futures[server.name] = pool.submit(bring_up, server)
     for future in futures.values():
         future.result()
-    return settings
 
 
 def down(settings: Settings, on_progress: Progress = lambda message: None) -> None:
     """End every process of the stack, the dependent ones first; does nothing where none runs."""
+    if not settings.home.is_dir():
+        return
+    with locked(settings.home / "stack"):
+        _bring_down(settings, on_progress)
+
+
+def _bring_down(settings: Settings, on_progress: Progress) -> None:
     failures = []
     for kind in reversed(SERVERS):
         server = kind(settings)
@@ -90,9 +105,6 @@ def down(settings: Settings, on_progress: Progress = lambda message: None) -> No
             server.stop()
         except StackError as error:
             failures.append(str(error))
-    left = process.owned([settings.home / "logs"])
-    for each in left:
-        each.send_signal(signal.SIGKILL)
     if failures:
         raise StackError("; ".join(failures))
 
@@ -104,8 +116,9 @@ def status(settings: Settings) -> list[ServerStatus]:
 
 
 def _status(server: Server) -> ServerStatus:
-    root, mine = server.root(), process.owned(server.logs())
-    state = "down" if root is None else "up" if server.healthy() else "failing"
+    mine = process.owned(server.logs())
+    root = process.oldest_root(mine)
+    state = "down" if root is None else "up" if server.answers() else "failing"
     return ServerStatus(
         name=server.name,
         state=state,
@@ -114,8 +127,18 @@ def _status(server: Server) -> ServerStatus:
         processes=len(mine),
         memory_bytes=sum(_memory(each) for each in mine),
         uptime_s=time.time() - root.create_time() if root else None,
-        data_bytes=sum(path.stat().st_size for path in server.data.rglob("*") if path.is_file()),
+        data_bytes=_size(server.data),
     )
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files; one that a server deletes meanwhile counts nothing."""
+    total = 0
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).stat().st_size
+    return total
 
 
 def _memory(each: psutil.Process) -> int:

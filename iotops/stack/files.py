@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +38,43 @@ def write_private(path: Path, content: str) -> None:
     temporary.replace(path)
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder that only this user may enter."""
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o700)
+
+
+def home_folder(home: Path) -> None:
+    """Make the home with its folders for data and logs.
+
+    As root the way to Postgres' data, which an unprivileged account owns, stays passable but not readable.
+    """
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    for folder in (home, home / "data"):
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    private_folder(home / "logs")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time on this machine; the lock ends with its holder, even a killed one."""
+    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def write_home_settings(settings: Settings) -> Settings:
     """Generate what is missing of the stack's endpoints and secrets in `settings.yaml`; the new settings.
 
-    Secrets are made once and kept; endpoints follow the configured ports.
+    Secrets are made once and kept. Ports are kept too, so that a later command finds the stack without the
+    environment that chose them; endpoints follow them. What else the file holds stays.
     """
     home, stack = settings.home, settings.stack
-    for folder in (home, home / "data", home / "logs"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
     path = home / "settings.yaml"
-    known: dict[str, Any] = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    known: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
     wanted: dict[str, dict[str, Any]] = {
         "kafka": {"bootstrap_servers": f"127.0.0.1:{stack.kafka_port}"},
         "lake": {
@@ -62,6 +92,7 @@ def write_home_settings(settings: Settings) -> Settings:
         "auth": {"jwt_secret": secrets.token_urlsafe(48)},
         "prefect": {"api_url": f"http://127.0.0.1:{stack.prefect_port}/api"},
         "stack": {
+            **{name: port for name, port in stack if name.endswith("_port")},
             "postgres_password": secrets.token_urlsafe(32),
             "prefect_password": secrets.token_urlsafe(32),
         },
@@ -76,8 +107,9 @@ def write_home_settings(settings: Settings) -> Settings:
         for field in fields:
             if field in known.get(area, {}) and any(word in field for word in kept):
                 fields[field] = known[area][field]
-    if wanted != known:
-        write_private(path, yaml.safe_dump(wanted))
+    merged = known | {area: known.get(area, {}) | fields for area, fields in wanted.items()}
+    if merged != known:
+        write_private(path, yaml.safe_dump(merged))
     get_settings.cache_clear()
     settings = get_settings()
     _write_environment(settings)

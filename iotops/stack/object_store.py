@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import signal
 import time
-from typing import Any
+from pathlib import Path
 
 from pyarrow.fs import FileSelector, S3FileSystem
 from pydantic import SecretStr
 
 from iotops.errors import StackError, TenantError
-from iotops.lake import storage_filesystem
 from iotops.settings import Settings
-from iotops.stack.files import executable, write_private
+from iotops.stack.files import executable, locked, write_private
 from iotops.stack.process import Launch
 from iotops.stack.server import Server
 from iotops.tenancy import SHARED_PREFIX, Tenant
 
 BROKER_BUCKET = "tansu"
+RIGHTS = ("Read", "Write", "List", "Tagging")
 GRPC_OFFSET = 10_000
 RELOAD_TIMEOUT_S = 10.0
 
@@ -32,20 +31,17 @@ class ObjectStore(Server):
     stop_signal = signal.SIGINT
 
     @property
-    def identities(self) -> Any:
+    def identities(self) -> Path:
         """Path of the identities' file."""
         return self.settings.home / "s3.json"
 
-    def ports(self) -> dict[str, int]:
-        """The four services' ports; each has a gRPC port 10000 above."""
+    def ports(self) -> dict[int, str]:
+        """The services' ports; each but the metrics has a gRPC port 10000 above."""
         stack = self.settings.stack
         names = ("s3_port", "filer_port", "master_port", "volume_port", "storage_admin_port")
-        plain = {name: getattr(stack, name) for name in names}
-        return (
-            plain
-            | {name: port + GRPC_OFFSET for name, port in plain.items()}
-            | {"storage_metrics_port": stack.storage_metrics_port}
-        )
+        plain = {getattr(stack, name): name for name in names}
+        grpc = {port + GRPC_OFFSET: name for port, name in plain.items()}
+        return plain | grpc | {stack.storage_metrics_port: "storage_metrics_port"}
 
     def address(self) -> str:
         """S3 endpoint."""
@@ -56,10 +52,9 @@ class ObjectStore(Server):
         stack = self.settings.stack
         if not self.identities.is_file():
             lake = self.settings.lake
-            admin = _identity(
-                "platform", lake.access_key, lake.secret_key, ["Admin", "Read", "Write", "List", "Tagging"]
-            )
-            write_private(self.identities, json.dumps({"identities": [admin]}))
+            pair = {"accessKey": lake.access_key, "secretKey": lake.secret_key.get_secret_value()}
+            platform = {"name": "platform", "credentials": [pair], "actions": ["Admin", *RIGHTS]}
+            write_private(self.identities, json.dumps({"identities": [platform]}))
         ports = {
             "master": stack.master_port,
             "volume": stack.volume_port,
@@ -81,19 +76,13 @@ class ObjectStore(Server):
     def probe(self) -> None:
         """The platform's key lists the bucket."""
         lake = self.settings.lake
-        store = storage_filesystem(lake, lake.access_key, lake.secret_key.get_secret_value())
-        store.get_file_info(FileSelector("", allow_not_found=False))
+        store = _s3(self.settings, lake.access_key, lake.secret_key)
+        store.get_file_info(FileSelector(lake.bucket))
 
     def provision(self) -> None:
         """The broker's bucket."""
         lake = self.settings.lake
-        store = S3FileSystem(
-            access_key=lake.access_key,
-            secret_key=lake.secret_key.get_secret_value(),
-            endpoint_override=lake.endpoint,
-            region=lake.region,
-            allow_bucket_creation=True,
-        )
+        store = _s3(self.settings, lake.access_key, lake.secret_key, allow_bucket_creation=True)
         store.create_dir(BROKER_BUCKET)
 
 
@@ -102,43 +91,57 @@ def grant_tenant(settings: Settings, tenant: Tenant) -> tuple[str, SecretStr]:
 
     Raises `StackError` where the object store does not take it within seconds.
     """
-    store, bucket = ObjectStore(settings), settings.lake.bucket
-    if not store.identities.is_file():
+    bucket = settings.lake.bucket
+    if not ObjectStore(settings).identities.is_file():
         raise TenantError(
             f"{settings.lake.endpoint} is not the embedded object store: make a key for "
             f"{bucket}/{tenant.id}/* there with your provider's own tools"
         )
-    known = json.loads(store.identities.read_text())["identities"]
-    for identity in known:
-        if identity["name"] == tenant.storage_identity:
-            pair = identity["credentials"][0]
-            return pair["accessKey"], SecretStr(pair["secretKey"])
-    access_key, secret_key = secrets.token_hex(10).upper(), SecretStr(secrets.token_urlsafe(32))
-    own = [f"{action}:{bucket}/{tenant.id}/*" for action in ("Read", "Write", "List", "Tagging")]
+    own = [f"{action}:{bucket}/{tenant.id}/*" for action in RIGHTS]
     shared = [f"{action}:{bucket}/{SHARED_PREFIX}/*" for action in ("Read", "List")]
-    known.append(_identity(tenant.storage_identity, access_key, secret_key, [*own, *shared]))
-    write_private(store.identities, json.dumps({"identities": known}))
+    return _grant(settings, tenant.storage_identity, [*own, *shared], f"{bucket}/{tenant.id}")
+
+
+def grant_broker(settings: Settings) -> tuple[str, SecretStr]:
+    """The storage key of the Kafka broker, made on first call: its own bucket and nothing else."""
+    rights = [f"{action}:{BROKER_BUCKET}" for action in RIGHTS]
+    return _grant(settings, "kafka-broker", rights, BROKER_BUCKET)
+
+
+def _grant(settings: Settings, name: str, actions: list[str], place: str) -> tuple[str, SecretStr]:
+    """An identity's key; returns when the running server lets it list the place."""
+    store = ObjectStore(settings)
+    with locked(store.identities):
+        known = json.loads(store.identities.read_text())["identities"]
+        pair = next((each["credentials"][0] for each in known if each["name"] == name), None)
+        if pair is None:
+            pair = {"accessKey": secrets.token_hex(10).upper(), "secretKey": secrets.token_urlsafe(32)}
+            known.append({"name": name, "credentials": [pair], "actions": actions})
+            write_private(store.identities, json.dumps({"identities": known}))
+    access_key, secret_key = pair["accessKey"], SecretStr(pair["secretKey"])
     root = store.root()
     if root is None:
         raise StackError("the object store does not run: `iotops up` starts it")
-    os.kill(root.pid, signal.SIGHUP)
-    _wait_for_key(settings, tenant, access_key, secret_key)
-    return access_key, secret_key
-
-
-def _wait_for_key(settings: Settings, tenant: Tenant, access_key: str, secret_key: SecretStr) -> None:
-    store = storage_filesystem(settings.lake, access_key, secret_key.get_secret_value())
+    s3 = _s3(settings, access_key, secret_key)
     deadline = time.monotonic() + RELOAD_TIMEOUT_S
     while True:
         try:
-            store.get_file_info(FileSelector(tenant.id, allow_not_found=True))
-            return
+            s3.get_file_info(FileSelector(place, allow_not_found=True))
+            return access_key, secret_key
         except OSError as error:
             if time.monotonic() > deadline:
-                raise StackError(f"the object store did not take the key of {tenant.id}: {error}") from None
-            time.sleep(0.1)
+                raise StackError(f"the object store did not take the key of {name}: {error}") from None
+            root.send_signal(signal.SIGHUP)
+            time.sleep(0.2)
 
 
-def _identity(name: str, access_key: str, secret_key: SecretStr, actions: list[str]) -> dict[str, Any]:
-    credentials = [{"accessKey": access_key, "secretKey": secret_key.get_secret_value()}]
-    return {"name": name, "credentials": credentials, "actions": actions}
+def _s3(settings: Settings, access_key: str, secret_key: SecretStr, **options: bool) -> S3FileSystem:
+    return S3FileSystem(
+        access_key=access_key,
+        secret_key=secret_key.get_secret_value(),
+        endpoint_override=settings.lake.endpoint,
+        region=settings.lake.region,
+        connect_timeout=5,
+        request_timeout=10,
+        **options,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from iotops.errors import StackError
-from iotops.stack.files import write_private
+from iotops.stack.files import private_folder, write_private
 from iotops.stack.process import Launch
 from iotops.stack.server import Server, run
 
@@ -37,9 +38,9 @@ class Postgres(Server):
     name = "postgres"
     stop_signal = signal.SIGINT  # fast shutdown
 
-    def ports(self) -> dict[str, int]:
+    def ports(self) -> dict[int, str]:
         """The listener."""
-        return {"postgres_port": self.settings.stack.postgres_port}
+        return {self.settings.stack.postgres_port: "postgres_port"}
 
     def address(self) -> str:
         """Host, port and database."""
@@ -48,25 +49,27 @@ class Postgres(Server):
 
     def prepare(self) -> None:
         """Create the cluster, with checksums and passwords for every connection."""
-        if (self.data / "PG_VERSION").is_file():
+        if self.data.is_dir():
             return
-        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        password_file = self.data.with_name("postgres.password")
+        new, password_file = (self.data.with_name(f"postgres.{suffix}") for suffix in ("new", "password"))
+        shutil.rmtree(new, ignore_errors=True)  # an earlier creation was killed
+        private_folder(new)
         write_private(password_file, self._superuser_password().get_secret_value())
         if account := _account():
-            for path in (self.data, password_file):
+            for path in (new, password_file):
                 os.chown(path, account.pw_uid, account.pw_gid)
         try:
-            self._create_cluster(password_file)
+            self._create_cluster(new, password_file)
         finally:
             password_file.unlink()
+        new.rename(self.data)
 
-    def _create_cluster(self, password_file: Path) -> None:
+    def _create_cluster(self, folder: Path, password_file: Path) -> None:
         run(
             [
-                *self._as_account(), str(BINARIES / "initdb"), "-D", str(self.data), "-U", SUPERUSER,
-                "-E", "UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password_file}",
-                "--data-checksums",
+                *self._as_account(), str(BINARIES / "initdb"), "-D", str(folder), "-U", SUPERUSER,
+                "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256",
+                f"--pwfile={password_file}", "--data-checksums",
             ],
         )  # fmt: skip
 
@@ -117,7 +120,8 @@ class Postgres(Server):
         if not (_passable(self.data, account.pw_uid) and _passable(BINARIES, account.pw_uid)):
             # The home or the environment lies under a folder that only root may pass (/root, say). The right
             # to pass folders is all that is added; nothing outside the home is loosened.
-            prefix += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+            right = _right_to_pass()
+            prefix += [f"--inh-caps=+{right}", f"--ambient-caps=+{right}"]
         return prefix
 
 
@@ -143,6 +147,19 @@ def _passable(path: Path, uid: int) -> bool:
         if not status.st_mode & bit:
             return False
     return True
+
+
+def _right_to_pass() -> str:
+    """The least capability of this process that lets an account pass every folder (capabilities(7))."""
+    status = Path("/proc/self/status").read_text()
+    held = int(status.split("CapEff:")[1].split()[0], 16)
+    for name, bit in (("dac_read_search", 2), ("dac_override", 1)):  # a container may lack the first
+        if held >> bit & 1:
+            return name
+    raise StackError(
+        "Postgres' account cannot reach its data: set IOTOPS_HOME to a folder that every account may pass, "
+        "such as /var/lib/iotops"
+    )
 
 
 def _role(connection: psycopg.Connection, name: str, password: SecretStr, right: str) -> None:

@@ -16,9 +16,9 @@ class PrefectServer(Server):
     needs = ("postgres",)
     ready_timeout_s = 120.0
 
-    def ports(self) -> dict[str, int]:
+    def ports(self) -> dict[int, str]:
         """The listener."""
-        return {"prefect_port": self.settings.stack.prefect_port}
+        return {self.settings.stack.prefect_port: "prefect_port"}
 
     def address(self) -> str:
         """API URL."""

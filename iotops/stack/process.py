@@ -1,8 +1,9 @@
 """A server's processes: started detached, found again after any crash, and ended to the last child.
 
-A process belongs to a server when it has one of that server's logs open for writing. That holds for every
-child that a server forks, needs no pid file that could be stale or name a recycled pid, and survives the
-death of the process that started it.
+A process belongs to a server when it has one of that server's logs open for writing, or when the environment
+that it was started with names that log: a child may write elsewhere, and one that changed its title has lost
+its environment. That holds for every child that a server forks, needs no pid file that could be stale or name
+a recycled pid, and survives the death of the process that started it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import psutil
 
 from iotops.errors import StackError
 
-TERM_S, KILL_S = 20.0, 5.0
+MARK = "IOTOPS_STACK_LOG"
+TERM_S, KILL_S = 3.0, 5.0
 RAY_CLIENT_LOG = "/logs/python-core-driver-"
 
 
@@ -42,7 +44,7 @@ def start(launch: Launch, log: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**environment, **launch.environment},
+            env={**environment, **launch.environment, MARK: str(log)},
             cwd=log.parent,
             start_new_session=True,
         )
@@ -58,21 +60,36 @@ def owned(places: Iterable[Path]) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         written = _written_files(process.pid)
-        mine = any(path == prefix or path.startswith(f"{prefix}/") for path in written for prefix in prefixes)
-        if mine and not any(RAY_CLIENT_LOG in path for path in written):
+        if any(RAY_CLIENT_LOG in path for path in written):
+            written = []
+        names = [*written, _mark(process.pid)]
+        if any(name == prefix or name.startswith(f"{prefix}/") for name in names for prefix in prefixes):
             found.append(process)
     return found
+
+
+def _mark(pid: int) -> str:
+    """The log that a process's environment names; nothing where it is gone, wiped or another user's."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return ""
+    variables = dict(variable.partition(b"=")[::2] for variable in environment.split(b"\0"))
+    return os.fsdecode(variables.get(MARK.encode(), b""))
 
 
 def _written_files(pid: int) -> list[str]:
     """What a process has open for writing; nothing where it is gone or another user's."""
     paths = []
     try:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            if descriptor.lstat().st_mode & stat.S_IWUSR:
-                paths.append(str(descriptor.readlink()))
+        descriptors = list(os.scandir(f"/proc/{pid}/fd"))
     except OSError:
-        return paths
+        return []
+    for descriptor in descriptors:
+        with suppress(OSError):  # closed meanwhile, or not ours to see
+            target = str(Path(descriptor.path).readlink())
+            if target.startswith("/") and descriptor.stat(follow_symlinks=False).st_mode & stat.S_IWUSR:
+                paths.append(target.removesuffix(" (deleted)"))
     return paths
 
 
@@ -89,12 +106,20 @@ def roots(processes: list[psutil.Process]) -> list[psutil.Process]:
     return found
 
 
-def stop(places: list[Path], signal: int) -> None:
-    """End a server: the signal to its root, then to what is left, then SIGKILL; raises if any survives."""
-    mine = owned(places)
-    _signal(roots(mine), signal)
-    _wait(mine, TERM_S)
-    for harder, seconds in ((SIGTERM, KILL_S), (SIGKILL, KILL_S)):
+def oldest_root(processes: list[psutil.Process]) -> psutil.Process | None:
+    """The main process: its own children may have outlived an earlier one."""
+    return min(roots(processes), key=lambda each: each.create_time(), default=None)
+
+
+def stop(places: list[Path], signal: int, timeout_s: float) -> None:
+    """End a server: the signal to its roots, after `timeout_s` SIGTERM to what is left, then SIGKILL.
+
+    Raises `StackError` if any process survives that.
+    """
+    main = roots(owned(places))
+    _signal(main, signal)
+    _wait(main, timeout_s)
+    for harder, seconds in ((SIGTERM, TERM_S), (SIGKILL, KILL_S)):
         if not (left := owned(places)):
             return
         _signal(left, harder)

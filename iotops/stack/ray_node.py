@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import httpx
@@ -24,14 +23,16 @@ class RayNode(Server):
     """Head node on loopback; its workers know the platform's home, and so its settings."""
 
     name = "ray"
+    stop_timeout_s = 6.0  # it keeps no data, and some of its processes ignore SIGTERM once it is killed
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        # Ray's sockets live here, and a socket's path may have 107 characters at most: so not in the home.
+        # Ray's sockets live here, and a socket's path may have 107 characters at most: so not in the home,
+        # nor in TMPDIR, which may be long and need not be the same when `iotops down` runs.
         digest = hashlib.sha256(str(settings.home).encode()).hexdigest()[:10]
-        self.session = Path(tempfile.gettempdir()) / f"iotops-{digest}"
+        self.session = Path("/tmp") / f"iotops-{digest}"
 
-    def ports(self) -> dict[str, int]:
+    def ports(self) -> dict[int, str]:
         """The fixed ones; Ray chooses the others."""
         stack = self.settings.stack
         names = (
@@ -42,7 +43,7 @@ class RayNode(Server):
             "ray_agent_port",
             "ray_client_port",
         )
-        return {name: getattr(stack, name) for name in names}
+        return {getattr(stack, name): name for name in names}
 
     def address(self) -> str:
         """Dashboard URL."""
@@ -59,11 +60,10 @@ class RayNode(Server):
             [
                 executable("ray"), "start", "--head", "--block", "--disable-usage-stats", "--log-color=false",
                 "--node-ip-address=127.0.0.1", f"--port={stack.ray_port}", "--dashboard-host=127.0.0.1",
-                f"--dashboard-port={stack.dashboard_port}",
+                f"--dashboard-port={stack.dashboard_port}", "--min-worker-port=0", "--max-worker-port=0",
                 f"--dashboard-agent-listen-port={stack.ray_agent_port}",
                 f"--ray-client-server-port={stack.ray_client_port}",
-                "--min-worker-port=0", "--max-worker-port=0",
-                f"--metrics-export-port={stack.ray_metrics_port}", f"--temp-dir={self.session}",
+                f"--metrics-export-port={stack.ray_metrics_port}", f"--temp-dir={self.session / 'ray'}",
                 f"--num-cpus={stack.ray_cpus or max(LEAST_CPUS, cores)}",
                 f"--object-store-memory={OBJECT_STORE_BYTES}",
             ],
@@ -82,7 +82,7 @@ class RayNode(Server):
         )  # fmt: skip
 
     def prepare(self) -> None:
-        """A session folder that nobody else may enter, and the token that Ray asks every client for."""
+        """A session folder that nobody else may enter (Ray opens its own), and the token of Ray's clients."""
         run([executable("ray"), "get-auth-token", "--generate"])
         shutil.rmtree(self.session, ignore_errors=True)
         self.session.mkdir(mode=0o700)

@@ -13,6 +13,7 @@ import psutil
 from iotops.errors import StackError
 from iotops.settings import Settings
 from iotops.stack import process
+from iotops.stack.files import private_folder
 from iotops.stack.process import Launch
 
 
@@ -23,6 +24,7 @@ class Server(ABC):
     needs: tuple[str, ...] = ()
     stop_signal = signal.SIGTERM
     ready_timeout_s = 60.0
+    stop_timeout_s = 20.0
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -30,8 +32,8 @@ class Server(ABC):
         self.log = settings.home / "logs" / f"{self.name}.log"
 
     @abstractmethod
-    def ports(self) -> dict[str, int]:
-        """Ports that it listens on, by the name of their setting."""
+    def ports(self) -> dict[int, str]:
+        """Ports that it listens on, with the name of the setting that each follows from."""
 
     @abstractmethod
     def launch(self) -> Launch:
@@ -46,8 +48,8 @@ class Server(ABC):
         """Where clients reach it."""
 
     def prepare(self) -> None:
-        """Make its data folder ready, once."""
-        self.data.mkdir(parents=True, exist_ok=True)
+        """Make its data folder ready; nobody else may read it."""
+        private_folder(self.data)
 
     def provision(self) -> None:
         """Make what the platform needs in it (roles, buckets); runs at every `up`."""
@@ -58,13 +60,14 @@ class Server(ABC):
 
     def root(self) -> psutil.Process | None:
         """Its main process, if it runs."""
-        found = process.roots(process.owned(self.logs()))
-        return min(found, key=lambda each: each.create_time()) if found else None
+        return process.oldest_root(process.owned(self.logs()))
 
     def healthy(self) -> bool:
         """Whether it runs and answers."""
-        if self.root() is None:
-            return False
+        return self.root() is not None and self.answers()
+
+    def answers(self) -> bool:
+        """Whether something at its port answers in its protocol, with its credentials."""
         try:
             self.probe()
         except Exception:
@@ -93,10 +96,10 @@ class Server(ABC):
 
     def stop(self) -> None:
         """End it with all its children."""
-        process.stop(self.logs(), self.stop_signal)
+        process.stop(self.logs(), self.stop_signal, self.stop_timeout_s)
 
     def _refuse_taken_ports(self) -> None:
-        for setting, port in self.ports().items():
+        for port, setting in self.ports().items():
             if holder := process.port_holder(port):
                 raise StackError(
                     f"port {port} for {self.name} is taken by {holder}: end it, or set "

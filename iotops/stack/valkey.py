@@ -15,9 +15,9 @@ class Valkey(Server):
 
     name = "valkey"
 
-    def ports(self) -> dict[str, int]:
+    def ports(self) -> dict[int, str]:
         """The listener."""
-        return {"valkey_port": self.settings.stack.valkey_port}
+        return {self.settings.stack.valkey_port: "valkey_port"}
 
     def address(self) -> str:
         """Redis URL, without the password."""
@@ -32,11 +32,11 @@ class Valkey(Server):
             f"requirepass {self.settings.cache.password.get_secret_value()}",
             f"dir {self.data}",
             "appendonly yes",
-            "save ''",
+            'save ""',
             "maxmemory 256mb",
             "maxmemory-policy volatile-lru",
         ]
-        write_private(configuration, "\n".join(lines).replace("''", '""') + "\n")
+        write_private(configuration, "\n".join(lines) + "\n")
         return Launch([str(get_binary_path()), str(configuration)])
 
     def probe(self) -> None:

@@ -177,12 +177,12 @@ def _write(sentences: list[Sentence], guide: list[Quote], found: Evidence, draft
             draft.citations.append(_citation(markers[quote], found.passages, quote, score))
         return markers[quote]
 
-    told = [
+    quotes = [(sentence, found.sources[sentence.support.quote]) for sentence in sentences]
+    text = " ".join(
         f"{sentence.text} {cite(quote, sentence.support.score)}"
-        for sentence in sentences
-        if not any(step.contains(quote := found.sources[sentence.support.quote]) for step in guide)
-    ]
-    text = " ".join(told)
+        for sentence, quote in quotes
+        if not any(step.contains(quote) for step in guide)
+    )
     listed = [
         f"{number}. {grounding.plain(step.text)} {cite(step, 1.0)}"
         for number, step in enumerate(guide, start=1)

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -157,13 +159,42 @@ def test_without_credentials_the_servers_refuse(stack: Settings):
         Redis("127.0.0.1", stack.cache.port).get("survivor")
 
 
-@pytest.mark.parametrize("name", ["object-store", "postgres", "valkey", "kafka", "mqtt"])
+@pytest.mark.parametrize("name", ["object-store", "postgres", "valkey", "kafka", "mqtt", "prefect"])
 def test_a_killed_server_comes_back_with_its_data(stack: Settings, name: str):
     write_data(stack)
     os.kill(roots(stack)[name], signal.SIGKILL)
     embedded.up(stack)
     assert {server.name: server.state for server in embedded.status(stack)}[name] == "up"
     assert_data(stack)
+
+
+def test_what_a_killed_ray_left_running_is_ended(stack: Settings):
+    orphan = leave_orphan(stack)
+    raylet = next(found for found in processes(stack) if found.name() == "raylet")
+    for pid in (roots(stack)["ray"], raylet.pid):
+        os.kill(pid, signal.SIGKILL)
+    embedded.up(stack)
+    assert not process.alive(orphan)
+    assert {server.name: server.state for server in embedded.status(stack)}["ray"] == "up"
+
+
+def leave_orphan(settings: Settings) -> psutil.Process:
+    """A process that a Ray task started, that outlives its worker and has no log open."""
+    script = """
+import subprocess, ray
+from iotops.ray_cluster import connect
+from iotops.settings import get_settings
+connect(get_settings().ray)
+def start():
+    command = "exec 2>/dev/null; setsid sleep 900 >/dev/null & echo $!"
+    return int(subprocess.check_output(["sh", "-c", command]))
+print(ray.get(ray.remote(start).remote()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    orphan = psutil.Process(int(done.stdout.split()[-1]))
+    assert process.alive(orphan)
+    return orphan
 
 
 def test_all_killed_at_once_come_back_with_their_data(stack: Settings):
@@ -176,7 +207,8 @@ def test_all_killed_at_once_come_back_with_their_data(stack: Settings):
 
 
 def test_down_leaves_no_process_and_a_taken_port_is_named(stack: Settings):
-    mine = processes(stack)
+    (stack.home / "logs" / "valkey.log").unlink()
+    mine = [*processes(stack), leave_orphan(stack)]
     embedded.down(stack)
     assert not any(process.alive(found) for found in mine)
     assert [line for line in _command_lines() if str(stack.home) in line] == []

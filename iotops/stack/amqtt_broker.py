@@ -1,0 +1,80 @@
+"""amqtt with the accounts of two files that it reads again on SIGHUP.
+
+Run as `python -m iotops.stack.amqtt_broker PORT PASSWORD_FILE TOPIC_FILE`. amqtt's own command logs every
+connection, and its own plugins read their files only once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from amqtt.broker import Broker
+from amqtt.contexts import Action
+from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
+from amqtt.plugins.topic_checking import TopicAccessControlListPlugin
+from amqtt.session import Session
+
+from iotops.stack.mqtt_accounts import Accounts
+
+ACCOUNTS = Accounts({}, {})
+
+
+class AccountPassword(BaseAuthPlugin):  # type: ignore[misc]
+    """Accepts a CONNECT whose password is the user's."""
+
+    @dataclass
+    class Config:
+        """It has no options."""
+
+    async def authenticate(self, *, session: Session) -> bool:
+        """Whether the session may exist."""
+        return ACCOUNTS.accepts(session.username, session.password)
+
+
+class AccountTopics(BaseTopicPlugin):  # type: ignore[misc]
+    """Lets a user publish, subscribe and receive on its own topics."""
+
+    @dataclass
+    class Config:
+        """It has no options."""
+
+    async def topic_filtering(
+        self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None
+    ) -> bool:
+        """Whether one of the user's topic filters covers the topic."""
+        allowed = ACCOUNTS.topics.get(session.username or "", []) if session else []
+        return any(TopicAccessControlListPlugin.topic_ac(topic or "", each) for each in allowed)
+
+
+async def serve(port: int, passwords: Path, topics: Path) -> None:
+    """Run the broker on loopback until SIGTERM."""
+
+    def read_accounts() -> None:
+        accounts = Accounts.read(passwords, topics)
+        ACCOUNTS.passwords, ACCOUNTS.topics = accounts.passwords, accounts.topics
+
+    read_accounts()
+    kinds = (AccountPassword, AccountTopics)
+    plugins: dict[str, dict[str, str]] = {f"{kind.__module__}.{kind.__name__}": {} for kind in kinds}
+    listener = {"type": "tcp", "bind": f"127.0.0.1:{port}"}
+    broker = Broker({"listeners": {"default": listener}, "plugins": plugins})
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, read_accounts)
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    await broker.start()
+    await ended.wait()
+    await broker.shutdown()
+
+
+if __name__ == "__main__":
+    # The plugins are loaded by the module's own name, and must share its accounts.
+    from iotops.stack import amqtt_broker
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    asyncio.run(amqtt_broker.serve(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])))

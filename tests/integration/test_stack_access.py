@@ -1,0 +1,96 @@
+"""Who reaches what in the embedded stack, and what a command needs to find it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from amqtt.client import MQTTClient
+from amqtt.errors import ConnectError
+from pyarrow.fs import FileSelector
+from pydantic import SecretStr
+
+from iotops.errors import StackError
+from iotops.lake import storage_filesystem
+from iotops.settings import Settings
+from iotops.stack import embedded
+from iotops.stack.mqtt import grant_device
+from iotops.stack.object_store import BROKER_BUCKET, grant_broker, grant_tenant
+from iotops.stack.ray_node import RayNode
+from iotops.stack.server import Server
+from iotops.tenancy import Tenant
+
+ACME = Tenant("acme_access")
+
+
+def test_the_brokers_storage_key_and_a_tenants_reach_nothing_of_each_other(settings: Settings):
+    broker, tenant = grant_broker(settings), grant_tenant(settings, ACME)
+    assert (grant_broker(settings), grant_tenant(settings, ACME)) == (broker, tenant), "made once"
+    log = settings.lake.model_copy(update={"bucket": BROKER_BUCKET})
+    storage_filesystem(log, broker[0], broker[1].get_secret_value()).get_file_info(FileSelector(""))
+    for lake, key in ((settings.lake, broker), (log, tenant)):
+        store = storage_filesystem(lake, key[0], key[1].get_secret_value())
+        for place in ("", "acme_access/bronze", "clusters"):
+            with pytest.raises(OSError, match="ACCESS_DENIED"):
+                store.get_file_info(FileSelector(place))
+            with pytest.raises(OSError, match="ACCESS_DENIED"):
+                store.open_output_stream(f"{place}/x").close()
+
+
+def test_a_device_reaches_its_own_topics_only(settings: Settings):
+    first, second = (grant_device(settings, ACME, f"aa:0{number}") for number in (1, 2))
+
+    async def scenario() -> list[str]:
+        gateway, device, other, stranger = (MQTTClient(config={"auto_reconnect": False}) for _ in range(4))
+        await gateway.connect(_url(settings, settings.mqtt.user, settings.mqtt.password))
+        await gateway.subscribe([("tenants/#", 1)])
+        await device.connect(_url(settings, *first))
+        await other.connect(_url(settings, *second))
+        await other.subscribe([("#", 1), (f"tenants/{ACME.id}/devices/+/events", 1)])
+        for place in (f"{ACME.id}/devices/aa:02", "rival/devices/aa:01", f"{ACME.id}/devices/aa:01"):
+            await device.publish(f"tenants/{place}/events", b"{}", qos=0)
+        with pytest.raises(ConnectError):
+            await stranger.connect(_url(settings, first[0], SecretStr("guessed")))
+        received = [(await gateway.deliver_message(timeout_duration=5)).topic]
+        for client in (gateway, other):
+            with pytest.raises(asyncio.TimeoutError):
+                received.append((await client.deliver_message(timeout_duration=1)).topic)
+        for client in (gateway, device, other):
+            await client.disconnect()
+        return received
+
+    assert asyncio.run(scenario()) == [f"tenants/{ACME.id}/devices/aa:01/events"]
+
+
+def _url(settings: Settings, user: str, password: SecretStr) -> str:
+    name = user.replace("/", "%2F")
+    return f"mqtt://{name}:{password.get_secret_value()}@127.0.0.1:{settings.mqtt.port}/"
+
+
+def test_nobody_else_may_enter_the_folders(settings: Settings):
+    folders = [settings.home / "logs", RayNode(settings).session, *(settings.home / "data").iterdir()]
+    folders = [folder for folder in folders if folder.is_dir()]
+    assert len(folders) > len(embedded.SERVERS)
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o700}
+
+
+def test_a_later_command_needs_only_the_home(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    for name in [name for name in os.environ if name.startswith("IOTOPS_STACK__")]:
+        monkeypatch.delenv(name)
+    found = Settings()
+    assert found.stack == settings.stack
+    assert {server.state for server in embedded.status(found)} == {"up"}
+
+
+@pytest.mark.parametrize("kind", embedded.SERVERS, ids=lambda kind: kind.name)
+def test_each_taken_port_is_named_with_its_setting(settings: Settings, tmp_path: Path, kind: type[Server]):
+    for port, setting in kind(settings).ports().items():
+        if setting == "serve_port":
+            continue  # an application may be deployed or not
+        other = kind(settings.model_copy(update={"home": tmp_path}))
+        other.ports = lambda port=port, setting=setting: {port: setting}  # type: ignore[method-assign]
+        told = rf"port {port} .* process \d+ \(.+IOTOPS_STACK__{setting.upper()}"
+        with pytest.raises(StackError, match=told):
+            other.start()
