@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shelves import hashed, loaded, table
 
 from indexes.filters import Filters
 from indexes.hits import rerank
 from indexes.hybrid import HybridIndex, Ranking, search_all
+from tests.unit.shelves import hashed, loaded, table
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 Shelf = Callable[..., HybridIndex]

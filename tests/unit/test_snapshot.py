@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
-from shelves import DIMENSION, EMBEDDER, hashed, loaded, table, vectors, written
 
 from indexes.exchange import current, fetch, prune, publish
 from indexes.live import LiveIndex
@@ -24,6 +23,7 @@ from indexes.snapshot import (
     verify,
     write_snapshot,
 )
+from tests.unit.shelves import DIMENSION, EMBEDDER, hashed, loaded, table, vectors, written
 
 CHUNKS = table({"text": "E421 means too hot", "doc_id": "a"}, {"text": "stop the pump", "doc_id": "a"})
 PREFIX = "acme/indexes"

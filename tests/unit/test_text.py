@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shelves import table
 
 from indexes.codes import code_key, codes_asked, codes_in
 from indexes.filters import FilterError, Filters
 from indexes.text import TermStatistics, TextIndex
+from tests.unit.shelves import table
 
 CHUNKS = table(
     {"title": "Pump manual", "text": "The bearing temperature is too high when the pump overheats."},
