@@ -8,6 +8,7 @@ from datetime import date
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
+from iotops.database import driver
 from iotops.tenancy import Tenant
 from pipelines.lake.health import Health
 
@@ -49,7 +50,7 @@ def _stage(connection: Connection, name: str, rows: pa.Table) -> None:
         )
     )
     with (
-        connection.connection.cursor() as cursor,  # type: ignore[attr-defined]
+        driver(connection).cursor() as cursor,
         cursor.copy(f"COPY staging_{name} ({columns}) FROM STDIN") as copy,
     ):
         for batch in rows.to_batches():

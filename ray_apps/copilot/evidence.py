@@ -27,7 +27,7 @@ def device_passage(insights: dict[str, Any]) -> Passage:
         times = Counter(event["error_code"] for event in errors)
         last = {event["error_code"]: event["ts"] for event in reversed(errors)}
         listed = ", ".join(
-            f"{code} ({count} times, last at {last[code]:%Y-%m-%d %H:%M} UTC)"
+            f"{code} ({count} time{'s' * (count > 1)}, last at {last[code]:%Y-%m-%d %H:%M} UTC)"
             for code, count in times.most_common(MOST_CODES)
         )
         lines.append(f"The latest error codes of {device} are {listed}.")
