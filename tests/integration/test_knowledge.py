@@ -1,35 +1,26 @@
-"""The knowledge pipeline on a real local Ray: what is embedded, reused, skipped and published."""
+"""The knowledge pipeline on a real Ray: what is embedded, reused, skipped and published."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from indexes.exchange import current
 from indexes.snapshot import EmbedderId, Snapshot, SnapshotError
+from iotops.ray_cluster import connect
+from iotops.settings import Settings
 from pipelines.knowledge.build import EmbeddingModel, build_index, calibrate
 from pipelines.knowledge.store import add_documents, remove_documents
 
-ROOT = Path(__file__).resolve().parents[2]
 DIMENSION = 32
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
-    )
-    yield
-    ray.shutdown()
+def cluster(settings: Settings) -> None:
+    connect(settings.ray)
 
 
 @pytest.fixture(scope="module")
