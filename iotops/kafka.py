@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +16,8 @@ from kafka.structs import OffsetAndMetadata
 
 from iotops.errors import IotOpsError
 from iotops.settings import KafkaSettings
+
+TOPICS_REFRESH_S = 5.0
 
 
 class KafkaUnavailable(IotOpsError):
@@ -91,7 +95,8 @@ class Producer:
 class Consumer:
     """One member of a consumer group; offsets are committed only when asked.
 
-    `topics` is a regular expression, so that a new tenant's topics are picked up without a restart.
+    `topics` is a regular expression. A member that sees the matching topics change joins anew with a fresh
+    client, so that a new tenant's topics are picked up without a restart.
     `on_assigned` may seek; `on_revoked` must drop what was read and not committed.
     """
 
@@ -104,20 +109,46 @@ class Consumer:
         on_assigned: Callable[[list[Partition]], None],
         on_revoked: Callable[[list[Partition]], None],
     ) -> None:
-        self._client = KafkaConsumer(
+        self._settings, self._group, self._pattern = settings, group, re.compile(topics)
+        self._on_assigned, self._on_revoked = on_assigned, on_revoked
+        self._topics: frozenset[str] = frozenset()
+        self._checked_at = float("-inf")
+        self._client = self._join()
+
+    def _join(self) -> KafkaConsumer:
+        settings = self._settings
+        client = KafkaConsumer(
             bootstrap_servers=settings.bootstrap_servers,
-            group_id=group,
+            group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.session_timeout_ms // 3,
-            metadata_max_age_ms=5000,
             max_poll_interval_ms=300_000,
         )
-        self._client.subscribe(pattern=topics, listener=_Listener(on_assigned, on_revoked))
+        if self._topics:
+            listener = _Listener(self._on_assigned, self._on_revoked)
+            client.subscribe(topics=sorted(self._topics), listener=listener)
+        return client
+
+    def _follow_topics(self) -> None:
+        """Join anew where the matching topics have changed."""
+        if time.monotonic() - self._checked_at < TOPICS_REFRESH_S:
+            return
+        self._checked_at = time.monotonic()
+        wanted = frozenset(topic for topic in self._client.topics() if self._pattern.fullmatch(topic))
+        if wanted != self._topics:
+            self._on_revoked([Partition(tp.topic, tp.partition) for tp in self._client.assignment()])
+            self._client.close(autocommit=False)
+            self._topics = wanted
+            self._client = self._join()
 
     def poll(self, *, timeout_ms: int, max_records: int) -> dict[Partition, list[Message]]:
         """Records that arrived, by partition, in offset order; empty after the time-out."""
+        self._follow_topics()
+        if not self._topics:
+            time.sleep(timeout_ms / 1000)
+            return {}
         polled = self._client.poll(timeout_ms=timeout_ms, max_records=max_records)
         return {
             Partition(tp.topic, tp.partition): [
