@@ -30,28 +30,28 @@ def main(name: str, budget: Path) -> None:
     sink = SINKS[name](settings)
     commit_to_group = sink.commit
 
-    def commit(partition, next_offset):  # type: ignore[no-untyped-def]
+    def commit(partition, next_offset):
         crash_while_budget_lasts(budget)
         commit_to_group(partition, next_offset)
 
     if name == "bronze":
-        sink.commit = commit  # type: ignore[method-assign]
+        sink.commit = commit
     else:
         # Every second crash comes before the transaction's commit, the others before the group's.
         write = sink.write
 
-        def on_commit(connection):  # type: ignore[no-untyped-def]
+        def on_commit(connection):
             if writing and len(list(budget.iterdir())) % 2:
                 crash_while_budget_lasts(budget)
 
-        def write_in_danger(partition, messages):  # type: ignore[no-untyped-def]
+        def write_in_danger(partition, messages):
             writing.append(partition)
             write(partition, messages)
             writing.clear()
 
         writing: list[object] = []
-        sink.write = write_in_danger  # type: ignore[method-assign]
-        sink.commit = commit  # type: ignore[method-assign]
+        sink.write = write_in_danger
+        sink.commit = commit
         event.listen(engine(settings.database), "commit", on_commit)
     sink.run()
 
