@@ -167,11 +167,15 @@ class Consumer:
         self._client.commit({TopicPartition(*partition): OffsetAndMetadata(next_offset, "", -1)})
 
     def lag(self) -> dict[Partition, int]:
-        """Records not yet read, by assigned partition; by the fetch's high watermark, right on any broker."""
+        """Records not yet read, by assigned partition.
+
+        By the high watermark of the latest fetch: a broker may have taken that before records that the same
+        fetch carries, and does not mention a partition again until more arrive.
+        """
         lags = {}
         for tp in self._client.assignment():
             if (high := self._client.highwater(tp)) is not None:
-                lags[Partition(tp.topic, tp.partition)] = high - self._client.position(tp)
+                lags[Partition(tp.topic, tp.partition)] = max(0, high - self._client.position(tp))
         return lags
 
     def close(self) -> None:

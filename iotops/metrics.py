@@ -19,5 +19,5 @@ HTTP_DURATION = Histogram(
     tag_keys=("route", "method"),
 )
 KAFKA_CONSUMED = Counter("kafka_messages_consumed_total", "Records consumed by sinks.", ("sink", "topic"))
-KAFKA_LAG = Gauge("kafka_consumer_lag", "Records not yet consumed.", ("sink", "topic", "partition"))
+KAFKA_LAG = Gauge("kafka_consumer_lag", "Records not stored yet.", ("sink", "topic", "partition"))
 INGEST_REJECTED = Counter("ingest_rejected_records_total", "Records refused at a gateway.", ("topic", "code"))

@@ -50,6 +50,9 @@ class Postgres(Server):
     def prepare(self) -> None:
         """Create the cluster, with checksums and passwords for every connection."""
         if self.data.is_dir():
+            # No process of it runs when this is called. What is left of a killed one's lock would stop the
+            # start where nobody has reaped that process, or where another has got its pid.
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
             return
         new, password_file = (self.data.with_name(f"postgres.{suffix}") for suffix in ("new", "password"))
         shutil.rmtree(new, ignore_errors=True)  # an earlier creation was killed

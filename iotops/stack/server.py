@@ -48,7 +48,7 @@ class Server(ABC):
         """Where clients reach it."""
 
     def prepare(self) -> None:
-        """Make its data folder ready; nobody else may read it."""
+        """Make its data folder ready, before a start; nobody else may read it."""
         private_folder(self.data)
 
     def provision(self) -> None:

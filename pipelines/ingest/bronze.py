@@ -48,6 +48,10 @@ class BronzeSink(Sink):
         for partition in [partition for partition, since in self._since.items() if since <= horizon]:
             self._roll(partition, len(self._waiting[partition]))
 
+    def waiting(self, partition: Partition) -> int:
+        """Records of the object that is not closed yet."""
+        return len(self._waiting.get(partition, ()))
+
     def revoked(self, partitions: list[Partition]) -> None:
         """Forget what is not committed: the next member reads it again."""
         for partition in partitions:

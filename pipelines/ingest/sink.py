@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class SinkProgress:
-    """What a member has done since it started: records stored, commits made, records waiting."""
+    """What a member has done since it started, and its lag: records that are not stored yet."""
 
     stored: int = 0
     commits: int = 0
@@ -63,6 +63,10 @@ class Sink(ABC):
     def tick(self) -> None:
         """Store what has waited long enough."""
 
+    def waiting(self, partition: Partition) -> int:
+        """Records of a partition that were read and are not stored."""
+        return 0
+
     def assigned(self, partitions: list[Partition]) -> None:
         """Partitions became this member's."""
 
@@ -96,7 +100,7 @@ class Sink(ABC):
         self._stop.set()
 
     def _report_lag(self) -> None:
-        lags = self.consumer.lag()
+        lags = {part: unread + self.waiting(part) for part, unread in self.consumer.lag().items()}
         self.progress.lag, self.progress.partitions = sum(lags.values()), len(lags)
         for partition, lag in lags.items():
             tags = {"sink": self.name, "topic": partition.topic, "partition": str(partition.number)}

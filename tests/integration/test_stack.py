@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -24,6 +25,7 @@ from iotops.lake import get, lake_filesystem, put
 from iotops.settings import Settings
 from iotops.stack import embedded, process
 from iotops.stack.embedded import SERVERS
+from iotops.stack.postgres import Postgres
 from tests.embedded import stack_settings
 
 TOPIC = "telemetry_survivor"
@@ -166,6 +168,19 @@ def test_a_killed_server_comes_back_with_its_data(stack: Settings, name: str):
     embedded.up(stack)
     assert {server.name: server.state for server in embedded.status(stack)}[name] == "up"
     assert_data(stack)
+
+
+def test_a_killed_postgres_that_nobody_reaped_comes_back(stack: Settings):
+    postgres = Postgres(stack)
+    dead = subprocess.Popen([*postgres._as_account(), "true"])
+    while psutil.Process(dead.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.05)
+    os.kill(roots(stack)["postgres"], signal.SIGKILL)
+    lock = postgres.data / "postmaster.pid"
+    lock.write_text("\n".join([str(dead.pid), *lock.read_text().splitlines()[1:]]) + "\n")
+    embedded.up(stack)
+    assert {server.name: server.state for server in embedded.status(stack)}["postgres"] == "up"
+    dead.wait()
 
 
 def test_what_a_killed_ray_left_running_is_ended(stack: Settings):
