@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import ray
 
 from iotops.settings import Settings, StackSettings, get_settings
 from iotops.stack import embedded
@@ -24,6 +25,7 @@ def embedded_stack(home: Path) -> Iterator[Settings]:
         try:
             yield embedded.up(settings)
         finally:
+            ray.shutdown()  # a driver that outlives its cluster ends the process with status 1
             embedded.down(settings)
 
 
