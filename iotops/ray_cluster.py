@@ -29,8 +29,6 @@ def connect(settings: RaySettings) -> None:
     import ray
 
     if not ray.is_initialized():
-        # Ray's C++ side writes its notices to this process's stderr, whatever the Python log level.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             address=settings.address,
             namespace=NAMESPACE,

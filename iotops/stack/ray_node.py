@@ -70,7 +70,6 @@ class RayNode(Server):
             {
                 "IOTOPS_HOME": str(self.settings.home),
                 "RAY_USAGE_STATS_ENABLED": "0",
-                "RAY_BACKEND_LOG_LEVEL": "info",  # its own, whatever the process that starts it has set
                 **LOCAL_NODE,
                 "RAY_worker_maximum_startup_concurrency": str(LEAST_CPUS),
                 "VLLM_NO_USAGE_STATS": "1",
