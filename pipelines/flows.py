@@ -20,7 +20,6 @@ from prefect.tasks import exponential_backoff
 
 from iotops.settings import get_settings
 from iotops.tenancy import Tenant
-from pipelines.lake import ray_data
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.loads import HourLoad
 from pipelines.lake.silver_to_gold import GoldReport, build_gold
@@ -61,7 +60,6 @@ def index_documents(tenant: str) -> Counts:
     """Build and publish the index of a shelf; safe to retry, since a snapshot is published whole."""
     from pipelines.knowledge.shelf import index_shelf  # loads the embedding model's libraries
 
-    ray_data.prepare(get_settings().ray)
     report = index_shelf(get_settings(), tenant)
     manifest = report.manifest
     return {

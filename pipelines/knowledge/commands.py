@@ -102,13 +102,10 @@ def _owner(tenant: str | None, shared: bool) -> str:
 
 
 def _index(owner: str) -> dict[str, int | str]:
-    from iotops.ray_cluster import connect
     from pipelines.knowledge.shelf import index_shelf
 
-    settings = get_settings()
-    connect(settings.ray)
     with errors.status("indexing"):
-        manifest = index_shelf(settings, owner).manifest
+        manifest = index_shelf(get_settings(), owner).manifest
     if manifest is None:
         return {"documents": 0, "chunks": 0}
     return {"snapshot_id": manifest.snapshot_id, "documents": manifest.documents, "chunks": manifest.chunks}

@@ -11,11 +11,13 @@ from indexes.snapshot import EmbedderId
 from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
 from iotops.settings import Settings
+from pipelines import ray_data
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index
 
 
 def index_shelf(settings: Settings, owner: str) -> BuildReport:
-    """Bring the index of a tenant, or of `shared`, up to date with its documents; needs Ray."""
+    """Bring the index of a tenant, or of `shared`, up to date with its documents, on the Ray cluster."""
+    ray_data.prepare(settings.ray)
     return build_index(
         lake_filesystem(settings.lake), owner, embedding_model(settings), settings.home / "index-cache"
     )

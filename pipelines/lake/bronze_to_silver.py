@@ -14,7 +14,7 @@ from iotops.database import engine, tenant_transaction
 from iotops.lake import CATALOG, catalog_properties, iceberg_catalog, lake_filesystem
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from pipelines.lake import ray_data
+from pipelines import ray_data
 from pipelines.lake.bronze_objects import BronzeHour, group_objects, list_hours, read_objects
 from pipelines.lake.known import arrived_in, known_keys
 from pipelines.lake.loads import HourLoad, hour_load, loaded_listings, lock_lake, record_load

@@ -15,7 +15,7 @@ from iotops.database import engine, tenant_transaction
 from iotops.lake import CATALOG, catalog_properties
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from pipelines.lake import ray_data
+from pipelines import ray_data
 from pipelines.lake.bronze_to_silver import BLOCK_ROWS, Progress
 from pipelines.lake.daily import count_events, merge, merge_events, summarise
 from pipelines.lake.gold_tables import write_health

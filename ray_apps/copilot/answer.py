@@ -162,9 +162,7 @@ class Answerer:
         finally:
             draft.timings_ms["llm"] = _ms(started)
         draft.model = completion.model
-        spans = grounding.sentences(completion.text)
-        claims = [grounding.plain(completion.text[start:end]) for start, end in spans]
-        return list(dict.fromkeys(claim for claim in claims if claim))
+        return grounding.claims(completion.text, [passage.title for passage in passages])
 
 
 def _write(sentences: list[Sentence], guide: list[Quote], found: Evidence, draft: Draft) -> None:

@@ -125,6 +125,25 @@ def quotes(passages: list[Passage]) -> list[Quote]:
     return found
 
 
+def claims(text: str, titles: list[str]) -> list[str]:
+    """What a drafted text claims, sentence by sentence.
+
+    A small model may echo a source's title before a sentence, which is cut off, or stutter: a sentence with
+    the same three words twice is dropped.
+    """
+    found = []
+    for start, end in sentences(text):
+        claim = plain(text[start:end])
+        for title in filter(None, titles):
+            while claim.startswith(title):
+                claim = claim.removeprefix(title).lstrip(" .:-")
+        words = claim.lower().split()
+        triples = list(zip(words, words[1:], words[2:], strict=False))
+        if claim and len(set(triples)) == len(triples):
+            found.append(claim)
+    return list(dict.fromkeys(found))
+
+
 def content_words(text: str) -> set[str]:
     """Stems of the words that carry meaning."""
     return {_stemmer.stemWord(word) for word in map(str.lower, WORDS.findall(text)) if word not in STOP_WORDS}

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_apps.copilot.grounding import Passage, content_words, facts, quotes, sentences, support
+from ray_apps.copilot.grounding import Passage, claims, content_words, facts, quotes, sentences, support
 
 PASSAGE = Passage(
     "e421.md",
@@ -63,3 +63,11 @@ def test_spans_of_sentences_are_exact_and_leave_no_text_out(text):
     assert [end for _, end in spans] == sorted(end for _, end in spans)
     covered = "".join(text[start:end] for start, end in spans)
     assert sorted(set("ab1#|*") & set(text)) == sorted(set("ab1#|*") & set(covered))
+
+
+def test_an_echoed_title_is_cut_off_and_a_stutter_dropped():
+    title = "E421: Vibration high"
+    draft = f"{title} E421 means too much vibration. {' '.join([title] * 9)} E421. Stop it at once."
+    assert claims(draft, [title, ""]) == ["E421 means too much vibration.", "E421.", "Stop it at once."]
+    stutter = "Stop the pump and stop the pump again. Stop the pump. Stop the pump."
+    assert claims(stutter, []) == ["Stop the pump."]

@@ -1,4 +1,4 @@
-"""How the lake's jobs use Ray Data: quiet, and sharing the cluster with what serves."""
+"""How the pipelines use Ray Data: quiet, and sharing the cluster with what serves."""
 
 from __future__ import annotations
 
