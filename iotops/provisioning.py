@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from iotops.database import driver, engine, tenant_transaction
 from iotops.errors import TenantError
-from iotops.kafka import create_topics
+from iotops.kafka.admin import create_topics
 from iotops.lake import iceberg_catalog
 from iotops.settings import Settings
 from iotops.stack.object_store import grant_tenant

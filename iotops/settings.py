@@ -34,6 +34,12 @@ class KafkaSettings(BaseModel):
     partitions: int = Field(4, description="Partitions of each topic that tenant creation makes.", ge=1)
     replication_factor: int = Field(1, description="Replicas of each partition; 3 in production.", ge=1)
     session_timeout_ms: int = Field(6000, description="A consumer silent for this long is replaced (ms).")
+    max_poll_interval_ms: int = Field(
+        300_000, description="A consumer that stores one batch for longer than this is replaced (ms)."
+    )
+    client: Literal["auto", "kafka-python", "confluent-kafka"] = Field(
+        "auto", description="Client library; `auto` is confluent-kafka where it is installed."
+    )
 
 
 class LakeSettings(BaseModel):
@@ -119,7 +125,8 @@ class IngestSettings(BaseModel):
 
     bronze_roll_records: int = Field(5000, description="A bronze object closes at this many records.", ge=1)
     bronze_roll_seconds: float = Field(5.0, description="... or when its first record is this old (s).", gt=0)
-    silver_batch_records: int = Field(5000, description="Records of one silver transaction at most.", ge=1)
+    batch_records: int = Field(5000, description="Records that a sink reads at once at most.", ge=1)
+    hot_days: int = Field(30, description="Arrival days that the hot tables keep.", ge=1)
     max_body_bytes: int = Field(5 * 2**20, description="Largest request body that the gateway reads.", ge=1)
     max_line_bytes: int = Field(64 * 2**10, description="Largest single record (bytes).", ge=1)
     max_future_s: int = Field(600, description="A timestamp further ahead than this is refused (s).", ge=0)

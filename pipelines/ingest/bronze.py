@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from iotops.kafka import Message, Partition
+from iotops.kafka import Batch, Partition
 from iotops.lake import lake_filesystem, put
 from iotops.settings import Settings
 from iotops.tenancy import tenant_of_topic
@@ -29,18 +29,16 @@ class BronzeSink(Sink):
 
     def __init__(self, settings: Settings) -> None:
         self._lake = lake_filesystem(settings.lake)
-        self._waiting: dict[Partition, list[Message]] = {}
+        self._waiting: dict[Partition, Batch] = {}
         self._since: dict[Partition, float] = {}
         super().__init__(settings)
 
-    def receive(self, partition: Partition, messages: list[Message]) -> None:
+    def receive(self, batch: Batch) -> None:
         """Keep the records until the object is full, old or the hour ends."""
-        waiting = self._waiting.setdefault(partition, [])
-        self._since.setdefault(partition, time.monotonic())
-        waiting.extend(messages)
-        while (size := self._closed(waiting)) > 0:
-            self._roll(partition, size)
-            waiting = self._waiting.get(partition, [])
+        waiting = self._waiting.get(batch.partition)
+        self._keep(waiting + batch if waiting else batch)
+        while size := self._closed(batch.partition):
+            self._roll(batch.partition, size)
 
     def tick(self) -> None:
         """Roll the objects whose first record is old enough."""
@@ -58,55 +56,58 @@ class BronzeSink(Sink):
             self._waiting.pop(partition, None)
             self._since.pop(partition, None)
 
-    def write(self, partition: Partition, messages: list[Message]) -> None:
+    def write(self, batch: Batch) -> None:
         """Put one object whose key follows from the first record."""
-        put(self._lake, object_key(partition, messages[0]), encode(partition, messages))
+        put(self._lake, object_key(batch), encode(batch))
 
     def commit(self, partition: Partition, next_offset: int) -> None:
         """Commit in the consumer group."""
         self.consumer.commit(partition, next_offset)
 
-    def _closed(self, waiting: list[Message]) -> int:
+    def _keep(self, batch: Batch) -> None:
+        self._waiting[batch.partition] = batch
+        self._since.setdefault(batch.partition, time.monotonic())
+
+    def _closed(self, partition: Partition) -> int:
         """How many of the first records make a complete object; 0 when none does yet."""
-        if not waiting:
+        waiting = self._waiting.get(partition)
+        if waiting is None:
             return 0
-        full = self.settings.ingest.bronze_roll_records
-        hour = waiting[0].timestamp_ms // HOUR_MS
-        if waiting[-1].timestamp_ms // HOUR_MS != hour or len(waiting) >= full:
-            same = (i for i, message in enumerate(waiting) if message.timestamp_ms // HOUR_MS != hour)
-            return min(next(same, len(waiting)), full)
-        return 0
+        stamps, full = waiting.timestamps, self.settings.ingest.bronze_roll_records
+        hour = stamps[0] // HOUR_MS
+        if stamps[-1] // HOUR_MS == hour and len(stamps) < full:
+            return 0
+        return min(next((i for i, ms in enumerate(stamps) if ms // HOUR_MS != hour), len(stamps)), full)
 
     def _roll(self, partition: Partition, size: int) -> None:
         waiting = self._waiting[partition]
-        self.store(partition, waiting[:size])
-        rest = waiting[size:]
-        if rest:
-            self._waiting[partition], self._since[partition] = rest, time.monotonic()
-        else:
-            del self._waiting[partition], self._since[partition]
+        self.store(waiting[:size])
+        self.revoked([partition])
+        if rest := waiting[size:]:
+            self._keep(rest)
 
 
-def object_key(partition: Partition, first: Message) -> str:
+def object_key(batch: Batch) -> str:
     """The key of the object that begins with this record."""
-    arrived = datetime.fromtimestamp(first.timestamp_ms / 1000, UTC)
-    prefix = tenant_of_topic(partition.topic).prefix("bronze")
-    name = f"{partition.topic}-{partition.number}-{first.offset:020d}.jsonl.gz"
-    return f"{prefix}/raw/{arrived:%Y-%m-%d/%H}/{name}"
+    topic, number = batch.partition
+    arrived = datetime.fromtimestamp(batch.timestamps[0] / 1000, UTC)
+    name = f"{topic}-{number}-{batch.offsets[0]:020d}.jsonl.gz"
+    return f"{tenant_of_topic(topic).prefix('bronze')}/raw/{arrived:%Y-%m-%d/%H}/{name}"
 
 
-def encode(partition: Partition, messages: list[Message]) -> bytes:
+def encode(batch: Batch) -> bytes:
     """Gzip JSONL, a line per record: its Kafka position, its arrival (epoch ms) and the record's text."""
-    lines = (
+    topic, number = batch.partition
+    lines = [
         orjson.dumps(
             {
-                "topic": partition.topic,
-                "partition": partition.number,
-                "offset": message.offset,
-                "timestamp": message.timestamp_ms,
-                "value": message.value.decode(errors="replace"),
+                "topic": topic,
+                "partition": number,
+                "offset": offset,
+                "timestamp": timestamp,
+                "value": value.decode(errors="replace"),
             }
         )
-        for message in messages
-    )
+        for offset, timestamp, value in zip(batch.offsets, batch.timestamps, batch.values, strict=True)
+    ]
     return gzip.compress(b"\n".join(lines) + b"\n", compresslevel=3, mtime=0)

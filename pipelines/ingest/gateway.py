@@ -11,7 +11,7 @@ from ray.serve import Application
 
 from iotops.auth import Principal
 from iotops.http import ApiError, caller, install
-from iotops.kafka import KafkaUnavailable, Producer
+from iotops.kafka import KafkaUnavailable, open_producer
 from iotops.metrics import INGEST_REJECTED
 from iotops.records import Contract, Event, Reading, parse_batch
 from iotops.settings import get_settings
@@ -46,7 +46,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self._settings = get_settings()
-        self._producer = Producer(self._settings.kafka)
+        self._producer = open_producer(self._settings.kafka)
 
     @app.post("/telemetry", status_code=202, summary="Send readings")
     async def telemetry(self, request: Request, principal: Sender) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 
-from iotops.kafka import Consumer, Message, Partition
+from iotops.kafka import Batch, Partition, open_consumer
 from iotops.metrics import KAFKA_CONSUMED, KAFKA_LAG
 from iotops.settings import Settings
 
@@ -40,7 +40,7 @@ class Sink(ABC):
         self.settings = settings
         self.progress = SinkProgress()
         self._stop = threading.Event()
-        self.consumer = Consumer(
+        self.consumer = open_consumer(
             settings.kafka,
             group=self.name,
             topics=TOPICS,
@@ -49,11 +49,11 @@ class Sink(ABC):
         )
 
     @abstractmethod
-    def receive(self, partition: Partition, messages: list[Message]) -> None:
+    def receive(self, batch: Batch) -> None:
         """Take the next records of a partition; store them now or keep them for `tick`."""
 
     @abstractmethod
-    def write(self, partition: Partition, messages: list[Message]) -> None:
+    def write(self, batch: Batch) -> None:
         """Store records that follow each other in one partition; doing it twice changes nothing."""
 
     @abstractmethod
@@ -67,29 +67,28 @@ class Sink(ABC):
         """Records of a partition that were read and are not stored."""
         return 0
 
-    def assigned(self, partitions: list[Partition]) -> None:
-        """Partitions became this member's."""
+    def assigned(self, partitions: list[Partition]) -> dict[Partition, int]:
+        """Partitions became this member's; the offsets to start at where the group's are not to be used."""
+        return {}
 
     def revoked(self, partitions: list[Partition]) -> None:
         """Partitions go to another member: forget what was read of them and not stored."""
 
-    def store(self, partition: Partition, messages: list[Message]) -> None:
+    def store(self, batch: Batch) -> None:
         """Write, then commit."""
-        self.write(partition, messages)
-        self.commit(partition, messages[-1].offset + 1)
-        self.progress.stored += len(messages)
+        self.write(batch)
+        self.commit(batch.partition, batch.offsets[-1] + 1)
+        self.progress.stored += len(batch)
         self.progress.commits += 1
-        KAFKA_CONSUMED.inc(len(messages), tags={"sink": self.name, "topic": partition.topic})
+        KAFKA_CONSUMED.inc(len(batch), tags={"sink": self.name, "topic": batch.partition.topic})
 
     def run(self) -> None:
         """Consume until `stop`; an error ends the member, which its supervisor starts again."""
+        records = self.settings.ingest.batch_records
         try:
             while not self._stop.is_set():
-                batches = self.consumer.poll(
-                    timeout_ms=POLL_MS, max_records=self.settings.ingest.silver_batch_records
-                )
-                for partition, messages in batches.items():
-                    self.receive(partition, messages)
+                for batch in self.consumer.poll(timeout_ms=POLL_MS, max_records=records):
+                    self.receive(batch)
                 self.tick()
                 self._report_lag()
         finally:

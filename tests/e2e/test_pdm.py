@@ -25,7 +25,7 @@ POSTGRES = text("""
     SELECT (SELECT count(*) FROM silver.telemetry), (SELECT count(*) FROM silver.events WHERE type = 'error'),
            (SELECT count(DISTINCT device_id) FROM silver.telemetry)""")
 GOLD = text("""
-    SELECT sum(readings), sum(errors), count(DISTINCT device_id), min(score), max(score)
+    SELECT sum(readings)::bigint, sum(errors)::bigint, count(DISTINCT device_id), min(score), max(score)
     FROM gold.device_health""")
 
 

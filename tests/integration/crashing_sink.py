@@ -44,9 +44,9 @@ def main(name: str, budget: Path) -> None:
             if writing and len(list(budget.iterdir())) % 2:
                 crash_while_budget_lasts(budget)
 
-        def write_in_danger(partition, messages):
-            writing.append(partition)
-            write(partition, messages)
+        def write_in_danger(batch):
+            writing.append(batch.partition)
+            write(batch)
             writing.clear()
 
         writing: list[object] = []

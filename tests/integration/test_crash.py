@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from iotops.database import engine, tenant_transaction
-from iotops.kafka import Producer
+from iotops.kafka import Producer, open_producer
 from iotops.lake import get, lake_filesystem, objects
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
@@ -23,25 +23,26 @@ from iotops.tenancy import Tenant
 
 CRASHES = 10
 DEVICES, READINGS = 40, 100
-TENANT = Tenant("crashing")
+CLIENTS = ("kafka-python", "confluent-kafka")
 FAST = {
     "IOTOPS_KAFKA__SESSION_TIMEOUT_MS": "3000",
     "IOTOPS_INGEST__BRONZE_ROLL_RECORDS": "150",
     "IOTOPS_INGEST__BRONZE_ROLL_SECONDS": "0.5",
-    "IOTOPS_INGEST__SILVER_BATCH_RECORDS": "150",
+    "IOTOPS_INGEST__BATCH_RECORDS": "150",
 }
 
 
 class Supervisor:
     """Starts a sink again whenever it dies, as Ray does for an actor."""
 
-    def __init__(self, sink: str, budget: Path) -> None:
+    def __init__(self, sink: str, client: str, budget: Path) -> None:
+        self.environment = {**os.environ, **FAST, "IOTOPS_KAFKA__CLIENT": client}
         self.command = [sys.executable, "-m", "tests.integration.crashing_sink", sink, str(budget)]
         self.kills = 0
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self.command, env={**os.environ, **FAST})
+        return subprocess.Popen(self.command, env=self.environment)
 
     def tend(self) -> None:
         """Restart the sink if it was killed; anything but SIGKILL is a failure of the sink."""
@@ -57,19 +58,23 @@ class Supervisor:
 
 
 @pytest.mark.timeout(280)
-def test_ten_crashes_between_write_and_commit_lose_and_double_nothing(settings: Settings, tmp_path: Path):
-    create_tenant(settings, TENANT)
+@pytest.mark.parametrize("client", CLIENTS)
+def test_ten_crashes_between_write_and_commit_lose_and_double_nothing(
+    settings: Settings, tmp_path: Path, client: str
+):
+    tenant = Tenant(f"crashing_{client.partition('-')[0]}")
+    create_tenant(settings, tenant)
     supervisors = []
     for sink in ("bronze", "silver"):
         budget = tmp_path / sink
         budget.mkdir()
         for number in range(CRASHES):
             (budget / str(number)).touch()
-        supervisors.append(Supervisor(sink, budget))
-    producer, sent = Producer(settings.kafka), 0
+        supervisors.append(Supervisor(sink, client, budget))
+    producer, sent = open_producer(settings.kafka), 0
     try:
         for seq in range(READINGS):
-            sent += _send(producer, seq)
+            sent += _send(producer, tenant, seq)
             for supervisor in supervisors:
                 supervisor.tend()
             time.sleep(0.05)
@@ -77,7 +82,7 @@ def test_ten_crashes_between_write_and_commit_lose_and_double_nothing(settings: 
         while time.monotonic() < deadline:
             for supervisor in supervisors:
                 supervisor.tend()
-            done = len(set(_bronze(settings))) == sent and _silver(settings)[0] == sent
+            done = len(set(_bronze(settings, tenant))) == sent and _silver(settings, tenant)[0] == sent
             if done and all(supervisor.kills == CRASHES for supervisor in supervisors):
                 break
             time.sleep(1)
@@ -85,9 +90,12 @@ def test_ten_crashes_between_write_and_commit_lose_and_double_nothing(settings: 
         producer.close()
         for supervisor in supervisors:
             supervisor.end()
-    bronze, (silver, distinct, newest) = _bronze(settings), _silver(settings)
+    bronze, (silver, distinct, newest) = _bronze(settings, tenant), _silver(settings, tenant)
     kills = {supervisor.command[3]: supervisor.kills for supervisor in supervisors}
-    print(f"sent {sent}; killed {kills}; bronze {len(bronze)} records, {len(set(bronze))} distinct;", end=" ")
+    print(
+        f"{client}: sent {sent}; killed {kills}; bronze {len(bronze)} records, {len(set(bronze))} distinct;",
+        end=" ",
+    )
     print(f"silver {silver} rows, {distinct} distinct readings")
     assert kills == {"bronze": CRASHES, "silver": CRASHES}
     assert len(bronze) == len(set(bronze)) == sent
@@ -95,7 +103,7 @@ def test_ten_crashes_between_write_and_commit_lose_and_double_nothing(settings: 
     assert newest == READINGS - 1
 
 
-def _send(producer: Producer, seq: int) -> int:
+def _send(producer: Producer, tenant: Tenant, seq: int) -> int:
     now = int(time.time() * 1000)
     records = [
         (
@@ -104,21 +112,21 @@ def _send(producer: Producer, seq: int) -> int:
         )
         for device in range(DEVICES)
     ]
-    producer.send_all(TENANT.telemetry_topic, records)
+    producer.send_all(tenant.telemetry_topic, records)
     return len(records)
 
 
-def _bronze(settings: Settings) -> list[tuple[int, int]]:
+def _bronze(settings: Settings, tenant: Tenant) -> list[tuple[int, int]]:
     """(partition, offset) of every line in every bronze object of the tenant."""
     lake = lake_filesystem(settings.lake)
     lines = []
-    for path in objects(lake, TENANT.prefix("bronze")):
+    for path in objects(lake, tenant.prefix("bronze")):
         lines += [orjson.loads(line) for line in gzip.decompress(get(lake, path)).splitlines()]
     return [(line["partition"], line["offset"]) for line in lines]
 
 
-def _silver(settings: Settings) -> tuple[int, int, int]:
+def _silver(settings: Settings, tenant: Tenant) -> tuple[int, int, int]:
     query = text("SELECT count(*), count(DISTINCT (device_id, seq)), max(seq) FROM silver.telemetry")
-    with tenant_transaction(engine(settings.database), TENANT) as connection:
+    with tenant_transaction(engine(settings.database), tenant) as connection:
         row = connection.execute(query).one()
     return row[0], row[1], row[2]

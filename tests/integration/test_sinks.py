@@ -1,28 +1,38 @@
-"""Running sinks pick up one new tenant after the other without a restart."""
+"""Running sinks: new tenants are picked up, records that come again are stored once, old days go."""
 
 from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, date, datetime, timedelta
 
 import orjson
-from sqlalchemy import text
+import pytest
+from sqlalchemy import Connection, text
 
 from iotops.database import engine, tenant_transaction
-from iotops.kafka import Producer
+from iotops.kafka import open_producer
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.silver import SilverSink
 
 
-def test_each_new_tenant_is_picked_up(settings: Settings):
-    sink, producer = SilverSink(settings), Producer(settings.kafka)
+@pytest.fixture(params=["kafka-python", "confluent-kafka"])
+def chosen(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    """The stack's settings with each Kafka client."""
+    kafka = settings.kafka.model_copy(update={"client": request.param})
+    return settings.model_copy(update={"kafka": kafka})
+
+
+def test_each_new_tenant_is_picked_up(chosen: Settings):
+    settings, client = chosen, chosen.kafka.client.partition("-")[0]
+    sink, producer = SilverSink(settings), open_producer(settings.kafka)
     thread = threading.Thread(target=sink.run)
     thread.start()
     try:
         for number in range(3):
-            tenant = Tenant(f"newcomer{number}")
+            tenant = Tenant(f"{client}{number}")
             create_tenant(settings, tenant)
             now = int(time.time() * 1000)
             record = orjson.dumps({"device_id": "d", "ts": now, "metrics": {"volt": 1.0}})
@@ -42,3 +52,55 @@ def _stored(settings: Settings, tenant: Tenant) -> int:
     with tenant_transaction(engine(settings.database), tenant) as connection:
         count: int = connection.execute(text("SELECT count(*) FROM silver.telemetry")).scalar_one()
     return count
+
+
+def test_a_record_that_is_sent_again_is_stored_once(settings: Settings):
+    tenant, producer = Tenant("repeating"), open_producer(settings.kafka)
+    create_tenant(settings, tenant)
+    now = int(time.time() * 1000)
+    first = {"device_id": "d", "ts": now, "seq": 1, "metrics": {"volt": 1.0}}
+    unnumbered = {"device_id": "d", "ts": now, "metrics": {"volt": 1.0}}
+    event = {"device_id": "d", "ts": now, "type": "error", "error_code": "E1"}
+    sink = SilverSink(settings)
+    thread = threading.Thread(target=sink.run)
+    thread.start()
+    try:
+        for round in (1, 2):  # two batches, each with a copy of its own
+            readings = [first, first, unnumbered, unnumbered, first | {"ts": now + 1}, first | {"seq": 2}]
+            producer.send_all(tenant.telemetry_topic, [("d", orjson.dumps(each)) for each in readings])
+            producer.send_all(tenant.events_topic, [("d", orjson.dumps(event))])
+            _wait_for_offset(settings, tenant, round * 6)
+    finally:
+        sink.stop()
+        thread.join()
+        producer.close()
+    assert _stored(settings, tenant) == 4
+
+
+def test_days_beyond_the_retention_are_dropped_whole(settings: Settings):
+    pool = engine(settings.database)
+    old = datetime.now(UTC).date() - timedelta(days=settings.ingest.hot_days + 1)
+    with pool.begin() as connection:
+        connection.execute(text("SELECT silver.add_day(:day)"), {"day": old})
+        assert _partition(connection, old)
+        sink = SilverSink(settings)
+    sink.tick()
+    sink.consumer.close()
+    with pool.connect() as connection:
+        assert not _partition(connection, old)
+
+
+def _partition(connection: Connection, day: date) -> bool:
+    name = f"silver.telemetry_{day:%Y%m%d}"
+    return connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar_one() is not None
+
+
+def _wait_for_offset(settings: Settings, tenant: Tenant, records: int) -> None:
+    deadline = time.monotonic() + 60
+    query = text("SELECT coalesce(sum(next_offset), 0) FROM ingest.offsets WHERE topic = :topic")
+    while time.monotonic() < deadline:
+        with tenant_transaction(engine(settings.database), tenant) as connection:
+            if connection.execute(query, {"topic": tenant.telemetry_topic}).scalar_one() >= records:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"{records} records were not consumed")

@@ -20,7 +20,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from iotops.errors import StackError
-from iotops.kafka import Consumer, Producer, create_topics
+from iotops.kafka import open_consumer, open_producer
+from iotops.kafka.admin import create_topics
 from iotops.lake import get, lake_filesystem, put
 from iotops.settings import Settings
 from iotops.stack import embedded, process
@@ -58,7 +59,7 @@ def secrets(settings: Settings) -> list[str]:
 def write_data(settings: Settings) -> None:
     put(lake_filesystem(settings.lake), "survivor/x", b"object")
     create_topics(settings.kafka, [TOPIC])
-    producer = Producer(settings.kafka)
+    producer = open_producer(settings.kafka)
     producer.send_all(TOPIC, [("device", b"record")])
     producer.close()
     with postgres(settings) as connection:
@@ -76,17 +77,15 @@ def assert_data(settings: Settings) -> None:
 
 
 def records(settings: Settings) -> list[bytes]:
-    consumer = Consumer(
+    consumer = open_consumer(
         settings.kafka,
         group=f"reader-{os.urandom(4).hex()}",
         topics=f"^{TOPIC}$",
-        on_assigned=lambda partitions: None,
-        on_revoked=lambda partitions: None,
     )
     found: list[bytes] = []
     for _ in range(60):
         batches = consumer.poll(timeout_ms=500, max_records=10)
-        found += [message.value for messages in batches.values() for message in messages]
+        found += [value for batch in batches for value in batch.values]
         if found:
             break
     consumer.close()

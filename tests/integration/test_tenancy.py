@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import psycopg
 import pyarrow as pa
@@ -24,10 +25,10 @@ TABLES = (
     "gold.customer_summary", "iceberg.iceberg_tables", "iceberg.iceberg_namespace_properties",
 )  # fmt: skip
 INSERTS = {
-    "silver.telemetry": "(tenant_id, device_id, ts, metrics, kafka_partition, kafka_offset) "
-    "VALUES (:t, 'd', now(), '{}', 0, 0)",
-    "silver.events": "(tenant_id, device_id, ts, type, severity, kafka_partition, kafka_offset) "
-    "VALUES (:t, 'd', now(), 'error', 'error', 0, 0)",
+    "silver.telemetry": "(tenant_id, device_id, ts, metrics, kafka_partition, kafka_offset, arrival_day) "
+    "VALUES (:t, 'd', now(), '{}', 0, 0, current_date)",
+    "silver.events": "(tenant_id, device_id, ts, type, severity, kafka_partition, kafka_offset, arrival_day) "
+    "VALUES (:t, 'd', now(), 'error', 'error', 0, 0, current_date)",
     "gold.device_health": "(tenant_id, device_id, day, score, readings, errors) "
     "VALUES (:t, 'd', now(), 1, 1, 1)",
     "gold.device_health_components": "(tenant_id, device_id, day, component, penalty, weight, detail) "
@@ -52,6 +53,7 @@ def parties(settings: Settings) -> tuple[Party, Party]:
         tenant = Tenant(name)
         made.append(Party(tenant, create_tenant(settings, tenant)))
         with tenant_transaction(engine(settings.database), tenant) as connection:
+            connection.execute(text("SELECT silver.add_day(current_date)"))
             for table, insert in INSERTS.items():
                 connection.execute(text(f"INSERT INTO {table} {insert}"), {"t": name})
         for area in AREAS:
@@ -98,10 +100,14 @@ def test_a_database_role_sees_its_own_rows_only(settings: Settings, parties: tup
 @pytest.mark.parametrize(
     "attack",
     [
-        "INSERT INTO silver.telemetry (tenant_id, device_id, ts, metrics, kafka_partition, kafka_offset) "
-        "VALUES ('south', 'd', now(), '{}', 9, 9)",
+        "INSERT INTO silver.telemetry "
+        "(tenant_id, device_id, ts, metrics, kafka_partition, kafka_offset, arrival_day) "
+        "VALUES ('south', 'd', now(), '{}', 9, 9, current_date)",
         "UPDATE gold.device_health SET score = 100",
         "DELETE FROM silver.events",
+        f"SELECT * FROM silver.telemetry_{datetime.now(UTC):%Y%m%d}",
+        "SELECT silver.add_day(current_date)",
+        "SELECT silver.drop_days_before(current_date)",
         "TRUNCATE gold.device_health",
         "ALTER TABLE gold.device_health DISABLE ROW LEVEL SECURITY",
         "SET ROLE iotops_app",

@@ -1,0 +1,29 @@
+"""Topic administration, with kafka-python whichever client moves the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
+from kafka.errors import TopicAlreadyExistsError
+
+from iotops.settings import KafkaSettings
+
+
+def create_topics(settings: KafkaSettings, topics: Iterable[str]) -> None:
+    """Create topics that are missing, with the configured partitions and replication."""
+    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    try:
+        present = set(admin.list_topics())
+        missing = [
+            NewTopic(topic, settings.partitions, settings.replication_factor)
+            for topic in topics
+            if topic not in present
+        ]
+        if missing:
+            admin.create_topics(missing)
+    except TopicAlreadyExistsError:
+        pass  # another process was faster: that is what was asked for
+    finally:
+        admin.close()

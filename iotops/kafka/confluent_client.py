@@ -1,0 +1,189 @@
+"""confluent-kafka: librdkafka, for the hot paths."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import confluent_kafka as ck
+
+from iotops.kafka.contract import (
+    Assigned,
+    Batch,
+    Consumer,
+    KafkaUnavailable,
+    Partition,
+    Producer,
+    Revoked,
+)
+from iotops.settings import KafkaSettings
+
+FETCH_BYTES = 32 * 2**20
+
+
+class _Delivery:
+    """Counts the acknowledgements of one `send_all`."""
+
+    def __init__(self, records: int) -> None:
+        self._left, self.error = records, ""
+        self._done = threading.Event()
+
+    def __call__(self, error: ck.KafkaError | None, message: ck.Message) -> None:
+        """One record's report; they all come on the one polling thread."""
+        if error is not None:
+            self.error = str(error)
+        self._left -= 1
+        if self._left == 0:
+            self._done.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether every record was reported in time."""
+        return self._done.wait(timeout_s)
+
+
+class ConfluentProducer(Producer):
+    """A producer over librdkafka; a thread of its own takes the delivery reports."""
+
+    def __init__(self, settings: KafkaSettings, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._client = ck.Producer(
+            {
+                "bootstrap.servers": settings.bootstrap_servers,
+                "enable.idempotence": True,
+                "allow.auto.create.topics": False,
+                "linger.ms": 5,
+                "request.timeout.ms": int(timeout_s * 500),
+                "delivery.timeout.ms": int(timeout_s * 1000),
+                "log_level": 2,
+            }
+        )
+        self._open = True
+        self._reports = threading.Thread(target=self._take_reports, name="kafka-reports", daemon=True)
+        self._reports.start()
+
+    def send_all(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
+        """Produce and wait for every acknowledgement."""
+        if not records:
+            return
+        delivery, deadline = _Delivery(len(records)), time.monotonic() + self._timeout_s
+        for key, value in records:
+            while True:
+                try:
+                    self._client.produce(topic, value, key, on_delivery=delivery)
+                    break
+                except BufferError:  # the queue is full: the broker is slower than its senders
+                    if time.monotonic() > deadline:
+                        raise KafkaUnavailable("Kafka takes no more records: the queue is full") from None
+                    time.sleep(0.01)
+                except ck.KafkaException as error:
+                    raise KafkaUnavailable(f"Kafka refuses {len(records)} records: {error}") from error
+        # librdkafka reports a record that is not delivered in time; the wait is longer by its own precision.
+        if not delivery.wait(self._timeout_s + 2) or delivery.error:
+            raise KafkaUnavailable(f"Kafka did not acknowledge {len(records)} records: {delivery.error}")
+
+    def close(self) -> None:
+        """Flush and end the thread."""
+        self._client.flush(self._timeout_s)
+        self._open = False
+        self._reports.join()
+
+    def _take_reports(self) -> None:
+        while self._open:
+            self._client.poll(0.1)
+
+
+class ConfluentConsumer(Consumer):
+    """A consumer over librdkafka."""
+
+    def __init__(
+        self, settings: KafkaSettings, group: str, topics: str, on_assigned: Assigned, on_revoked: Revoked
+    ) -> None:
+        super().__init__(topics)
+        self._on_assigned, self._on_revoked = on_assigned, on_revoked
+        self._assigned: list[ck.TopicPartition] = []
+        self._client = ck.Consumer(
+            {
+                "bootstrap.servers": settings.bootstrap_servers,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "session.timeout.ms": settings.session_timeout_ms,
+                "heartbeat.interval.ms": settings.session_timeout_ms // 3,
+                "max.poll.interval.ms": settings.max_poll_interval_ms,
+                "fetch.max.bytes": FETCH_BYTES,
+                "queued.max.messages.kbytes": FETCH_BYTES // 1024,
+                "log_level": 2,
+            }
+        )
+
+    def commit(self, partition: Partition, next_offset: int) -> None:
+        """Commit synchronously."""
+        self._client.commit(offsets=[ck.TopicPartition(*partition, next_offset)], asynchronous=False)
+
+    def lag(self) -> dict[Partition, int]:
+        """By the latest fetch's high watermark."""
+        lags = {}
+        for tp in self._client.position(self._assigned):
+            high = self._client.get_watermark_offsets(tp, cached=True)[1]
+            if high >= 0 and tp.offset >= 0:
+                lags[Partition(tp.topic, tp.partition)] = max(0, high - tp.offset)
+        return lags
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._client.close()
+
+    def _poll(self, timeout_ms: int, max_records: int) -> list[Batch]:
+        batches = []
+        messages: list[Any] = self._client.consume(max_records, timeout_ms / 1000)
+        good = [message for message in messages if message.error() is None]
+        good.sort(key=_place)  # a stable sort: within a partition the order of offsets stays
+        for (topic, number), group in groupby(good, key=_place):
+            records = list(group)
+            batches.append(
+                Batch(
+                    Partition(topic, number),
+                    [record.offset() for record in records],
+                    [record.timestamp()[1] for record in records],
+                    [record.key() or b"" for record in records],
+                    [record.value() or b"" for record in records],
+                )
+            )
+        return batches
+
+    def _list_topics(self) -> set[str]:
+        try:
+            return set(self._client.list_topics(timeout=10).topics)
+        except ck.KafkaException:
+            return set(self._topics)  # the broker is away: what was there stays
+
+    def _subscribe(self, topics: list[str]) -> None:
+        if topics:
+            self._client.subscribe(
+                topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._revoke
+            )
+        else:
+            self._client.unsubscribe()
+
+    def _assign(self, client: Any, assigned: list[ck.TopicPartition]) -> None:
+        starts = self._on_assigned(_partitions(assigned))
+        for tp in assigned:
+            tp.offset = starts.get(Partition(tp.topic, tp.partition), ck.OFFSET_STORED)
+        self._assigned = assigned
+        client.assign(assigned)
+
+    def _revoke(self, client: Any, revoked: list[ck.TopicPartition]) -> None:
+        self._assigned = []
+        self._on_revoked(_partitions(revoked))
+
+
+def _place(message: Any) -> tuple[str, int]:
+    return message.topic(), message.partition()
+
+
+def _partitions(found: Iterable[ck.TopicPartition]) -> list[Partition]:
+    return [Partition(tp.topic, tp.partition) for tp in found]
