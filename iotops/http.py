@@ -18,11 +18,15 @@ from iotops.settings import get_settings
 
 
 class ApiError(Exception):
-    """A refusal with its HTTP status; `code` is stable, `message` names the thing and the remedy."""
+    """A refusal with its HTTP status; `code` is stable, `message` names the thing and the remedy.
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    `retry_after_s` tells the client when to try again (seconds).
+    """
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
+        self.retry_after_s = retry_after_s
 
 
 def install(app: FastAPI) -> None:
@@ -81,7 +85,10 @@ def _envelope(request: Request, status: int, code: str, message: str) -> JSONRes
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return _envelope(request, error.status, error.code, error.message)
+    response = _envelope(request, error.status, error.code, error.message)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 async def _failure(request: Request, error: Exception) -> Response:

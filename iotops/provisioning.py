@@ -50,6 +50,12 @@ def create_tenant(settings: Settings, tenant: Tenant) -> TenantCredentials:
     return TenantCredentials(tenant.database_role, password, access_key, secret_key)
 
 
+def complete_tenants(settings: Settings) -> None:
+    """Create the topics that tenants of an earlier version lack."""
+    if tenants := list_tenants(settings):
+        create_topics(settings.kafka, [topic for tenant in tenants for topic in tenant.topics])
+
+
 def list_tenants(settings: Settings) -> list[Tenant]:
     """Every tenant, by id."""
     with engine(settings.database, as_owner=True).connect() as connection:

@@ -58,11 +58,12 @@ Contract = type[Reading] | type[Event]
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why one line of a batch was refused; `line` counts from 1."""
+    """Why one line of a batch was refused; `line` counts from 1, `raw` is what was sent."""
 
     line: int
     code: str
     message: str
+    raw: bytes
 
 
 @dataclass
@@ -104,7 +105,7 @@ def parse_batch(
         try:
             parsed.accepted.append(_parse(line, contract, tenant_id, device_id, max_line_bytes, latest_ms))
         except RecordError as error:
-            parsed.rejected.append(Rejection(number, error.code, str(error)))
+            parsed.rejected.append(Rejection(number, error.code, str(error), line))
     return parsed
 
 

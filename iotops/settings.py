@@ -127,8 +127,11 @@ class IngestSettings(BaseModel):
     bronze_roll_seconds: float = Field(5.0, description="... or when its first record is this old (s).", gt=0)
     batch_records: int = Field(5000, description="Records that a sink reads at once at most.", ge=1)
     hot_days: int = Field(30, description="Arrival days that the hot tables keep.", ge=1)
-    max_body_bytes: int = Field(5 * 2**20, description="Largest request body that the gateway reads.", ge=1)
+    max_body_bytes: int = Field(5 * 2**20, description="Largest request body, unpacked (bytes).", ge=1)
     max_line_bytes: int = Field(64 * 2**10, description="Largest single record (bytes).", ge=1)
+    tenant_records_per_s: int = Field(
+        20_000, description="Records per second that a tenant may send through all gateways together.", ge=1
+    )
     max_future_s: int = Field(600, description="A timestamp further ahead than this is refused (s).", ge=0)
 
 

@@ -10,6 +10,7 @@ from iotops.errors import TenantError
 TENANT_ID = re.compile(r"[a-z][a-z0-9_]{1,30}")
 RESERVED = frozenset({"shared", "public", "iceberg", "gold", "silver", "platform"})
 SHARED_PREFIX = "shared"
+TOPIC_KINDS = ("telemetry", "events", "alerts", "deadletter")
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,14 @@ class Tenant:
         return f"alerts_{self.id}"
 
     @property
-    def topics(self) -> tuple[str, str, str]:
+    def deadletter_topic(self) -> str:
+        """Kafka topic of records that a gateway refused, with the reason."""
+        return f"deadletter_{self.id}"
+
+    @property
+    def topics(self) -> tuple[str, ...]:
         """All topics of the tenant."""
-        return self.telemetry_topic, self.events_topic, self.alerts_topic
+        return self.telemetry_topic, self.events_topic, self.alerts_topic, self.deadletter_topic
 
     @property
     def database_role(self) -> str:
@@ -65,8 +71,9 @@ class Tenant:
 
 
 def tenant_of_topic(topic: str) -> Tenant:
-    """The tenant that a `telemetry_`, `events_` or `alerts_` topic belongs to."""
+    """The tenant that a `telemetry_`, `events_`, `alerts_` or `deadletter_` topic belongs to."""
     kind, _, tenant = topic.partition("_")
-    if kind not in {"telemetry", "events", "alerts"}:
-        raise TenantError(f"topic {topic!r} belongs to no tenant: expected telemetry_, events_ or alerts_")
+    if kind not in TOPIC_KINDS:
+        expected = ", ".join(f"{kind}_" for kind in TOPIC_KINDS)
+        raise TenantError(f"topic {topic!r} belongs to no tenant: expected one of {expected}")
     return Tenant(tenant)

@@ -44,55 +44,79 @@ class _Delivery:
         return self._done.wait(timeout_s)
 
 
-class ConfluentProducer(Producer):
-    """A producer over librdkafka; a thread of its own takes the delivery reports."""
+class _Connection:
+    """A librdkafka producer, and the thread that takes its delivery reports until it is retired and empty."""
 
-    def __init__(self, settings: KafkaSettings, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._client = ck.Producer(
-            {
-                "bootstrap.servers": settings.bootstrap_servers,
-                "enable.idempotence": True,
-                "allow.auto.create.topics": False,
-                "linger.ms": 5,
-                "request.timeout.ms": int(timeout_s * 500),
-                "delivery.timeout.ms": int(timeout_s * 1000),
-                "log_level": 2,
-            }
-        )
-        self._open = True
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.client = ck.Producer(options)
+        self._retired = False
         self._reports = threading.Thread(target=self._take_reports, name="kafka-reports", daemon=True)
         self._reports.start()
 
+    def retire(self) -> threading.Thread:
+        """Take no more records; the thread ends with the last report."""
+        self._retired = True
+        return self._reports
+
+    def _take_reports(self) -> None:
+        while not self._retired or len(self.client):
+            self.client.poll(0.1)
+
+
+class ConfluentProducer(Producer):
+    """A producer over librdkafka.
+
+    After a record that was not acknowledged, an idempotent producer may be fenced by the broker for good: so
+    the connection is replaced by a new one whenever a send fails.
+    """
+
+    def __init__(self, settings: KafkaSettings, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._options = {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "enable.idempotence": True,
+            "allow.auto.create.topics": False,
+            "linger.ms": 5,
+            "request.timeout.ms": int(timeout_s * 500),
+            "delivery.timeout.ms": int(timeout_s * 1000),
+            "log_level": 2,
+        }
+        self._lock = threading.Lock()
+        self._connection = _Connection(self._options)
+
     def send_all(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
         """Produce and wait for every acknowledgement."""
-        if not records:
-            return
+        connection = self._connection
+        problem = self._send(connection, topic, records) if records else None
+        if problem is not None:
+            with self._lock:
+                if self._connection is connection:
+                    connection.retire()
+                    self._connection = _Connection(self._options)
+            raise KafkaUnavailable(f"Kafka did not acknowledge {len(records)} records: {problem}")
+
+    def close(self) -> None:
+        """Send what is buffered and end the thread."""
+        self._connection.retire().join(self._timeout_s)
+
+    def _send(self, connection: _Connection, topic: str, records: Sequence[tuple[str, bytes]]) -> str | None:
+        """What went wrong; None where every record is acknowledged."""
         delivery, deadline = _Delivery(len(records)), time.monotonic() + self._timeout_s
         for key, value in records:
             while True:
                 try:
-                    self._client.produce(topic, value, key, on_delivery=delivery)
+                    connection.client.produce(topic, value, key, on_delivery=delivery)
                     break
-                except BufferError:  # the queue is full: the broker is slower than its senders
+                except BufferError:  # the broker is slower than its senders
                     if time.monotonic() > deadline:
-                        raise KafkaUnavailable("Kafka takes no more records: the queue is full") from None
+                        return "the queue is full"
                     time.sleep(0.01)
                 except ck.KafkaException as error:
-                    raise KafkaUnavailable(f"Kafka refuses {len(records)} records: {error}") from error
-        # librdkafka reports a record that is not delivered in time; the wait is longer by its own precision.
-        if not delivery.wait(self._timeout_s + 2) or delivery.error:
-            raise KafkaUnavailable(f"Kafka did not acknowledge {len(records)} records: {delivery.error}")
-
-    def close(self) -> None:
-        """Flush and end the thread."""
-        self._client.flush(self._timeout_s)
-        self._open = False
-        self._reports.join()
-
-    def _take_reports(self) -> None:
-        while self._open:
-            self._client.poll(0.1)
+                    return str(error)
+        # librdkafka reports what it cannot deliver in time; the wait is longer by its own precision.
+        if not delivery.wait(self._timeout_s + 2):
+            return f"no report within {self._timeout_s:.0f} s"
+        return delivery.error or None
 
 
 class ConfluentConsumer(Consumer):

@@ -14,6 +14,7 @@ import psutil
 
 from iotops.database import migrate
 from iotops.errors import StackError
+from iotops.provisioning import complete_tenants
 from iotops.settings import Settings
 from iotops.stack import process
 from iotops.stack.files import home_folder, locked, write_home_settings
@@ -62,6 +63,7 @@ def up(settings: Settings, on_progress: Progress = lambda message: None) -> Sett
     with locked(settings.home / "stack"):
         settings = write_home_settings(settings)
         _bring_up(settings, on_progress)
+        complete_tenants(settings)
     return settings
 
 

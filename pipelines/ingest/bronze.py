@@ -18,7 +18,8 @@ HOUR_MS = 3_600_000
 
 
 class BronzeSink(Sink):
-    """Writes `<tenant>/bronze/raw/YYYY-MM-DD/HH/<topic>-<partition>-<start offset>.jsonl.gz`, then commits.
+    """Writes `<tenant>/bronze/raw/YYYY-MM-DD/HH/<topic>-<partition>-<start offset>.jsonl.gz`, then commits;
+    dead letters go to `<tenant>/deadletter/raw/...` the same way.
 
     The hour is the arrival hour of the object's first record, as Kafka stamped it, and an object never
     crosses an hour: so the key follows from the start offset alone, and a crash between write and commit
@@ -26,6 +27,7 @@ class BronzeSink(Sink):
     """
 
     name = "bronze"
+    kinds = ("telemetry", "events", "deadletter")
 
     def __init__(self, settings: Settings) -> None:
         self._lake = lake_filesystem(settings.lake)
@@ -92,7 +94,8 @@ def object_key(batch: Batch) -> str:
     topic, number = batch.partition
     arrived = datetime.fromtimestamp(batch.timestamps[0] / 1000, UTC)
     name = f"{topic}-{number}-{batch.offsets[0]:020d}.jsonl.gz"
-    return f"{tenant_of_topic(topic).prefix('bronze')}/raw/{arrived:%Y-%m-%d/%H}/{name}"
+    area = "deadletter" if topic.startswith("deadletter_") else "bronze"
+    return f"{tenant_of_topic(topic).prefix(area)}/raw/{arrived:%Y-%m-%d/%H}/{name}"
 
 
 def encode(batch: Batch) -> bytes:

@@ -12,10 +12,14 @@ from ray.serve import Application
 from iotops.auth import Principal
 from iotops.http import ApiError, caller, install
 from iotops.kafka import KafkaUnavailable, open_producer
-from iotops.metrics import INGEST_REJECTED
-from iotops.records import Contract, Event, Reading, parse_batch
+from iotops.rate_limit import RateLimit
 from iotops.settings import get_settings
+from iotops.tenancy import Tenant
+from pipelines.ingest.body import read_body
+from pipelines.ingest.deadletter import Kind
+from pipelines.ingest.intake import Intake
 
+RETRY_AFTER_S = 2
 MAX_REPORTED_REJECTIONS = 100
 
 app = FastAPI(
@@ -28,16 +32,6 @@ install(app)
 Sender = Annotated[Principal, Depends(caller("device", "admin"))]
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The request's body; refused as soon as it grows past the limit, before it fills the memory."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise ApiError(413, "too_large", f"the body is larger than {limit} bytes: send smaller batches")
-    return bytes(body)
-
-
 # Serve keeps the routes as they are when the class is decorated: what they call must stand above it.
 @serve.deployment
 @serve.ingress(app)
@@ -45,46 +39,39 @@ class Gateway:
     """Validates batches line by line and answers when Kafka has acknowledged every accepted record."""
 
     def __init__(self) -> None:
-        self._settings = get_settings()
-        self._producer = open_producer(self._settings.kafka)
+        settings = get_settings()
+        self._limits = settings.ingest
+        self._intake = Intake(settings.ingest, open_producer(settings.kafka), "http")
+        self._rate = RateLimit(settings.cache, "ingest", settings.ingest.tenant_records_per_s)
 
     @app.post("/telemetry", status_code=202, summary="Send readings")
     async def telemetry(self, request: Request, principal: Sender) -> dict[str, Any]:
         """Take one reading or an NDJSON batch of them; 202 with counts and the per-line errors."""
-        return await self._take(request, principal, Reading, principal.tenant.telemetry_topic)
+        return await self._take(request, principal, "telemetry")
 
     @app.post("/events", status_code=202, summary="Send events")
     async def events(self, request: Request, principal: Sender) -> dict[str, Any]:
         """Take one event or an NDJSON batch of them; 202 with counts and the per-line errors."""
-        return await self._take(request, principal, Event, principal.tenant.events_topic)
+        return await self._take(request, principal, "events")
 
     @app.get("/healthz")
     async def healthz(self) -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    async def _take(
-        self, request: Request, principal: Principal, contract: Contract, topic: str
-    ) -> dict[str, Any]:
-        limits = self._settings.ingest
-        body = await read_body(request, limits.max_body_bytes)
-        parsed = parse_batch(
-            body.split(b"\n"),
-            contract,
-            tenant_id=principal.tenant.id,
-            device_id=principal.subject if principal.role == "device" else None,
-            max_line_bytes=limits.max_line_bytes,
-            max_future_s=limits.max_future_s,
-        )
-        if parsed.accepted:
-            try:
-                await asyncio.to_thread(self._producer.send_all, topic, parsed.accepted)
-            except KafkaUnavailable as error:
-                raise ApiError(
-                    503, "broker_unavailable", f"{error}; nothing was accepted: send it again"
-                ) from None
-        for rejection in parsed.rejected:
-            INGEST_REJECTED.inc(tags={"topic": topic, "code": rejection.code})
+    async def _take(self, request: Request, principal: Principal, kind: Kind) -> dict[str, Any]:
+        lines = (await read_body(request, self._limits.max_body_bytes)).split(b"\n")
+        await self._admit(principal.tenant, len(lines))
+        device_id = principal.subject if principal.role == "device" else None
+        try:
+            parsed = await asyncio.to_thread(self._intake.take, lines, kind, principal.tenant, device_id)
+        except KafkaUnavailable as error:
+            raise ApiError(
+                503,
+                "broker_unavailable",
+                f"{error}; nothing was accepted: send it again",
+                retry_after_s=RETRY_AFTER_S,
+            ) from None
         return {
             "accepted": len(parsed.accepted),
             "rejected": len(parsed.rejected),
@@ -93,6 +80,21 @@ class Gateway:
                 for rejection in parsed.rejected[:MAX_REPORTED_REJECTIONS]
             ],
         }
+
+    async def _admit(self, tenant: Tenant, records: int) -> None:
+        """Refuse a tenant's batch where its quota is used up for now."""
+        if records > self._rate.burst:
+            raise ApiError(
+                413, "too_large", f"{records} records in one batch; a tenant may send {self._rate.burst}"
+            )
+        if wait_s := await self._rate.take(tenant, records):
+            raise ApiError(
+                429,
+                "rate_limited",
+                f"tenant {tenant.id} sends more than {self._limits.tenant_records_per_s} records/s: "
+                f"send this again in {wait_s} s",
+                retry_after_s=wait_s,
+            )
 
 
 def build(args: dict[str, Any]) -> Application:

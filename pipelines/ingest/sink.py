@@ -12,7 +12,6 @@ from iotops.kafka import Batch, Partition, open_consumer
 from iotops.metrics import KAFKA_CONSUMED, KAFKA_LAG
 from iotops.settings import Settings
 
-TOPICS = r"^(telemetry|events)_[a-z0-9_]+$"
 POLL_MS = 500
 logger = logging.getLogger(__name__)
 
@@ -28,13 +27,14 @@ class SinkProgress:
 
 
 class Sink(ABC):
-    """A member of the consumer group `name` over every tenant's telemetry and events.
+    """A member of the consumer group `name` over every tenant's topics of some `kinds`.
 
     A subclass makes `write` idempotent, so that a crash between `write` and `commit` loses and doubles
     nothing: the same records come again and land in the same place.
     """
 
     name: str
+    kinds: tuple[str, ...] = ("telemetry", "events")
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -43,7 +43,7 @@ class Sink(ABC):
         self.consumer = open_consumer(
             settings.kafka,
             group=self.name,
-            topics=TOPICS,
+            topics=rf"^({'|'.join(self.kinds)})_[a-z0-9_]+$",
             on_assigned=self.assigned,
             on_revoked=self.revoked,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import UTC, date, datetime, timedelta
 
@@ -16,6 +15,7 @@ from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.silver import SilverSink
+from tests.integration.sinks import running, stored
 
 
 @pytest.fixture(params=["kafka-python", "confluent-kafka"])
@@ -26,32 +26,19 @@ def chosen(settings: Settings, request: pytest.FixtureRequest) -> Settings:
 
 
 def test_each_new_tenant_is_picked_up(chosen: Settings):
-    settings, client = chosen, chosen.kafka.client.partition("-")[0]
-    sink, producer = SilverSink(settings), open_producer(settings.kafka)
-    thread = threading.Thread(target=sink.run)
-    thread.start()
-    try:
+    client, producer = chosen.kafka.client.partition("-")[0], open_producer(chosen.kafka)
+    with running(chosen, "silver"):
         for number in range(3):
             tenant = Tenant(f"{client}{number}")
-            create_tenant(settings, tenant)
+            create_tenant(chosen, tenant)
             now = int(time.time() * 1000)
             record = orjson.dumps({"device_id": "d", "ts": now, "metrics": {"volt": 1.0}})
             producer.send_all(tenant.telemetry_topic, [("d", record)])
             deadline = time.monotonic() + 60
-            while not _stored(settings, tenant):
-                assert thread.is_alive()
+            while not stored(chosen, tenant):
                 assert time.monotonic() < deadline, f"tenant {number} was not picked up"
                 time.sleep(0.5)
-    finally:
-        sink.stop()
-        thread.join()
-        producer.close()
-
-
-def _stored(settings: Settings, tenant: Tenant) -> int:
-    with tenant_transaction(engine(settings.database), tenant) as connection:
-        count: int = connection.execute(text("SELECT count(*) FROM silver.telemetry")).scalar_one()
-    return count
+    producer.close()
 
 
 def test_a_record_that_is_sent_again_is_stored_once(settings: Settings):
@@ -61,20 +48,17 @@ def test_a_record_that_is_sent_again_is_stored_once(settings: Settings):
     first = {"device_id": "d", "ts": now, "seq": 1, "metrics": {"volt": 1.0}}
     unnumbered = {"device_id": "d", "ts": now, "metrics": {"volt": 1.0}}
     event = {"device_id": "d", "ts": now, "type": "error", "error_code": "E1"}
-    sink = SilverSink(settings)
-    thread = threading.Thread(target=sink.run)
-    thread.start()
-    try:
-        for round in (1, 2):  # two batches, each with a copy of its own
+    with running(settings, "silver"):
+        for round in (1, 2):  # two batches, each with copies of its own
             readings = [first, first, unnumbered, unnumbered, first | {"ts": now + 1}, first | {"seq": 2}]
             producer.send_all(tenant.telemetry_topic, [("d", orjson.dumps(each)) for each in readings])
-            producer.send_all(tenant.events_topic, [("d", orjson.dumps(event))])
-            _wait_for_offset(settings, tenant, round * 6)
-    finally:
-        sink.stop()
-        thread.join()
-        producer.close()
-    assert _stored(settings, tenant) == 4
+            producer.send_all(tenant.events_topic, [("d", orjson.dumps(event))] * 2)
+            _wait_for_offset(settings, tenant, tenant.telemetry_topic, round * 6)
+            _wait_for_offset(settings, tenant, tenant.events_topic, round * 2)
+    producer.close()
+    assert stored(settings, tenant) == 4
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        assert connection.execute(text("SELECT count(*) FROM silver.events")).scalar_one() == 1
 
 
 def test_days_beyond_the_retention_are_dropped_whole(settings: Settings):
@@ -95,12 +79,12 @@ def _partition(connection: Connection, day: date) -> bool:
     return connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar_one() is not None
 
 
-def _wait_for_offset(settings: Settings, tenant: Tenant, records: int) -> None:
+def _wait_for_offset(settings: Settings, tenant: Tenant, topic: str, records: int) -> None:
     deadline = time.monotonic() + 60
     query = text("SELECT coalesce(sum(next_offset), 0) FROM ingest.offsets WHERE topic = :topic")
     while time.monotonic() < deadline:
         with tenant_transaction(engine(settings.database), tenant) as connection:
-            if connection.execute(query, {"topic": tenant.telemetry_topic}).scalar_one() >= records:
+            if connection.execute(query, {"topic": topic}).scalar_one() >= records:
                 return
         time.sleep(0.2)
     raise AssertionError(f"{records} records were not consumed")

@@ -1,0 +1,128 @@
+"""The HTTP gateway on Serve: packed batches, quotas, a broker that is down, what becomes of the refused."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+import yaml
+
+from iotops.auth import issue_token
+from iotops.kafka import open_producer
+from iotops.provisioning import create_tenant
+from iotops.serving import deploy, wait_until_running
+from iotops.settings import Settings
+from iotops.stack import embedded
+from iotops.stack.kafka_broker import KafkaBroker
+from iotops.tenancy import Tenant
+from pipelines.ingest import deadletter
+from tests.integration.sinks import running, stored
+
+TENANT, OTHER, RESENDING = Tenant("gated"), Tenant("gated_other"), Tenant("gated_resending")
+
+
+@pytest.fixture(scope="module")
+def gateway(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> httpx.Client:
+    """A client of the gateway, served without the copilot."""
+    configs = tmp_path_factory.mktemp("configs")
+    config = yaml.safe_load((settings.configs / "serve.yaml").read_text())
+    config["applications"] = [app for app in config["applications"] if app["name"] == "gateway"]
+    (configs / "serve.yaml").write_text(yaml.safe_dump(config))
+    only = settings.model_copy(update={"configs": Path(configs)})
+    wait_until_running(only, deploy(only))
+    for tenant in (TENANT, OTHER, RESENDING):
+        create_tenant(settings, tenant)
+    return httpx.Client(base_url=settings.serve.url, timeout=60)
+
+
+def post(
+    gateway: httpx.Client, settings: Settings, content: bytes, tenant: Tenant = TENANT, **headers: str
+) -> httpx.Response:
+    token = issue_token(settings.auth, tenant, "pump-1", "device")
+    headers["Authorization"] = f"Bearer {token}"
+    return gateway.post("/v1/telemetry", content=content, headers=headers)
+
+
+def reading(seq: int, **changes: object) -> bytes:
+    return orjson.dumps({"ts": int(time.time() * 1000), "seq": seq, "metrics": {"volt": 1.0}, **changes})
+
+
+def test_a_packed_batch_is_taken(gateway: httpx.Client, settings: Settings):
+    batch = gzip.compress(b"\n".join(reading(seq) for seq in range(100)))
+    answer = post(gateway, settings, batch, **{"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 100)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "status", "code"),
+    [
+        (gzip.compress(bytes(50 * 2**20)), "gzip", 413, "too_large"),
+        (b"not packed", "gzip", 400, "invalid_gzip"),
+        (gzip.compress(reading(1))[:-12], "gzip", 400, "invalid_gzip"),
+        (b"{}", "br", 415, "unsupported_encoding"),
+        (b"x" * (6 * 2**20), "identity", 413, "too_large"),
+        (b"\n" * 200_001, "identity", 413, "too_large"),
+    ],
+)
+def test_a_hostile_body_is_refused(
+    gateway: httpx.Client, settings: Settings, content: bytes, encoding: str, status: int, code: str
+):
+    answer = post(gateway, settings, content, **{"Content-Encoding": encoding})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_a_tenant_beyond_its_quota_waits_and_the_others_do_not(gateway: httpx.Client, settings: Settings):
+    flood = b"\n" * 150_000
+    answers = [post(gateway, settings, flood) for _ in range(2)]
+    assert answers[-1].status_code == 429
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 10
+    assert post(gateway, settings, reading(1), OTHER).status_code == 202
+
+
+def test_without_kafka_nothing_is_accepted_and_what_is_sent_again_is_stored_once(
+    gateway: httpx.Client, settings: Settings
+):
+    batch = b"\n".join(reading(seq) for seq in range(50))
+    KafkaBroker(settings).stop()
+    try:
+        refused = post(gateway, settings, batch, RESENDING)
+    finally:
+        embedded.up(settings)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "broker_unavailable")
+    assert int(refused.headers["Retry-After"]) > 0
+    with running(settings, "silver"):
+        for _ in range(2):  # a client that lost the first answer sends it again
+            assert post(gateway, settings, batch, RESENDING).json()["accepted"] == 50
+        deadline = time.monotonic() + 60
+        while stored(settings, RESENDING) < 50 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(2)
+        assert stored(settings, RESENDING) == 50
+
+
+def test_refused_records_are_kept_with_their_reason_and_sent_again(gateway: httpx.Client, settings: Settings):
+    future = int(time.time() * 1000) + (settings.ingest.max_future_s + 8) * 1000
+    lines = [reading(1, ts=future), reading(2, device_id="pump-2"), b"{broken", b"\xff", reading(3)]
+    answer = post(gateway, settings, b"\n".join(lines), OTHER).json()
+    reasons = ["future_timestamp", "identity_mismatch", "invalid_json", "invalid_utf8"]
+    assert [error["code"] for error in answer["errors"]] == reasons
+    found: list[deadletter.StoredLetter] = []
+    with running(settings, "bronze"):
+        deadline = time.monotonic() + 60
+        while len(found) < 4 and time.monotonic() < deadline:
+            time.sleep(1)
+            found = list(deadletter.read_letters(settings, OTHER))
+    assert sorted(each.letter.code for each in found) == reasons
+    assert {each.letter.sent for each in found} == set(lines[:4])
+    assert list(deadletter.read_letters(settings, TENANT)) == []
+    time.sleep(max(0.0, future / 1000 - settings.ingest.max_future_s - time.time()))
+    producer = open_producer(settings.kafka)
+    first = deadletter.replay(settings, OTHER, producer)
+    second = deadletter.replay(settings, OTHER, producer)
+    producer.close()
+    assert (first.accepted, first.refused, first.replayed_before) == (1, 3, 0)
+    assert (second.accepted, second.refused, second.replayed_before) == (0, 3, 1)
