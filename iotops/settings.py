@@ -85,6 +85,10 @@ class MqttSettings(BaseModel):
     port: int = Field(11883, description="Port of the MQTT broker.")
     user: str = Field("iotops_gateway", description="User name of the platform's own gateway.")
     password: SecretStr = Field(SecretStr(""), description="Password of the platform's own gateway.")
+    ca_file: Path | None = Field(None, description="Certificate authority of the broker; none: no TLS.")
+    shared_subscription: bool = Field(
+        True, description="Whether the broker knows shared subscriptions, so that several gateways share."
+    )
 
 
 class AuthSettings(BaseModel):
@@ -164,6 +168,7 @@ class StackSettings(BaseModel):
     postgres_port: int = Field(15432, description="Postgres.")
     valkey_port: int = Field(16379, description="Valkey.")
     mqtt_port: int = Field(11883, description="MQTT broker.")
+    mqtt_tls: bool = Field(False, description="TLS for the MQTT broker, by an authority of the stack's own.")
     prefect_port: int = Field(14200, description="Prefect server.")
     ray_port: int = Field(16380, description="Ray's control store.")
     dashboard_port: int = Field(8265, description="Ray dashboard.")

@@ -25,8 +25,9 @@ def register(app: typer.Typer) -> None:
     tenants.command("create")(create)
     tenants.command("list")(list_all)
     app.add_typer(tenants, name="tenant")
-    tokens = typer.Typer(help="Issue bearer tokens.", no_args_is_help=True)
+    tokens = typer.Typer(help="Issue bearer tokens and MQTT passwords.", no_args_is_help=True)
     tokens.command("issue")(issue)
+    tokens.command("mqtt")(mqtt)
     app.add_typer(tokens, name="token")
 
 
@@ -78,3 +79,28 @@ def issue(
         raise typer.BadParameter(f"role {role!r} is unknown; roles are: {', '.join(ROLES)}")
     known: Role = role
     print(issue_token(get_settings().auth, Tenant(tenant), subject, known, ttl))
+
+
+def mqtt(
+    tenant: TenantOption,
+    devices: Annotated[list[str], typer.Argument(help="Device ids.")],
+    as_json: Json = False,
+) -> None:
+    """Give devices MQTT user names and new passwords, which reach their own topics only.
+
+    Example: iotops token mqtt --tenant acme pump-1 pump-2
+    """
+    from iotops.stack.mqtt import grant_devices
+
+    granted = grant_devices(get_settings(), Tenant(tenant), devices)
+    rows = [
+        {"device_id": device, "user": user, "password": password.get_secret_value()}
+        for device, (user, password) in granted.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("device", "user", "password", title="MQTT accounts, shown once")
+    for row in rows:
+        table.add_row(*row.values())
+    results.print(table)

@@ -15,11 +15,21 @@ from iotops.kafka.contract import (
     KafkaUnavailable,
     Partition,
     Producer,
+    Record,
     Revoked,
 )
 from iotops.settings import KafkaSettings
 
-__all__ = ["Batch", "Consumer", "KafkaUnavailable", "Partition", "Producer", "open_consumer", "open_producer"]
+__all__ = [
+    "Batch",
+    "Consumer",
+    "KafkaUnavailable",
+    "Partition",
+    "Producer",
+    "Record",
+    "open_consumer",
+    "open_producer",
+]
 
 
 def open_producer(settings: KafkaSettings, *, timeout_s: float = 10.0) -> Producer:

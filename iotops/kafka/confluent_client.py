@@ -17,6 +17,7 @@ from iotops.kafka.contract import (
     KafkaUnavailable,
     Partition,
     Producer,
+    Record,
     Revoked,
 )
 from iotops.settings import KafkaSettings
@@ -84,10 +85,10 @@ class ConfluentProducer(Producer):
         self._lock = threading.Lock()
         self._connection = _Connection(self._options)
 
-    def send_all(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
+    def send_all(self, records: Sequence[Record]) -> None:
         """Produce and wait for every acknowledgement."""
         connection = self._connection
-        problem = self._send(connection, topic, records) if records else None
+        problem = self._send(connection, records) if records else None
         if problem is not None:
             with self._lock:
                 if self._connection is connection:
@@ -99,10 +100,10 @@ class ConfluentProducer(Producer):
         """Send what is buffered and end the thread."""
         self._connection.retire().join(self._timeout_s)
 
-    def _send(self, connection: _Connection, topic: str, records: Sequence[tuple[str, bytes]]) -> str | None:
+    def _send(self, connection: _Connection, records: Sequence[Record]) -> str | None:
         """What went wrong; None where every record is acknowledged."""
         delivery, deadline = _Delivery(len(records)), time.monotonic() + self._timeout_s
-        for key, value in records:
+        for topic, key, value in records:
             while True:
                 try:
                     connection.client.produce(topic, value, key, on_delivery=delivery)

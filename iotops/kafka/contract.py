@@ -57,6 +57,9 @@ class Batch:
         )
 
 
+Record = tuple[str, str, bytes]
+"""Topic, key and value of a record to send."""
+
 Assigned = Callable[[list[Partition]], dict[Partition, int]]
 """Told of the partitions that became this member's; returns offsets to start at, else the group's hold."""
 
@@ -68,8 +71,8 @@ class Producer(ABC):
     """Sends records with acknowledgement from all in-sync replicas; safe to use from several threads."""
 
     @abstractmethod
-    def send_all(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
-        """Produce `(key, value)` records and return when every one is acknowledged.
+    def send_all(self, records: Sequence[Record]) -> None:
+        """Produce records and return when every one is acknowledged.
 
         Raises `KafkaUnavailable` if any is not within the time-out: the caller must not accept the batch.
         """

@@ -16,6 +16,7 @@ from iotops.kafka.contract import (
     KafkaUnavailable,
     Partition,
     Producer,
+    Record,
     Revoked,
 )
 from iotops.settings import KafkaSettings
@@ -37,10 +38,10 @@ class PythonProducer(Producer):
             max_block_ms=int(timeout_s * 1000),
         )
 
-    def send_all(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
+    def send_all(self, records: Sequence[Record]) -> None:
         """Produce and wait for every acknowledgement."""
         try:
-            sent = [self._client.send(topic, key=key.encode(), value=value) for key, value in records]
+            sent = [self._client.send(topic, key=key.encode(), value=value) for topic, key, value in records]
             for future in sent:
                 future.get(timeout=self._timeout_s)
         except KafkaError as error:

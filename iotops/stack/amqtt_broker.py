@@ -1,7 +1,7 @@
 """amqtt with the accounts of two files that it reads again on SIGHUP.
 
-Run as `python -m iotops.stack.amqtt_broker PORT PASSWORD_FILE TOPIC_FILE`. amqtt's own command logs every
-connection, and its own plugins read their files only once.
+Run as `python -m iotops.stack.amqtt_broker PORT PASSWORD_FILE TOPIC_FILE [CERTIFICATE KEY]`. amqtt's own
+command logs every connection, and its own plugins read their files only once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from amqtt.broker import Broker
 from amqtt.contexts import Action
@@ -51,8 +52,8 @@ class AccountTopics(BaseTopicPlugin):  # type: ignore[misc]
         return any(TopicAccessControlListPlugin.topic_ac(topic or "", each) for each in allowed)
 
 
-async def serve(port: int, passwords: Path, topics: Path) -> None:
-    """Run the broker on loopback until SIGTERM."""
+async def serve(port: int, passwords: Path, topics: Path, *tls: Path) -> None:
+    """Run the broker on loopback until SIGTERM; with TLS where a certificate and its key are given."""
 
     def read_accounts() -> None:
         accounts = Accounts.read(passwords, topics)
@@ -61,7 +62,9 @@ async def serve(port: int, passwords: Path, topics: Path) -> None:
     read_accounts()
     kinds = (AccountPassword, AccountTopics)
     plugins: dict[str, dict[str, str]] = {f"{kind.__module__}.{kind.__name__}": {} for kind in kinds}
-    listener = {"type": "tcp", "bind": f"127.0.0.1:{port}"}
+    listener: dict[str, Any] = {"type": "tcp", "bind": f"127.0.0.1:{port}"}
+    if tls:
+        listener |= {"ssl": True, "certfile": str(tls[0]), "keyfile": str(tls[1])}
     broker = Broker({"listeners": {"default": listener}, "plugins": plugins})
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -77,4 +80,4 @@ if __name__ == "__main__":
     from iotops.stack import amqtt_broker
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    asyncio.run(amqtt_broker.serve(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])))
+    asyncio.run(amqtt_broker.serve(int(sys.argv[1]), *map(Path, sys.argv[2:])))

@@ -19,6 +19,9 @@ from iotops.errors import StackError
 from iotops.ray_cluster import LOCAL_NODE
 from iotops.settings import Settings, get_settings
 
+AUTHORITY = "mqtt-ca.crt"
+SYSTEM_PROGRAMS = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"  # Debian's sbin is not on a user's PATH
+
 
 def executable(name: str) -> str:
     """Path of a program of this Python environment, or of the system."""
@@ -27,6 +30,11 @@ def executable(name: str) -> str:
     if not found:
         raise StackError(f"{name} is not installed: run `make setup`")
     return found
+
+
+def mosquitto() -> str | None:
+    """Path of the MQTT broker that is taken where it is installed."""
+    return shutil.which("mosquitto", path=SYSTEM_PROGRAMS)
 
 
 def write_private(path: Path, content: str) -> None:
@@ -88,11 +96,17 @@ def write_home_settings(settings: Settings) -> Settings:
             "owner_password": secrets.token_urlsafe(32),
         },
         "cache": {"port": stack.valkey_port, "password": secrets.token_urlsafe(32)},
-        "mqtt": {"port": stack.mqtt_port, "password": secrets.token_urlsafe(32)},
+        "mqtt": {
+            "port": stack.mqtt_port,
+            "password": secrets.token_urlsafe(32),
+            "shared_subscription": mosquitto() is not None,  # amqtt has none
+            "ca_file": str(home / AUTHORITY) if stack.mqtt_tls else None,
+        },
         "auth": {"jwt_secret": secrets.token_urlsafe(48)},
         "prefect": {"api_url": f"http://127.0.0.1:{stack.prefect_port}/api"},
         "stack": {
             **{name: port for name, port in stack if name.endswith("_port")},
+            "mqtt_tls": stack.mqtt_tls,
             "postgres_password": secrets.token_urlsafe(32),
             "prefect_password": secrets.token_urlsafe(32),
         },

@@ -63,7 +63,7 @@ def run(console: Console, steps: Steps) -> None:
     applications = deploy(settings)  # the language model loads while the data flows
     with steps.step("Sinks and gateway") as step:
         connect(settings.ray)
-        members.start({"bronze": 1, "silver": 1})
+        members.start(settings, {"bronze": 1, "silver": 1, "mqtt": 1})
         wait_until_running(settings, ["gateway"], step.progress)
     with steps.step("Fleet through the gateway") as step:
         step.result = _load_fleet(settings, step.progress)
@@ -104,7 +104,7 @@ def _load_fleet(settings: Settings, show: Callable[[str], None]) -> str:
     else:
         sent = stored
     deadline = time.monotonic() + SINK_TIMEOUT_S
-    while (stored := _stored(settings)) < sent or any(member.lag for member in members.status()):
+    while (stored := _stored(settings)) < sent or any(member.lag for member in members.status().values()):
         if time.monotonic() > deadline:
             raise IotOpsError(
                 f"the sinks stored {stored} of {sent} in {SINK_TIMEOUT_S} s: see `iotops ingest status`"

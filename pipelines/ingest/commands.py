@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -20,7 +20,7 @@ from iotops.tenancy import Tenant
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    ingest = typer.Typer(help="Run the sinks as Ray actors.", no_args_is_help=True)
+    ingest = typer.Typer(help="Run gateways and sinks as Ray actors.", no_args_is_help=True)
     ingest.command("start")(start)
     ingest.command("stop")(stop)
     ingest.command("status")(status)
@@ -34,16 +34,18 @@ def register(app: typer.Typer) -> None:
 def start(
     bronze: Annotated[int, typer.Option(help="Members of the bronze sink.", min=0)] = 1,
     silver: Annotated[int, typer.Option(help="Members of the silver sink.", min=0)] = 1,
+    mqtt: Annotated[int, typer.Option(help="MQTT gateways.", min=0)] = 1,
 ) -> None:
-    """Start consumer-group members; Ray restarts one that dies.
+    """Start gateways and consumer-group members; Ray restarts one that dies.
 
     Example: iotops ingest start --bronze 2 --silver 2
     """
     from iotops.ray_cluster import connect
     from pipelines.ingest import members
 
-    connect(get_settings().ray)
-    names = members.start({"bronze": bronze, "silver": silver})
+    settings = get_settings()
+    connect(settings.ray)
+    names = members.start(settings, {"bronze": bronze, "silver": silver, "mqtt": mqtt})
     results.print(f"running: {', '.join(names)}")
 
 
@@ -60,7 +62,7 @@ def stop() -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Show each member's progress and lag.
+    """Show each member's progress, and the lag of each group and partition.
 
     Example: iotops ingest status --json
     """
@@ -68,14 +70,36 @@ def status(as_json: Json = False) -> None:
     from pipelines.ingest import members
 
     connect(get_settings().ray)
-    rows = [asdict(member) for member in members.status()]
+    found = members.status()
+    running = [
+        {"name": name, "stored": each.stored, "commits": each.commits, "lag": each.lag}
+        for name, each in found.items()
+    ]
+    partitions = [
+        {
+            "group": name.partition("-")[0],
+            "topic": partition.topic,
+            "partition": partition.number,
+            "member": name,
+            "lag": lag,
+        }
+        for name, each in found.items()
+        for partition, lag in sorted(each.lags.items())
+    ]
     if as_json:
-        print_json(rows)
+        print_json({"members": running, "partitions": partitions})
         return
-    table = Table("member", "partitions", "stored", "commits", "lag", title="Sinks")
+    results.print(_table("Members", running))
+    results.print(_table("Lag: records not stored yet", partitions))
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title)
+    for column in rows[0] if rows else ():
+        table.add_column(column, justify="right" if isinstance(rows[0][column], int) else "left")
     for row in rows:
-        table.add_row(row["name"], *(f"{row[name]:,}" for name in ("partitions", "stored", "commits", "lag")))
-    results.print(table)
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else value for value in row.values()))
+    return table
 
 
 def pdm(

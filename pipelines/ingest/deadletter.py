@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,29 +69,20 @@ class ReplayOutcome:
     replayed_before: int = 0
 
 
-def letters(
-    rejected: Iterable[Rejection], kind: Kind, gateway: str, device_id: str | None, max_bytes: int
-) -> list[tuple[str, bytes]]:
-    """Refused lines as records of the dead-letter topic, keyed by the device that sent them."""
-    now = int(time.time() * 1000)
-    return [
-        (
-            device_id or "",
-            msgspec.json.encode(
-                DeadLetter(
-                    kind=kind,
-                    device_id=device_id,
-                    code=rejection.code,
-                    message=rejection.message,
-                    gateway=gateway,
-                    rejected_at=now,
-                    raw=base64.b64encode(rejection.raw[:max_bytes]).decode(),
-                    cut=len(rejection.raw) > max_bytes,
-                )
-            ),
+def letter_of(rejection: Rejection, kind: Kind, gateway: str, device_id: str | None, max_bytes: int) -> bytes:
+    """A refused line as a record of the dead-letter topic."""
+    return msgspec.json.encode(
+        DeadLetter(
+            kind=kind,
+            device_id=device_id,
+            code=rejection.code,
+            message=rejection.message,
+            gateway=gateway,
+            rejected_at=int(time.time() * 1000),
+            raw=base64.b64encode(rejection.raw[:max_bytes]).decode(),
+            cut=len(rejection.raw) > max_bytes,
         )
-        for rejection in rejected
-    ]
+    )
 
 
 def read_letters(settings: Settings, tenant: Tenant, code: str | None = None) -> Iterator[StoredLetter]:
@@ -143,7 +134,7 @@ def _send(settings: Settings, tenant: Tenant, producer: Producer, letter: DeadLe
     if not parsed.accepted:
         return False
     topic = tenant.events_topic if letter.kind == "events" else tenant.telemetry_topic
-    producer.send_all(topic, parsed.accepted)
+    producer.send_all([(topic, key, value) for key, value in parsed.accepted])
     return True
 
 

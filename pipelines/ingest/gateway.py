@@ -10,14 +10,16 @@ from ray import serve
 from ray.serve import Application
 
 from iotops.auth import Principal
+from iotops.errors import TenantError
 from iotops.http import ApiError, caller, install
-from iotops.kafka import KafkaUnavailable, open_producer
+from iotops.kafka import KafkaUnavailable
 from iotops.rate_limit import RateLimit
+from iotops.records import Parsed
 from iotops.settings import get_settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.body import read_body
 from pipelines.ingest.deadletter import Kind
-from pipelines.ingest.intake import Intake
+from pipelines.ingest.intake import Intake, Sent
 
 RETRY_AFTER_S = 2
 MAX_REPORTED_REJECTIONS = 100
@@ -41,7 +43,7 @@ class Gateway:
     def __init__(self) -> None:
         settings = get_settings()
         self._limits = settings.ingest
-        self._intake = Intake(settings.ingest, open_producer(settings.kafka), "http")
+        self._intake = Intake(settings, "http")
         self._rate = RateLimit(settings.cache, "ingest", settings.ingest.tenant_records_per_s)
 
     @app.post("/telemetry", status_code=202, summary="Send readings")
@@ -63,8 +65,11 @@ class Gateway:
         lines = (await read_body(request, self._limits.max_body_bytes)).split(b"\n")
         await self._admit(principal.tenant, len(lines))
         device_id = principal.subject if principal.role == "device" else None
+        sent = Sent(principal.tenant, kind, device_id, lines)
         try:
-            parsed = await asyncio.to_thread(self._intake.take, lines, kind, principal.tenant, device_id)
+            parsed = await asyncio.to_thread(self._accept, sent)
+        except TenantError as error:
+            raise ApiError(403, "unknown_tenant", str(error)) from None
         except KafkaUnavailable as error:
             raise ApiError(
                 503,
@@ -80,6 +85,11 @@ class Gateway:
                 for rejection in parsed.rejected[:MAX_REPORTED_REJECTIONS]
             ],
         }
+
+    def _accept(self, sent: Sent) -> Parsed:
+        self._intake.require(sent.tenant)
+        [parsed] = self._intake.take([sent])
+        return parsed
 
     async def _admit(self, tenant: Tenant, records: int) -> None:
         """Refuse a tenant's batch where its quota is used up for now."""

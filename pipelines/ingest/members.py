@@ -1,37 +1,44 @@
-"""Sinks on the Ray cluster: consumer-group members as detached, named actors."""
+"""Gateways and consumer-group members on the Ray cluster, as detached, named actors."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
 import ray
 
+from iotops.errors import IotOpsError
 from iotops.ray_cluster import NAMESPACE
+from iotops.settings import Settings
 from pipelines.ingest.bronze import BronzeSink
+from pipelines.ingest.mqtt_gateway import MqttGateway
 from pipelines.ingest.silver import SilverSink
-from pipelines.ingest.sink import Sink, SinkMember
+from pipelines.ingest.sink import Sink
+from pipelines.ingest.worker import Progress, Worker, WorkerActor
 
 SINKS: dict[str, type[Sink]] = {sink.name: sink for sink in (BronzeSink, SilverSink)}
+WORKERS = (*SINKS, "mqtt")
 
 
-@dataclass(frozen=True)
-class MemberStatus:
-    """One member as `iotops ingest status` shows it."""
-
-    name: str
-    stored: int
-    commits: int
-    lag: int
-    partitions: int
+def make(kind: str, settings: Settings, number: int) -> Worker:
+    """The worker of a kind; members of a consumer group are alike, gateways are told apart by number."""
+    return MqttGateway(settings, number) if kind == "mqtt" else SINKS[kind](settings)
 
 
-def start(members: dict[str, int]) -> list[str]:
-    """Make `members[sink]` actors of each sink run; those that run already are kept. Returns their names."""
+def start(settings: Settings, members: dict[str, int]) -> list[str]:
+    """Make `members[kind]` actors of each kind run; those that run already are kept. Returns their names.
+
+    Raises `IotOpsError` for several MQTT gateways where the broker would send every message to each.
+    """
+    if members.get("mqtt", 0) > 1 and not settings.mqtt.shared_subscription:
+        raise IotOpsError(
+            "this MQTT broker has no shared subscriptions, so one gateway is the most: "
+            "mosquitto has them, and `iotops up` takes it where it is installed"
+        )
     names = []
-    for sink, count in members.items():
+    for kind, count in members.items():
         for number in range(count):
-            name = f"{sink}-{number}"
-            actor = ray.remote(SinkMember).options(
+            name = f"{kind}-{number}"
+            actor = ray.remote(WorkerActor).options(
                 name=name,
                 namespace=NAMESPACE,
                 lifetime="detached",
@@ -41,16 +48,16 @@ def start(members: dict[str, int]) -> list[str]:
                 num_cpus=0.05,
                 max_concurrency=4,
             )
-            actor.remote(SINKS[sink])
+            actor.remote(partial(make, kind), number)
             names.append(name)
     return names
 
 
-def status() -> list[MemberStatus]:
-    """Progress of every running member."""
+def status() -> dict[str, Progress]:
+    """Progress of every running member, by name."""
     names = _names()
     progress = ray.get([ray.get_actor(name, NAMESPACE).progress.remote() for name in names], timeout=30)
-    return [MemberStatus(name, **each) for name, each in zip(names, progress, strict=True)]
+    return dict(zip(names, progress, strict=True))
 
 
 def stop() -> list[str]:
@@ -65,7 +72,7 @@ def stop() -> list[str]:
 
 def _names() -> list[str]:
     actors = ray.util.list_named_actors(all_namespaces=True)
-    kinds = tuple(f"{sink}-" for sink in SINKS)
+    kinds = tuple(f"{kind}-" for kind in WORKERS)
     return sorted(
         actor["name"]
         for actor in actors

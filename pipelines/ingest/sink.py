@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
 
 from iotops.kafka import Batch, Partition, open_consumer
 from iotops.metrics import KAFKA_CONSUMED, KAFKA_LAG
 from iotops.settings import Settings
+from pipelines.ingest.worker import Progress
 
 POLL_MS = 500
-logger = logging.getLogger(__name__)
-
-
-@dataclass
-class SinkProgress:
-    """What a member has done since it started, and its lag: records that are not stored yet."""
-
-    stored: int = 0
-    commits: int = 0
-    lag: int = 0
-    partitions: int = 0
 
 
 class Sink(ABC):
@@ -38,7 +25,7 @@ class Sink(ABC):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.progress = SinkProgress()
+        self.progress = Progress()
         self._stop = threading.Event()
         self.consumer = open_consumer(
             settings.kafka,
@@ -100,41 +87,7 @@ class Sink(ABC):
 
     def _report_lag(self) -> None:
         lags = {part: unread + self.waiting(part) for part, unread in self.consumer.lag().items()}
-        self.progress.lag, self.progress.partitions = sum(lags.values()), len(lags)
+        self.progress.lags = lags
         for partition, lag in lags.items():
             tags = {"sink": self.name, "topic": partition.topic, "partition": str(partition.number)}
             KAFKA_LAG.set(lag, tags=tags)
-
-
-class SinkMember:
-    """A sink in its own Ray actor: `max_restarts=-1` makes Ray start it again wherever it dies.
-
-    The loop runs beside the actor's methods; if it fails, the process ends with it, so that the restart is
-    Ray's one mechanism for a crash, a kill and an error alike.
-    """
-
-    def __init__(self, sink: type[Sink]) -> None:
-        from iotops.settings import get_settings
-
-        self._sink = sink(get_settings())
-        self._thread = threading.Thread(target=self._run, name=sink.name, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        import os
-
-        try:
-            self._sink.run()
-        except Exception:
-            logger.exception("sink %s failed and is started again", self._sink.name)
-            time.sleep(1)  # a broker or database that is down must not make a tight loop of restarts
-            os._exit(1)
-
-    def progress(self) -> dict[str, int]:
-        """What this member has done since it started."""
-        return asdict(self._sink.progress)
-
-    def stop(self) -> None:
-        """Finish the batch in hand and leave the group."""
-        self._sink.stop()
-        self._thread.join(timeout=30)

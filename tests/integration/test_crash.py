@@ -107,12 +107,13 @@ def _send(producer: Producer, tenant: Tenant, seq: int) -> int:
     now = int(time.time() * 1000)
     records = [
         (
+            tenant.telemetry_topic,
             f"d{device}",
             orjson.dumps({"device_id": f"d{device}", "ts": now, "seq": seq, "metrics": {"volt": 1.0}}),
         )
         for device in range(DEVICES)
     ]
-    producer.send_all(tenant.telemetry_topic, records)
+    producer.send_all(records)
     return len(records)
 
 

@@ -33,7 +33,7 @@ def test_each_new_tenant_is_picked_up(chosen: Settings):
             create_tenant(chosen, tenant)
             now = int(time.time() * 1000)
             record = orjson.dumps({"device_id": "d", "ts": now, "metrics": {"volt": 1.0}})
-            producer.send_all(tenant.telemetry_topic, [("d", record)])
+            producer.send_all([(tenant.telemetry_topic, "d", record)])
             deadline = time.monotonic() + 60
             while not stored(chosen, tenant):
                 assert time.monotonic() < deadline, f"tenant {number} was not picked up"
@@ -51,8 +51,8 @@ def test_a_record_that_is_sent_again_is_stored_once(settings: Settings):
     with running(settings, "silver"):
         for round in (1, 2):  # two batches, each with copies of its own
             readings = [first, first, unnumbered, unnumbered, first | {"ts": now + 1}, first | {"seq": 2}]
-            producer.send_all(tenant.telemetry_topic, [("d", orjson.dumps(each)) for each in readings])
-            producer.send_all(tenant.events_topic, [("d", orjson.dumps(event))] * 2)
+            producer.send_all([(tenant.telemetry_topic, "d", orjson.dumps(each)) for each in readings])
+            producer.send_all([(tenant.events_topic, "d", orjson.dumps(event))] * 2)
             _wait_for_offset(settings, tenant, tenant.telemetry_topic, round * 6)
             _wait_for_offset(settings, tenant, tenant.events_topic, round * 2)
     producer.close()

@@ -60,7 +60,7 @@ def write_data(settings: Settings) -> None:
     put(lake_filesystem(settings.lake), "survivor/x", b"object")
     create_topics(settings.kafka, [TOPIC])
     producer = open_producer(settings.kafka)
-    producer.send_all(TOPIC, [("device", b"record")])
+    producer.send_all([(TOPIC, "device", b"record")])
     producer.close()
     with postgres(settings) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS survivor (x text)")

@@ -16,7 +16,7 @@ from iotops.errors import StackError
 from iotops.lake import storage_filesystem
 from iotops.settings import Settings
 from iotops.stack import embedded
-from iotops.stack.mqtt import grant_device
+from iotops.stack.mqtt import grant_devices
 from iotops.stack.object_store import BROKER_BUCKET, grant_broker, grant_tenant
 from iotops.stack.ray_node import RayNode
 from iotops.stack.server import Server
@@ -40,7 +40,7 @@ def test_the_brokers_storage_key_and_a_tenants_reach_nothing_of_each_other(setti
 
 
 def test_a_device_reaches_its_own_topics_only(settings: Settings):
-    first, second = (grant_device(settings, ACME, f"aa:0{number}") for number in (1, 2))
+    first, second = grant_devices(settings, ACME, ["aa:01", "aa:02"]).values()
 
     async def scenario() -> list[str]:
         gateway, device, other, stranger = (MQTTClient(config={"auto_reconnect": False}) for _ in range(4))

@@ -1,0 +1,150 @@
+"""The MQTT gateway: from `tenants/<tenant>/devices/<device>/telemetry|events` to Kafka.
+
+The broker authenticates the device and keeps it to its own topics; so the topic says who sends, and the
+payload is never asked. A message is acknowledged to the broker once Kafka has it: the broker keeps what a
+killed gateway had not acknowledged, and delivers it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import re
+import threading
+import time
+from typing import Any, cast
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from iotops.errors import IotOpsError, TenantError
+from iotops.kafka import KafkaUnavailable
+from iotops.records import DEVICE_ID
+from iotops.settings import Settings
+from iotops.tenancy import Tenant
+from pipelines.ingest.deadletter import Kind
+from pipelines.ingest.intake import Intake, Sent
+from pipelines.ingest.worker import Progress
+
+TOPIC = re.compile(rf"tenants/([a-z0-9_]+)/devices/({DEVICE_ID.strip('^$')})/(telemetry|events)")
+FILTERS = ("tenants/+/devices/+/telemetry", "tenants/+/devices/+/events")
+SHARE = "$share/iotops/"
+QOS = 1
+BATCH = 1000
+IDLE_S = 0.5
+KEEPALIVE_S = 30
+RETRY_S = 1
+RECONNECT_S = 5
+logger = logging.getLogger(__name__)
+
+
+Received = tuple[int, mqtt.MQTTMessage]
+"""Which connection a message came on, and the message: its id means nothing on another one."""
+
+
+class MqttGateway:
+    """One member of the shared subscription; `number` names its session with the broker."""
+
+    def __init__(self, settings: Settings, number: int = 0) -> None:
+        self.progress = Progress()
+        self._settings = settings.mqtt
+        self._max_bytes = settings.ingest.max_body_bytes
+        self._intake = Intake(settings, "mqtt")
+        self._received: queue.Queue[Received] = queue.Queue()
+        self._connections = 0
+        self._refused: object = None
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._client = self._build_client(f"iotops-gateway-{number}")
+
+    def run(self) -> None:
+        """Take messages until `stop`; an error ends the member, which its supervisor starts again."""
+        self._client.connect(self._settings.host, self._settings.port, KEEPALIVE_S)
+        self._client.loop_start()
+        try:
+            while not self._stop.is_set():
+                if self._refused:
+                    where = f"{self._settings.host}:{self._settings.port}"
+                    raise IotOpsError(f"the MQTT broker at {where} refuses the gateway: {self._refused}")
+                if received := self._next():
+                    self._take(received)
+        finally:
+            # Not `disconnect`, after which the broker may hand the rest of this session to nobody.
+            self._client.loop_stop()
+            self._intake.close()
+
+    def stop(self) -> None:
+        """End `run` after the batch in hand."""
+        self._stop.set()
+
+    def _next(self) -> list[Received]:
+        """What has arrived, in order; waits a moment for the first."""
+        received: list[Received] = []
+        try:
+            received.append(self._received.get(timeout=IDLE_S))
+            while len(received) < BATCH:
+                received.append(self._received.get_nowait())
+        except queue.Empty:
+            pass
+        self.progress.waiting = self._received.qsize() + len(received)
+        return received
+
+    def _take(self, received: list[Received]) -> None:
+        """Hand over, then acknowledge; waits as long as Kafka is away, and the broker holds the rest."""
+        batch = [sent for _, message in received if (sent := self._read(message)) is not None]
+        while not self._stop.is_set():
+            try:
+                results = self._intake.take(batch)
+            except KafkaUnavailable as error:
+                logger.warning("%s; trying again", error)
+                time.sleep(RETRY_S)
+                continue
+            with self._lock:
+                for connection, message in received:
+                    if connection == self._connections:  # else the broker delivers it again
+                        self._client.ack(message.mid, message.qos)
+            self.progress.stored += sum(len(parsed.accepted) for parsed in results)
+            self.progress.commits += 1
+            return
+
+    def _read(self, message: mqtt.MQTTMessage) -> Sent | None:
+        """Who sent a message, by its topic; None for a topic that is no device's of a known tenant."""
+        place = TOPIC.fullmatch(message.topic)
+        try:
+            if place is None:
+                raise TenantError("the topic names no tenant and device")
+            tenant = Tenant(place[1])
+            self._intake.require(tenant)
+        except TenantError as error:
+            logger.warning("audit: a message on %r is dropped: %s", message.topic, error)
+            return None
+        payload = bytes(message.payload)
+        lines = payload.split(b"\n") if len(payload) <= self._max_bytes else [payload]  # which is refused
+        return Sent(tenant, cast(Kind, place[3]), place[2], lines)
+
+    def _build_client(self, client_id: str) -> mqtt.Client:
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False, manual_ack=True
+        )
+        client.username_pw_set(self._settings.user, self._settings.password.get_secret_value())
+        if self._settings.ca_file:
+            client.tls_set(ca_certs=str(self._settings.ca_file))
+        client.reconnect_delay_set(RETRY_S, RECONNECT_S)
+        client.on_connect = self._connected
+        client.on_message = self._receive
+        return client
+
+    def _receive(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+        self._received.put((self._connections, message))
+
+    def _connected(self, client: mqtt.Client, _userdata: Any, _flags: Any, reason: Any, _props: Any) -> None:
+        """Begin anew: the broker delivers again what an earlier connection did not acknowledge."""
+        if reason.is_failure:
+            self._refused = reason
+            return
+        with self._lock:
+            self._connections += 1
+            while not self._received.empty():
+                self._received.get_nowait()
+        prefix = SHARE if self._settings.shared_subscription else ""
+        client.subscribe([(f"{prefix}{each}", QOS) for each in FILTERS])

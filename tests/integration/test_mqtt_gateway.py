@@ -1,0 +1,112 @@
+"""The MQTT gateway as a Ray actor: what it stores, whom it believes, and that its death loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+import ray
+from paho.mqtt.enums import CallbackAPIVersion
+from sqlalchemy import text
+
+from iotops.database import engine, tenant_transaction
+from iotops.provisioning import create_tenant
+from iotops.ray_cluster import NAMESPACE, connect
+from iotops.settings import Settings
+from iotops.stack.mqtt import MqttBroker
+from iotops.tenancy import Tenant
+from pipelines.ingest import deadletter, members
+from tests.embedded import stack_settings
+from tests.integration.mqtt_devices import Devices
+from tests.integration.sinks import running, stored
+
+TENANT = Tenant("over_mqtt")
+KILLS = 3
+EVENTS = text("SELECT device_id, type FROM silver.events")
+
+
+@pytest.fixture(scope="module")
+def gateway(settings: Settings) -> Iterator[Settings]:
+    """The stack with a tenant and one gateway."""
+    create_tenant(settings, TENANT)
+    connect(settings.ray)
+    members.start(settings, {"mqtt": 1})
+    yield settings
+    members.stop()
+
+
+def reading(seq: int, **changes: object) -> dict[str, object]:
+    return {"ts": int(time.time() * 1000), "seq": seq, "metrics": {"volt": 1.0}, **changes}
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_killed_gateway_loses_nothing(gateway: Settings):
+    names = [f"pump-{number}" for number in range(10)]
+    sent, kills = [], 0
+    with Devices(gateway, TENANT, names) as devices, running(gateway, "silver"):
+        for seq in range(300):
+            sent += [devices.publish(name, reading(seq)) for name in names]
+            time.sleep(0.02)
+            if seq in (50, 130, 210):
+                os.kill(ray.get(ray.get_actor("mqtt-0", NAMESPACE).pid.remote()), signal.SIGKILL)
+                kills += 1
+        for message in sent:
+            message.wait_for_publish(60)
+        assert all(message.is_published() for message in sent)
+        wait_for(lambda: stored(gateway, TENANT) >= len(sent))
+        time.sleep(1)
+    print(f"sent {len(sent)} messages; killed the gateway {kills} times; stored {stored(gateway, TENANT)}")
+    assert (kills, stored(gateway, TENANT)) == (KILLS, len(sent))
+
+
+def test_the_topic_says_who_sends(gateway: Settings):
+    with Devices(gateway, TENANT, ["valve-1"]) as devices, running(gateway, "silver"), running(gateway, "bronze"):
+        for claimed in ({"device_id": "pump-1"}, {"tenant_id": "rival"}):
+            devices.publish("valve-1", reading(1, **claimed))
+        devices.publish("valve-1", {"ts": int(time.time() * 1000), "type": "restart"}, "events")
+
+        def events() -> list[tuple[str, str]]:
+            with tenant_transaction(engine(gateway.database), TENANT) as connection:
+                return [(row.device_id, row.type) for row in connection.execute(EVENTS)]
+
+        wait_for(lambda: bool(events()))
+        assert events() == [("valve-1", "restart")]
+    letters = [each.letter for each in deadletter.read_letters(gateway, TENANT)]
+    assert [(each.device_id, each.code, each.gateway) for each in letters] == [
+        ("valve-1", "identity_mismatch", "mqtt")
+    ] * 2
+
+
+def test_a_broker_with_tls_takes_only_those_that_speak_it(tmp_path: Path):
+    with stack_settings(tmp_path) as plain:
+        settings = plain.model_copy(update={"stack": plain.stack.model_copy(update={"mqtt_tls": True})})
+        settings.mqtt.port, settings.mqtt.ca_file = settings.stack.mqtt_port, tmp_path / "mqtt-ca.crt"
+        broker = MqttBroker(settings)
+        broker.start()
+        try:
+            with Devices(settings, TENANT, ["pump-1"]) as devices:
+                message = devices.publish("pump-1", reading(1))
+                message.wait_for_publish(10)
+                assert message.is_published()
+            for context in (None, ssl.create_default_context()):
+                stranger = mqtt.Client(CallbackAPIVersion.VERSION2)
+                if context:
+                    stranger.tls_set_context(context)
+                with pytest.raises(OSError):
+                    stranger.connect(settings.mqtt.host, settings.mqtt.port)
+                    assert stranger.loop(2) == mqtt.MQTT_ERR_SUCCESS
+                    raise AssertionError("connected")
+        finally:
+            broker.stop()
