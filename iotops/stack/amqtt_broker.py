@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amqtt.broker import Broker
 from amqtt.contexts import Action
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.plugins.topic_checking import TopicAccessControlListPlugin
 from amqtt.session import Session
 
+from iotops.stack.amqtt_delivery import KeepingBroker
 from iotops.stack.mqtt_accounts import Accounts
 
 ACCOUNTS = Accounts({}, {})
@@ -65,7 +65,7 @@ async def serve(port: int, passwords: Path, topics: Path, *tls: Path) -> None:
     listener: dict[str, Any] = {"type": "tcp", "bind": f"127.0.0.1:{port}"}
     if tls:
         listener |= {"ssl": True, "certfile": str(tls[0]), "keyfile": str(tls[1])}
-    broker = Broker({"listeners": {"default": listener}, "plugins": plugins})
+    broker = KeepingBroker({"listeners": {"default": listener}, "plugins": plugins})
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, read_accounts)

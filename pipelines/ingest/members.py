@@ -17,6 +17,7 @@ from pipelines.ingest.worker import Progress, Worker, WorkerActor
 
 SINKS: dict[str, type[Sink]] = {sink.name: sink for sink in (BronzeSink, SilverSink)}
 WORKERS = (*SINKS, "mqtt")
+START_TIMEOUT_S = 60
 
 
 def make(kind: str, settings: Settings, number: int) -> Worker:
@@ -27,14 +28,15 @@ def make(kind: str, settings: Settings, number: int) -> Worker:
 def start(settings: Settings, members: dict[str, int]) -> list[str]:
     """Make `members[kind]` actors of each kind run; those that run already are kept. Returns their names.
 
-    Raises `IotOpsError` for several MQTT gateways where the broker would send every message to each.
+    Raises `IotOpsError` where a member does not connect within a minute, and for several MQTT gateways where
+    the broker would send every message to each.
     """
     if members.get("mqtt", 0) > 1 and not settings.mqtt.shared_subscription:
         raise IotOpsError(
             "this MQTT broker has no shared subscriptions, so one gateway is the most: "
             "mosquitto has them, and `iotops up` takes it where it is installed"
         )
-    names = []
+    actors = {}
     for kind, count in members.items():
         for number in range(count):
             name = f"{kind}-{number}"
@@ -48,9 +50,16 @@ def start(settings: Settings, members: dict[str, int]) -> list[str]:
                 num_cpus=0.05,
                 max_concurrency=4,
             )
-            actor.remote(partial(make, kind), number)
-            names.append(name)
-    return names
+            actors[name] = actor.remote(partial(make, kind), number)
+    waiting = {actor.wait.remote(): name for name, actor in actors.items()}
+    _, late = ray.wait(list(waiting), num_returns=len(waiting), timeout=START_TIMEOUT_S)
+    if late:
+        names = ", ".join(waiting[each] for each in late)
+        raise IotOpsError(
+            f"not connected within {START_TIMEOUT_S} s, and trying on: {names}; `iotops status` shows "
+            "whether the servers are up, the Ray dashboard has the logs"
+        )
+    return list(actors)
 
 
 def status() -> dict[str, Progress]:

@@ -33,6 +33,7 @@ QOS = 1
 BATCH = 1000
 IDLE_S = 0.5
 KEEPALIVE_S = 30
+SUBSCRIBE_TIMEOUT_S = 15.0
 RETRY_S = 1
 RECONNECT_S = 5
 logger = logging.getLogger(__name__)
@@ -55,17 +56,19 @@ class MqttGateway:
         self._refused: object = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._subscribed = threading.Event()
         self._client = self._build_client(f"iotops-gateway-{number}")
+        self._client.connect(self._settings.host, self._settings.port, KEEPALIVE_S)
+        self._client.loop_start()
+        if not self._subscribed.wait(SUBSCRIBE_TIMEOUT_S) or self._refused:
+            raise self._refusal()
 
     def run(self) -> None:
         """Take messages until `stop`; an error ends the member, which its supervisor starts again."""
-        self._client.connect(self._settings.host, self._settings.port, KEEPALIVE_S)
-        self._client.loop_start()
         try:
             while not self._stop.is_set():
                 if self._refused:
-                    where = f"{self._settings.host}:{self._settings.port}"
-                    raise IotOpsError(f"the MQTT broker at {where} refuses the gateway: {self._refused}")
+                    raise self._refusal()
                 if received := self._next():
                     self._take(received)
         finally:
@@ -76,6 +79,10 @@ class MqttGateway:
     def stop(self) -> None:
         """End `run` after the batch in hand."""
         self._stop.set()
+
+    def _refusal(self) -> IotOpsError:
+        where = f"{self._settings.host}:{self._settings.port}"
+        return IotOpsError(f"the MQTT broker at {where} refuses the gateway: {self._refused or 'no answer'}")
 
     def _next(self) -> list[Received]:
         """What has arrived, in order; waits a moment for the first."""
@@ -131,6 +138,7 @@ class MqttGateway:
             client.tls_set(ca_certs=str(self._settings.ca_file))
         client.reconnect_delay_set(RETRY_S, RECONNECT_S)
         client.on_connect = self._connected
+        client.on_subscribe = self._granted
         client.on_message = self._receive
         return client
 
@@ -141,6 +149,7 @@ class MqttGateway:
         """Begin anew: the broker delivers again what an earlier connection did not acknowledge."""
         if reason.is_failure:
             self._refused = reason
+            self._subscribed.set()
             return
         with self._lock:
             self._connections += 1
@@ -148,3 +157,7 @@ class MqttGateway:
                 self._received.get_nowait()
         prefix = SHARE if self._settings.shared_subscription else ""
         client.subscribe([(f"{prefix}{each}", QOS) for each in FILTERS])
+
+    def _granted(self, _client: mqtt.Client, _userdata: Any, _mid: int, reasons: Any, _props: Any) -> None:
+        self._refused = next((reason for reason in reasons if reason.is_failure), None)
+        self._subscribed.set()

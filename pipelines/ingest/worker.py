@@ -51,26 +51,34 @@ class Worker(Protocol):
 class WorkerActor:
     """A worker in its own Ray actor: `max_restarts=-1` makes Ray start it again wherever it dies.
 
-    The loop runs beside the actor's methods; if it fails, the process ends with it, so that the restart is
-    Ray's one mechanism for a crash, a kill and an error alike.
+    It is made and runs beside the actor's methods; if either fails, the process ends with it, so that the
+    restart is Ray's one mechanism for a crash, a kill and an error alike. (Ray gives an actor up whose
+    constructor raises.)
     """
 
     def __init__(self, make: Callable[[Settings, int], Worker], number: int) -> None:
-        self._worker = make(get_settings(), number)
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._worker: Worker | None = None
+        self._made = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(make, number), daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run(self, make: Callable[[Settings, int], Worker], number: int) -> None:
         try:
-            self._worker.run()
+            worker = self._worker = make(get_settings(), number)
+            self._made.set()
+            worker.run()
         except Exception:
-            logger.exception("%s failed and is started again", type(self._worker).__name__)
+            logger.exception("a worker failed and is started again")
             time.sleep(PAUSE_S)  # a server that is down must not make a tight loop of restarts
             os._exit(1)
 
+    def wait(self) -> None:
+        """Return when the worker is connected."""
+        self._made.wait()
+
     def progress(self) -> Progress:
         """What this worker has done since it started."""
-        return self._worker.progress
+        return self._worker.progress if self._worker else Progress()
 
     def pid(self) -> int:
         """The process that it runs in."""
@@ -78,5 +86,6 @@ class WorkerActor:
 
     def stop(self) -> None:
         """Finish the batch in hand and disconnect."""
-        self._worker.stop()
-        self._thread.join(STOP_TIMEOUT_S)
+        if self._worker:
+            self._worker.stop()
+            self._thread.join(STOP_TIMEOUT_S)

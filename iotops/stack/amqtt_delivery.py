@@ -1,0 +1,88 @@
+"""amqtt that keeps what a subscriber has not acknowledged.
+
+amqtt 0.12 forgets a QoS 1 message whose acknowledgement takes over 5 s or whose connection ends first, and
+overtakes the messages that waited for a session with newer ones. Here a message stays in the session until it
+is acknowledged, is sent again on the next connection, and keeps its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import amqtt.broker
+from amqtt.broker import Broker, RetainedApplicationMessage
+from amqtt.mqtt.constants import QOS_1
+from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
+from amqtt.session import OUTGOING, Session
+
+WINDOW = 2000  # messages that a connection sends before the first is acknowledged
+
+
+class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
+    """One connection, at QoS 1: what it could not deliver goes back to its session."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._window = asyncio.Semaphore(WINDOW)
+        self._open = False
+        self._deliveries: set[asyncio.Task[Any]] = set()
+
+    def attach(self, session: Session, *streams: Any) -> None:
+        """Serve a session's new connection."""
+        super().attach(session, *streams)
+        self._kept = session.retained_messages
+
+    def deliver_kept(self) -> None:
+        """Send what waited for this session; from now on new messages follow."""
+        kept = [self._kept.get_nowait() for _ in range(self._kept.qsize())]
+        self._open = True
+        for message in kept:
+            self._deliver(self.mqtt_publish(message.topic, message.data, message.qos, retain=False))
+
+    async def mqtt_publish(
+        self, topic: str, data: bytes, qos: int | None, retain: bool, ack_timeout: int | None = None
+    ) -> Any:
+        """Send a message, in turn; before and after the connection's life it waits in the session."""
+        async with self._window:
+            if self._open or qos != QOS_1:
+                return await super().mqtt_publish(topic, data, qos, retain, ack_timeout)
+        return await self._kept.put(RetainedApplicationMessage(None, topic, data, qos))
+
+    async def stop(self) -> None:
+        """End the connection; its unacknowledged messages stay in the session."""
+        self._open = False
+        await super().stop()
+
+    async def _retry_deliveries(self) -> None:
+        for message in list(self.session.inflight_out.values()):
+            self._deliver(self._handle_qos1_message_flow(message))
+
+    async def _handle_qos1_message_flow(self, message: Any) -> None:
+        if message.direction != OUTGOING:
+            await super()._handle_qos1_message_flow(message)
+            return
+        inflight, again = self.session.inflight_out, message.packet_id in self.session.inflight_out
+        inflight[message.packet_id] = message
+        acknowledged = self._puback_waiters[message.packet_id] = asyncio.get_running_loop().create_future()
+        try:
+            await self._send_packet(message.build_publish_packet(dup=again))
+            message.puback_packet = await acknowledged  # cancelled where the connection ends
+        finally:
+            self._puback_waiters.pop(message.packet_id, None)
+        inflight.pop(message.packet_id, None)
+
+    def _deliver(self, delivery: Any) -> None:
+        task = asyncio.get_running_loop().create_task(delivery)
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
+
+
+class KeepingBroker(Broker):  # type: ignore[misc]
+    """The broker with connections that keep."""
+
+    async def _publish_session_retained_messages(self, session: Session) -> None:
+        self._get_handler(session).deliver_kept()
+
+
+amqtt.broker.BrokerProtocolHandler = KeepingHandler  # the broker has no parameter for it
