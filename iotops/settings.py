@@ -130,6 +130,9 @@ class IngestSettings(BaseModel):
     bronze_roll_records: int = Field(5000, description="A bronze object closes at this many records.", ge=1)
     bronze_roll_seconds: float = Field(5.0, description="... or when its first record is this old (s).", gt=0)
     batch_records: int = Field(5000, description="Records that a sink reads at once at most.", ge=1)
+    alert_checkpoint_seconds: float = Field(
+        60.0, description="How often a member of the alerting group keeps its state in the lake (s).", gt=0
+    )
     hot_days: int = Field(30, description="Arrival days that the hot tables keep.", ge=1)
     max_body_bytes: int = Field(5 * 2**20, description="Largest request body, unpacked (bytes).", ge=1)
     max_line_bytes: int = Field(64 * 2**10, description="Largest single record (bytes).", ge=1)

@@ -18,6 +18,7 @@ from iotops.kafka.contract import (
     Record,
     Revoked,
 )
+from iotops.kafka.topic import read_topic
 from iotops.settings import KafkaSettings
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Record",
     "open_consumer",
     "open_producer",
+    "read_topic",
 ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
@@ -81,17 +82,7 @@ class PythonConsumer(Consumer):
         self._client.close(autocommit=False)
 
     def _poll(self, timeout_ms: int, max_records: int) -> list[Batch]:
-        polled = self._client.poll(timeout_ms=timeout_ms, max_records=max_records)
-        return [
-            Batch(
-                Partition(tp.topic, tp.partition),
-                [record.offset for record in records],
-                [record.timestamp for record in records],
-                [record.key or b"" for record in records],
-                [record.value or b"" for record in records],
-            )
-            for tp, records in polled.items()
-        ]
+        return batches(self._client.poll(timeout_ms=timeout_ms, max_records=max_records))
 
     def _list_topics(self) -> set[str]:
         return set(self._client.topics())
@@ -117,6 +108,20 @@ class PythonConsumer(Consumer):
             heartbeat_interval_ms=settings.session_timeout_ms // 3,
             max_poll_interval_ms=settings.max_poll_interval_ms,
         )
+
+
+def batches(polled: Mapping[TopicPartition, Sequence[Any]]) -> list[Batch]:
+    """What a poll brought, as columns."""
+    return [
+        Batch(
+            Partition(tp.topic, tp.partition),
+            [record.offset for record in records],
+            [record.timestamp for record in records],
+            [record.key or b"" for record in records],
+            [record.value or b"" for record in records],
+        )
+        for tp, records in polled.items()
+    ]
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -63,7 +63,7 @@ def run(console: Console, steps: Steps) -> None:
     applications = deploy(settings)  # the language model loads while the data flows
     with steps.step("Sinks and gateway") as step:
         connect(settings.ray)
-        members.start(settings, {"bronze": 1, "silver": 1, "mqtt": 1})
+        members.start(settings, {"bronze": 1, "silver": 1, "alerts": 1, "mqtt": 1})
         wait_until_running(settings, ["gateway"], step.progress)
     with steps.step("Fleet through the gateway") as step:
         step.result = _load_fleet(settings, step.progress)

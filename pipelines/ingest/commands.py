@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
 def start(
     bronze: Annotated[int, typer.Option(help="Members of the bronze sink.", min=0)] = 1,
     silver: Annotated[int, typer.Option(help="Members of the silver sink.", min=0)] = 1,
+    alerts: Annotated[int, typer.Option(help="Members of the alerting group.", min=0)] = 1,
     mqtt: Annotated[int, typer.Option(help="MQTT gateways.", min=0)] = 1,
 ) -> None:
     """Start gateways and consumer-group members; Ray restarts one that dies.
@@ -45,7 +46,7 @@ def start(
 
     settings = get_settings()
     connect(settings.ray)
-    names = members.start(settings, {"bronze": bronze, "silver": silver, "mqtt": mqtt})
+    names = members.start(settings, {"bronze": bronze, "silver": silver, "alerts": alerts, "mqtt": mqtt})
     results.print(f"running: {', '.join(names)}")
 
 

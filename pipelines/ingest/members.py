@@ -9,13 +9,14 @@ import ray
 from iotops.errors import IotOpsError
 from iotops.ray_cluster import NAMESPACE
 from iotops.settings import Settings
+from pipelines.ingest.alerting.sink import AlertSink
 from pipelines.ingest.bronze import BronzeSink
 from pipelines.ingest.mqtt_gateway import MqttGateway
 from pipelines.ingest.silver import SilverSink
 from pipelines.ingest.sink import Sink
 from pipelines.ingest.worker import Progress, Worker, WorkerActor
 
-SINKS: dict[str, type[Sink]] = {sink.name: sink for sink in (BronzeSink, SilverSink)}
+SINKS: dict[str, type[Sink]] = {sink.name: sink for sink in (BronzeSink, SilverSink, AlertSink)}
 WORKERS = (*SINKS, "mqtt")
 START_TIMEOUT_S = 60
 

@@ -1,0 +1,189 @@
+"""Which alerts records yield, however they come in batches and wherever the state is kept and restored."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+
+from iotops.kafka import Batch, Partition
+from pipelines.ingest.alerting.episodes import Change, Opened, Resolved
+from pipelines.ingest.alerting.evaluate import PartitionAlerts, State, alerts_of
+from pipelines.ingest.alerting.rules import RuleSet
+
+TELEMETRY, EVENTS = Partition("telemetry_acme", 3), Partition("events_acme", 1)
+START = 1_700_000_000_000
+MINUTE = 60_000
+HOT = {"name": "hot", "kind": "threshold", "metric": "temp", "above": 80, "severity": "error"}
+SILENT = {"name": "silent", "kind": "silence", "after": "10m", "severity": "warning"}
+BURST = {
+    "name": "burst",
+    "kind": "burst",
+    "types": ["error"],
+    "count": 3,
+    "within": "10m",
+    "severity": "error",
+}
+ANOMALY = {"name": "odd", "kind": "anomaly", "clear_after": "10m", "severity": "warning"}
+
+
+def alerts(*rules: dict[str, Any], partition: Partition = TELEMETRY) -> PartitionAlerts:
+    return alerts_of(partition, RuleSet.model_validate({"rules": rules}))
+
+
+def batch(records: list[dict[str, Any]], partition: Partition = TELEMETRY, first: int = 0) -> Batch:
+    """Records that arrive at their own time."""
+    return Batch(
+        partition,
+        list(range(first, first + len(records))),
+        [record.get("arrived", record["ts"]) for record in records],
+        [record["device_id"].encode() for record in records],
+        [orjson.dumps(record) for record in records],
+    )
+
+
+def readings(
+    values: list[float], device: str = "pump-1", step: int = MINUTE, **more: Any
+) -> list[dict[str, Any]]:
+    return [
+        {"device_id": device, "ts": START + step * i, "seq": i, "metrics": {"temp": value}, **more}
+        for i, value in enumerate(values)
+    ]
+
+
+def errors(minutes: list[float], device: str = "pump-1") -> list[dict[str, Any]]:
+    times = [START + int(at * MINUTE) for at in minutes]
+    return [{"device_id": device, "ts": at, "type": "error", "error_code": "E421"} for at in times]
+
+
+def told(changes: list[Change]) -> list[str]:
+    return [f"open {change.key.rule}" if isinstance(change, Opened) else "resolved" for change in changes]
+
+
+def test_a_value_beyond_its_threshold_is_one_alert_until_it_clears() -> None:
+    found = alerts(HOT).take(batch(readings([70, 85, 90, 88, 79, 85])))
+    assert told(found) == ["open hot", "resolved", "open hot"]
+    assert isinstance(found[0], Opened)
+    assert found[0].evidence == {
+        "above": 80,
+        "window": {"from": START + MINUTE, "to": START + MINUTE, "readings": 1},
+        "values": {"last": 85, "worst": 85},
+    }
+
+
+def test_a_value_on_the_edge_does_not_flap() -> None:
+    assert told(alerts({**HOT, "clear": 75}).take(batch(readings([85, 79, 81, 76, 82, 75])))) == [
+        "open hot",
+        "resolved",
+    ]
+
+
+def test_a_breach_must_last_as_long_as_the_rule_says() -> None:
+    rule = {**HOT, "for": "3m"}
+    assert told(alerts(rule).take(batch(readings([85, 85, 85, 70, 85, 85, 85])))) == []
+    [opened] = alerts(rule).take(batch(readings([85, 86, 99, 85])))
+    assert isinstance(opened, Opened)
+    assert (opened.opened_at, opened.offset) == (START + 3 * MINUTE, 3)
+    assert opened.evidence["values"] == {"last": 85, "worst": 99}
+
+
+def test_below_works_as_above() -> None:
+    rule = {**HOT, "above": None, "below": 10, "clear": 12}
+    rule = {key: value for key, value in rule.items() if value is not None}
+    assert told(alerts(rule).take(batch(readings([11, 9, 11, 12])))) == ["open hot", "resolved"]
+
+
+def test_a_rule_for_a_model_leaves_the_others_alone_and_the_model_is_remembered() -> None:
+    rule = {**HOT, "models": ["HX-200"]}
+    records = readings([70], model="HX-200") + readings([85, 85], "pump-2", model="CR-310")
+    records.append({"device_id": "pump-1", "ts": START + MINUTE, "seq": 1, "metrics": {"temp": 85}})
+    [opened] = alerts(rule).take(batch(records))
+    assert isinstance(opened, Opened)
+    assert opened.key.device_id == "pump-1"
+
+
+def test_what_comes_late_or_twice_changes_nothing() -> None:
+    on_time = readings([70, 71, 72])
+    late = [{**on_time[0], "ts": START - MINUTE, "metrics": {"temp": 99}}, {**on_time[2]}]
+    assert alerts(HOT).take(batch(on_time + late)) == []
+
+
+def test_a_silent_device_is_found_by_the_clock_and_by_its_next_reading_alike() -> None:
+    before, after = readings([1, 1]), [{**readings([1])[0], "ts": START + 30 * MINUTE, "seq": 9}]
+    watched, unwatched = alerts(SILENT), alerts(SILENT)
+    watched.take(batch(before))
+    assert told(watched.at(START + 10 * MINUTE)) == []
+    [by_clock] = watched.at(START + 12 * MINUTE)
+    assert watched.at(START + 13 * MINUTE) == []
+    unwatched.take(batch(before))
+    by_reading, ended = unwatched.take(batch(after, first=2))
+    assert by_reading == by_clock
+    assert watched.take(batch(after, first=2)) == [ended]
+    assert isinstance(ended, Resolved)
+    assert ended.because == "it sent again after 1740 s"
+
+
+def test_errors_in_quick_succession_are_a_burst_until_they_stop() -> None:
+    found = alerts(BURST, partition=EVENTS)
+    assert told(found.take(batch(errors([0, 20, 25, 29]), EVENTS))) == ["open burst"]
+    assert found.at(START + 38 * MINUTE) == []
+    assert found.at(START + 40 * MINUTE)[0] == Resolved(
+        found_id(found, errors([0, 20, 25, 29])), START + 39 * MINUTE, "no error since"
+    )
+    assert told(found.take(batch(errors([41, 42, 43]), EVENTS, 4))) == ["open burst"]
+
+
+def found_id(_alerts: PartitionAlerts, records: list[dict[str, Any]]) -> str:
+    [opened] = alerts(BURST, partition=EVENTS).take(batch(records, EVENTS))
+    return opened.alert_id
+
+
+def test_a_value_unlike_its_past_is_an_anomaly_with_its_score() -> None:
+    noise = random.Random(3)
+    values = [50 + noise.gauss(0, 1) for _ in range(400)]
+    values[300] = 75.0
+    found = alerts(ANOMALY).take(batch(readings(values)))
+    opened = [change for change in found if isinstance(change, Opened) and change.offset == 300]
+    assert [(change.key.metric, change.evidence["values"]) for change in opened] == [("temp", {"last": 75.0})]
+    assert opened[0].evidence["score"] >= 0.5
+
+
+def mixed(count: int) -> list[dict[str, Any]]:
+    """Five devices with breaches, gaps and spikes."""
+    noise = random.Random(7)
+    records, clock = [], START
+    for i in range(count):
+        clock += noise.choice([1000, 5000, 20 * MINUTE if noise.random() < 0.01 else 2000])
+        value = 60 + noise.gauss(0, 8) + (60 if noise.random() < 0.01 else 0)
+        device = f"pump-{noise.randrange(5)}"
+        records.append(
+            {"device_id": device, "ts": clock, "seq": i, "metrics": {"temp": value, "load": value / 2}}
+        )
+    return records
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_batches_and_restarts_change_no_alert(seed: int) -> None:
+    rules = (HOT, SILENT, {**ANOMALY, "metrics": ["load"]})
+    records = mixed(3000)
+    whole = alerts(*rules).take(batch(records))
+    assert {change.kind for change in whole if isinstance(change, Opened)} == {
+        "threshold",
+        "silence",
+        "anomaly",
+    }
+    cuts = random.Random(seed)
+    parts, running, first = [], alerts(*rules), 0
+    while first < len(records):
+        size = cuts.choice([1, 7, 60, 500])
+        parts += running.take(batch(records[first : first + size], first=first))
+        first += size
+        if cuts.random() < 0.2:
+            kept = msgspec.msgpack.encode(running.export(first))
+            running = alerts(*rules)
+            running.restore(msgspec.msgpack.decode(kept, type=State))
+    # A batch's anomalies follow its other changes: the order among one batch's changes is not the records'.
+    assert sorted(map(repr, parts)) == sorted(map(repr, whole))
