@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
@@ -20,14 +20,19 @@ class ServingError(IotOpsError):
     """An application did not start; the message carries Serve's own."""
 
 
-def deploy(settings: Settings) -> list[str]:
+def deploy(settings: Settings, only: Sequence[str] = ()) -> list[str]:
     """Apply `configs/serve.yaml` at the settings' host and port, without waiting; the applications' names.
 
-    The same file works with `serve deploy`. Deploying what runs already changes nothing.
+    The same file works with `serve deploy`. Deploying what runs already changes nothing. `only` names the
+    applications to deploy; those that are deployed stay.
     """
+    client = _client(settings)
     config = yaml.safe_load((settings.configs / "serve.yaml").read_text())
     config["http_options"] = {"host": settings.serve.host, "port": settings.serve.port}
-    _client(settings).deploy_applications(config)
+    if only:
+        wanted = {*only, *client.get_serve_details().get("applications", {})}
+        config["applications"] = [each for each in config["applications"] if each["name"] in wanted]
+    client.deploy_applications(config)
     return [application["name"] for application in config["applications"]]
 
 

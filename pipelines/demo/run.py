@@ -104,7 +104,9 @@ def _load_fleet(settings: Settings, show: Callable[[str], None]) -> str:
     else:
         sent = stored
     deadline = time.monotonic() + SINK_TIMEOUT_S
-    while (stored := _stored(settings)) < sent or any(member.lag for member in members.status().values()):
+    while (stored := _stored(settings)) < sent or any(
+        member.lag + member.waiting for member in members.status().values()
+    ):
         if time.monotonic() > deadline:
             raise IotOpsError(
                 f"the sinks stored {stored} of {sent} in {SINK_TIMEOUT_S} s: see `iotops ingest status`"

@@ -42,10 +42,13 @@ def start(
     Example: iotops ingest start --bronze 2 --silver 2
     """
     from iotops.ray_cluster import connect
+    from iotops.serving import deploy, wait_until_running
     from pipelines.ingest import members
 
     settings = get_settings()
     connect(settings.ray)
+    with errors.status("HTTP gateway") as shown:
+        wait_until_running(settings, deploy(settings, ["gateway"]), shown.update)
     names = members.start(settings, {"bronze": bronze, "silver": silver, "alerts": alerts, "mqtt": mqtt})
     results.print(f"running: {', '.join(names)}")
 
@@ -73,7 +76,13 @@ def status(as_json: Json = False) -> None:
     connect(get_settings().ray)
     found = members.status()
     running = [
-        {"name": name, "stored": each.stored, "commits": each.commits, "lag": each.lag}
+        {
+            "name": name,
+            "stored": each.stored,
+            "commits": each.commits,
+            "lag": each.lag,
+            "waiting": each.waiting,
+        }
         for name, each in found.items()
     ]
     partitions = [
@@ -90,8 +99,8 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json({"members": running, "partitions": partitions})
         return
-    results.print(_table("Members", running))
-    results.print(_table("Lag: records not stored yet", partitions))
+    results.print(_table("Members; waiting is read and not stored yet", running))
+    results.print(_table("Lag: records not read yet", partitions))
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +19,19 @@ from iotops.auth import issue_token
 from iotops.errors import IotOpsError
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.ingest.http_sender import Post, SendReport, send
 
 BATCH = 200
 CONCURRENCY = 8
-ATTEMPTS = 8
 METRICS = ("volt", "rotate", "pressure", "vibration")
 DATE_FORMATS = ["%Y-%m-%d %H:%M:%S", "%m/%d/%Y %I:%M:%S %p"]  # the sample is in circulation with both
 
 
-@dataclass
-class ReplayReport:
-    """What the gateway answered."""
-
-    readings: int = 0
-    events: int = 0
-    rejected: int = 0
-    retries: int = 0
-    errors: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Batch:
-    """NDJSON of one device; `due` is the event time (epoch s) of its last record."""
+    """Records of one device; `due` is the event time (epoch s) of the last one."""
 
-    device_id: str
-    path: str
-    body: bytes
-    records: int
+    post: Post
     due: float
 
 
@@ -106,14 +92,14 @@ async def replay(
     *,
     speed: float | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> ReplayReport:
+) -> SendReport:
     """Post the fleet to the gateway, each device with its own token, in order per device.
 
     `speed` is simulated seconds per second; none means as fast as the gateway takes it. A 429 or 503 is
     sent again with back-off, as a device would. `on_progress(done, total)` counts records.
     """
     batches = read_fleet(directory)
-    total, report = sum(batch.records for batch in batches), ReplayReport()
+    total, report = sum(batch.post.records for batch in batches), SendReport()
     queues: dict[str, asyncio.Queue[Batch | None]] = {}
     gate = asyncio.Semaphore(CONCURRENCY)
     done = 0
@@ -123,57 +109,32 @@ async def replay(
         token = issue_token(settings.auth, tenant, name, "device")
         while (batch := await queue.get()) is not None:
             async with gate:
-                await _post(client, token, batch, report)
-            done += batch.records
+                await send(client, token, batch.post, report)
+            done += batch.post.records
             on_progress(done, total)
 
     async with (
         httpx.AsyncClient(base_url=settings.serve.url, timeout=60) as client,
         asyncio.TaskGroup() as group,
     ):
-        for name in {batch.device_id for batch in batches}:
+        for name in {batch.post.sender for batch in batches}:
             queues[name] = asyncio.Queue()
             group.create_task(device(client, name, queues[name]))
         started, first = time.monotonic(), batches[0].due if batches else 0.0
         for batch in batches:
             if speed:
                 await asyncio.sleep(max(0.0, (batch.due - first) / speed - (time.monotonic() - started)))
-            queues[batch.device_id].put_nowait(batch)
+            queues[batch.post.sender].put_nowait(batch)
         for queue in queues.values():
             queue.put_nowait(None)
     return report
-
-
-async def _post(client: httpx.AsyncClient, token: str, batch: Batch, report: ReplayReport) -> None:
-    for attempt in range(ATTEMPTS):
-        problem = ""
-        try:
-            response = await client.post(
-                batch.path, content=batch.body, headers={"Authorization": f"Bearer {token}"}
-            )
-        except httpx.TransportError as error:
-            problem = repr(error)
-        else:
-            if response.status_code == 202:
-                answer = response.json()
-                kind = "events" if batch.path.endswith("events") else "readings"
-                setattr(report, kind, getattr(report, kind) + answer["accepted"])
-                report.rejected += answer["rejected"]
-                report.errors += [f"{batch.device_id}: {error['message']}" for error in answer["errors"][:3]]
-                return
-            problem = f"{response.status_code} {response.text[:300]}"
-            if response.status_code not in (429, 502, 503, 504):
-                break
-        report.retries += 1
-        await asyncio.sleep(min(0.25 * 2**attempt, 5.0))
-    raise IotOpsError(f"the gateway did not take {batch.records} records of {batch.device_id}: {problem}")
 
 
 def _batches(device: str, path: str, records: list[dict[str, Any]]) -> Iterator[Batch]:
     for start in range(0, len(records), BATCH):
         part = records[start : start + BATCH]
         body = b"\n".join(map(orjson.dumps, part))
-        yield Batch(device, path, body, len(part), part[-1]["ts"] / 1000)
+        yield Batch(Post(device, path, body, len(part)), part[-1]["ts"] / 1000)
 
 
 def _by_machine(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:

@@ -86,8 +86,8 @@ class Sink(ABC):
         self._stop.set()
 
     def _report_lag(self) -> None:
-        lags = {part: unread + self.waiting(part) for part, unread in self.consumer.lag().items()}
-        self.progress.lags = lags
+        lags = self.consumer.lag()
+        self.progress.lags, self.progress.waiting = lags, sum(map(self.waiting, lags))
         for partition, lag in lags.items():
             tags = {"sink": self.name, "topic": partition.topic, "partition": str(partition.number)}
             KAFKA_LAG.set(lag, tags=tags)

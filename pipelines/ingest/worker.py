@@ -20,9 +20,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """What a worker has done since it started, and its lag: records that it has not stored yet.
+    """What a worker has done since it started, and what is still to do.
 
-    `lags` is the lag by partition, for a member of a consumer group; `waiting` what a gateway has received.
+    `lags` are the records that it has not read, by partition, for a member of a consumer group; `waiting`
+    are those that it has read and not stored.
     """
 
     stored: int = 0
@@ -32,8 +33,8 @@ class Progress:
 
     @property
     def lag(self) -> int:
-        """All records that are not stored."""
-        return self.waiting + sum(self.lags.values())
+        """Records that are not read, of all partitions."""
+        return sum(self.lags.values())
 
 
 class Worker(Protocol):

@@ -111,6 +111,20 @@ class DeviceEvent(BaseModel):
     message: str | None
 
 
+class DeviceAlert(BaseModel):
+    """Something that needs attention: the rule of `configs/alerts.yaml` that says so, and why."""
+
+    alert_id: str
+    rule: str
+    kind: str
+    metric: str | None
+    severity: str
+    opened_at: datetime
+    resolved_at: datetime | None
+    resolved_because: str | None
+    evidence: dict[str, Any]
+
+
 class TrendPoint(BaseModel):
     """The metric values of one reading."""
 
@@ -135,5 +149,6 @@ class Insights(BaseModel):
     score: float | None
     components: list[HealthComponent]
     events: list[DeviceEvent]
+    alerts: list[DeviceAlert]
     trend: list[TrendPoint]
     actions: list[SuggestedAction]

@@ -19,6 +19,10 @@ COMPONENTS = text("""
 EVENTS = text("""
     SELECT ts, type, severity, error_code, message FROM silver.events
     WHERE device_id = :device ORDER BY ts DESC LIMIT :limit""")
+ALERTS = text("""
+    SELECT alert_id::text, rule, kind, metric, severity, opened_at, resolved_at, resolved_because, evidence
+    FROM silver.alerts WHERE device_id = :device
+    ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
 TREND = text("""
     SELECT * FROM (
         SELECT ts, metrics FROM silver.telemetry WHERE device_id = :device ORDER BY ts DESC LIMIT :limit
@@ -31,7 +35,7 @@ NAMED = text("""
     UNION SELECT device_id FROM silver.telemetry WHERE device_id = ANY(:names)""")
 VERSION = text("""
     SELECT (SELECT max(computed_at) FROM gold.device_health),
-        (SELECT sum(next_offset) FROM ingest.offsets)""")
+        (SELECT sum(next_offset) FROM ingest.offsets), (SELECT max(position) FROM ingest.alert_messages)""")
 FLEET = text("""
     SELECT h.device_id, h.day, h.model, h.score, (
         SELECT detail FROM gold.device_health_components c
@@ -48,9 +52,10 @@ class DeviceRecords:
         self._engine = engine(settings)
 
     def insights(
-        self, tenant: Tenant, device: str, *, events: int = 20, trend: int = 72
+        self, tenant: Tenant, device: str, *, events: int = 20, alerts: int = 20, trend: int = 72
     ) -> dict[str, Any] | None:
-        """Newest health and components, recent events, last readings; None for an unknown device."""
+        """Newest health and components, recent events, alerts (open ones first), last readings; None for an
+        unknown device."""
         with tenant_transaction(self._engine, tenant) as connection:
             key = {"device": device}
             health = connection.execute(HEALTH, key).mappings().first()
@@ -65,6 +70,9 @@ class DeviceRecords:
                 "components": [dict(row) for row in connection.execute(COMPONENTS, key | day).mappings()],
                 "events": [
                     dict(row) for row in connection.execute(EVENTS, key | {"limit": events}).mappings()
+                ],
+                "alerts": [
+                    dict(row) for row in connection.execute(ALERTS, key | {"limit": alerts}).mappings()
                 ],
                 "trend": [dict(row) for row in connection.execute(TREND, key | {"limit": trend}).mappings()],
             }
@@ -82,7 +90,7 @@ class DeviceRecords:
             return [dict(row) for row in connection.execute(FLEET, {"limit": limit}).mappings()]
 
     def version(self, tenant: Tenant) -> str:
-        """Changes whenever the tenant's events or health do."""
+        """Changes whenever the tenant's events, alerts or health do."""
         with tenant_transaction(self._engine, tenant) as connection:
             return str(connection.execute(VERSION).one())
 

@@ -74,7 +74,7 @@ def device_tools(insights: dict[str, Any]) -> list[ToolCall]:
         ToolCall(
             name="get_incident_history",
             arguments={"device_id": device},
-            result={"events": insights["events"]},
+            result={"events": insights["events"], "alerts": insights["alerts"]},
         ),
     ]
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gzip
 import time
-from pathlib import Path
 
 import httpx
 import orjson
 import pytest
-import yaml
 
 from iotops.auth import issue_token
 from iotops.kafka import open_producer
@@ -26,14 +24,9 @@ TENANT, OTHER, RESENDING = Tenant("gated"), Tenant("gated_other"), Tenant("gated
 
 
 @pytest.fixture(scope="module")
-def gateway(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> httpx.Client:
+def gateway(settings: Settings) -> httpx.Client:
     """A client of the gateway, served without the copilot."""
-    configs = tmp_path_factory.mktemp("configs")
-    config = yaml.safe_load((settings.configs / "serve.yaml").read_text())
-    config["applications"] = [app for app in config["applications"] if app["name"] == "gateway"]
-    (configs / "serve.yaml").write_text(yaml.safe_dump(config))
-    only = settings.model_copy(update={"configs": Path(configs)})
-    wait_until_running(only, deploy(only))
+    wait_until_running(settings, deploy(settings, ["gateway"]))
     for tenant in (TENANT, OTHER, RESENDING):
         create_tenant(settings, tenant)
     return httpx.Client(base_url=settings.serve.url, timeout=60)

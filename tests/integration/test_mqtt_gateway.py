@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import orjson
 import paho.mqtt.client as mqtt
 import pytest
 import ray
@@ -23,8 +24,8 @@ from iotops.stack.files import home_folder, write_home_settings
 from iotops.stack.mqtt import MqttBroker
 from iotops.tenancy import Tenant
 from pipelines.ingest import deadletter, members
+from pipelines.ingest.mqtt_devices import MqttDevices
 from tests.embedded import stack_settings
-from tests.integration.mqtt_devices import Devices
 from tests.integration.sinks import running, stored
 
 TENANT = Tenant("over_mqtt")
@@ -42,8 +43,8 @@ def gateway(settings: Settings) -> Iterator[Settings]:
     members.stop()
 
 
-def reading(seq: int, **changes: object) -> dict[str, object]:
-    return {"ts": int(time.time() * 1000), "seq": seq, "metrics": {"volt": 1.0}, **changes}
+def reading(seq: int, **changes: object) -> bytes:
+    return orjson.dumps({"ts": int(time.time() * 1000), "seq": seq, "metrics": {"volt": 1.0}, **changes})
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
@@ -56,16 +57,14 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
 def test_a_killed_gateway_loses_nothing(gateway: Settings):
     names = [f"pump-{number}" for number in range(10)]
     sent, kills = [], 0
-    with Devices(gateway, TENANT, names) as devices, running(gateway, "silver"):
+    with MqttDevices(gateway, TENANT, names) as devices, running(gateway, "silver"):
         for seq in range(300):
             sent += [devices.publish(name, reading(seq)) for name in names]
             time.sleep(0.02)
             if seq in (50, 130, 210):
                 os.kill(ray.get(ray.get_actor("mqtt-0", NAMESPACE).pid.remote()), signal.SIGKILL)
                 kills += 1
-        for message in sent:
-            message.wait_for_publish(60)
-        assert all(message.is_published() for message in sent)
+        assert devices.wait(len(sent), 60)
         wait_for(lambda: stored(gateway, TENANT) >= len(sent))
         time.sleep(1)
     print(f"sent {len(sent)} messages; killed the gateway {kills} times; stored {stored(gateway, TENANT)}")
@@ -76,10 +75,11 @@ def test_the_topic_says_who_sends(gateway: Settings):
     at_once = gateway.ingest.model_copy(update={"bronze_roll_seconds": 0.5})
     rolling = gateway.model_copy(update={"ingest": at_once})
     sinks = running(gateway, "silver"), running(rolling, "bronze")
-    with Devices(gateway, TENANT, ["valve-1"]) as devices, sinks[0], sinks[1]:
+    with MqttDevices(gateway, TENANT, ["valve-1"]) as devices, sinks[0], sinks[1]:
         for claimed in ({"device_id": "pump-1"}, {"tenant_id": "rival"}):
             devices.publish("valve-1", reading(1, **claimed))
-        devices.publish("valve-1", {"ts": int(time.time() * 1000), "type": "restart"}, "events")
+        restart = orjson.dumps({"ts": int(time.time() * 1000), "type": "restart"})
+        devices.publish("valve-1", restart, "events")
 
         def events() -> list[tuple[str, str]]:
             with tenant_transaction(engine(gateway.database), TENANT) as connection:
@@ -101,7 +101,7 @@ def test_a_broker_with_tls_takes_only_those_that_speak_it(tmp_path: Path, monkey
         broker = MqttBroker(settings)
         broker.start()
         try:
-            with Devices(settings, TENANT, ["pump-1"]) as devices:
+            with MqttDevices(settings, TENANT, ["pump-1"]) as devices:
                 message = devices.publish("pump-1", reading(1))
                 message.wait_for_publish(10)
                 assert message.is_published()

@@ -19,16 +19,20 @@ from iotops.provisioning import TenantCredentials, create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 
-AREAS = ("bronze/raw", "silver", "documents", "indexes", "deadletter")
+AREAS = ("bronze/raw", "silver", "documents", "indexes", "deadletter", "alerting")
 TABLES = (
-    "silver.telemetry", "silver.events", "gold.device_health", "gold.device_health_components",
-    "gold.customer_summary", "iceberg.iceberg_tables", "iceberg.iceberg_namespace_properties",
+    "silver.telemetry", "silver.events", "silver.alerts", "gold.device_health",
+    "gold.device_health_components", "gold.customer_summary",
+    "iceberg.iceberg_tables", "iceberg.iceberg_namespace_properties",
 )  # fmt: skip
 INSERTS = {
     "silver.telemetry": "(tenant_id, device_id, ts, metrics, kafka_partition, kafka_offset, arrival_day) "
     "VALUES (:t, 'd', now(), '{}', 0, 0, current_date)",
     "silver.events": "(tenant_id, device_id, ts, type, severity, kafka_partition, kafka_offset, arrival_day) "
     "VALUES (:t, 'd', now(), 'error', 'error', 0, 0, current_date)",
+    "silver.alerts": "(tenant_id, alert_id, device_id, rule, kind, severity, opened_at, evidence, topic, "
+    "kafka_partition, kafka_offset) "
+    "VALUES (:t, gen_random_uuid(), 'd', 'hot', 'threshold', 'error', now(), '{}', 'telemetry_' || :t, 0, 0)",
     "gold.device_health": "(tenant_id, device_id, day, score, readings, errors) "
     "VALUES (:t, 'd', now(), 1, 1, 1)",
     "gold.device_health_components": "(tenant_id, device_id, day, component, penalty, weight, detail) "
