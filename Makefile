@@ -19,8 +19,9 @@ up: setup ## Start the embedded stack
 down: ## Stop the embedded stack and all that runs on it
 	@if [ -x $(BIN)/iotops ]; then $(BIN)/iotops down; fi
 
-test: setup ## All tests: unit, integration on the real services, end to end with vLLM
+test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
 	@$(BIN)/python -m pytest tests/unit tests/integration tests/e2e
+	@$(BIN)/python -m pytest tests/faults
 
 test-unit: setup ## The tests that need no service
 	@$(BIN)/python -m pytest tests/unit

@@ -68,6 +68,7 @@ class RayNode(Server):
                 f"--object-store-memory={OBJECT_STORE_BYTES}",
             ],
             {
+                **_chosen(),
                 "IOTOPS_HOME": str(self.settings.home),
                 "RAY_USAGE_STATS_ENABLED": "0",
                 **LOCAL_NODE,
@@ -97,3 +98,13 @@ class RayNode(Server):
         """End all workers too, and remove the session's sockets and logs."""
         super().stop()
         shutil.rmtree(self.session, ignore_errors=True)
+
+
+def _chosen() -> dict[str, str]:
+    """Settings of this environment, which hold for the workers too; the stack's own are in the home."""
+    stack = "IOTOPS_STACK_"
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("IOTOPS_") and not name.startswith(stack)
+    }
