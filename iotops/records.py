@@ -128,7 +128,7 @@ def _parse(
         record = msgspec.convert(raw, contract)
     except msgspec.ValidationError as error:
         code = "missing_field" if "missing required field" in str(error) else "invalid_type"
-        raise RecordError(code, str(error)) from None
+        raise RecordError(code, _bad_metric(raw.get("metrics")) or str(error)) from None
     if record.tenant_id not in (None, tenant_id):
         raise RecordError("identity_mismatch", f"tenant_id {record.tenant_id!r} is not the sender's tenant")
     if device_id not in (None, record.device_id):
@@ -148,6 +148,14 @@ def _decode_code(line: bytes, problem: str) -> str:
     if "UTF-8" in problem:
         return "invalid_utf8"
     return "not_finite" if "infinity" in problem or NOT_FINITE.search(line) else "invalid_json"
+
+
+def _bad_metric(metrics: Any) -> str | None:
+    """The first metric that is no number, which the contract's own message does not name."""
+    for name, value in metrics.items() if isinstance(metrics, dict) else ():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"metric {name[:64]!r} is {str(value)[:64]!r}: send a number"
+    return None
 
 
 def _check_metrics(metrics: dict[str, float]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +24,7 @@ from iotops.provisioning import create_tenant
 from iotops.ray_cluster import NAMESPACE, connect
 from iotops.settings import Settings
 from iotops.stack.files import home_folder, write_home_settings
-from iotops.stack.mqtt import MqttBroker
+from iotops.stack.mqtt import MqttBroker, grant_devices
 from iotops.tenancy import Tenant
 from pipelines.ingest import deadletter, members
 from pipelines.ingest.mqtt_devices import MqttDevices
@@ -91,6 +94,18 @@ def test_the_topic_says_who_sends(gateway: Settings):
     assert [(each.device_id, each.code, each.gateway) for each in letters] == [
         ("valve-1", "identity_mismatch", "mqtt")
     ] * 2
+
+
+def test_the_example_of_the_documentation_works(gateway: Settings):
+    page = (Path(__file__).parents[2] / "docs" / "connecting-devices.md").read_text()
+    [example] = re.findall(r"```python\n(.*?)```", page, re.S)
+    [(user, password)] = grant_devices(gateway, TENANT, ["pump-1"]).values()
+    account = {"USER": user, "PASSWORD": password.get_secret_value(), "PORT": str(gateway.mqtt.port)}
+    before = stored(gateway, TENANT)
+    code = example.replace("tenants/acme/", f"tenants/{TENANT.id}/")
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **account}, check=True, timeout=60)
+    with running(gateway, "silver"):
+        wait_for(lambda: stored(gateway, TENANT) == before + 3)
 
 
 def test_a_broker_with_tls_takes_only_those_that_speak_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

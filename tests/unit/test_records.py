@@ -83,3 +83,8 @@ def test_an_event_has_a_severity_from_the_list():
 def test_no_bytes_break_the_parser_and_none_get_lost(lines):
     parsed = parse(*lines)
     assert len(parsed.accepted) + len(parsed.rejected) == sum(bool(line.strip()) for line in lines)
+
+
+def test_a_bad_metric_is_named_with_its_value():
+    [rejection] = parse(reading(metrics={"volt": 1.0, "load": "high"})).rejected
+    assert rejection.message == "metric 'load' is 'high': send a number"
