@@ -1,8 +1,10 @@
 """amqtt that keeps what a subscriber has not acknowledged.
 
-amqtt 0.12 forgets a QoS 1 message whose acknowledgement takes over 5 s or whose connection ends first, and
-overtakes the messages that waited for a session with newer ones. Here a message stays in the session until it
-is acknowledged, is sent again on the next connection, and keeps its place.
+amqtt 0.12 acknowledges a QoS 1 message before it hands it on, and forgets the last ones of a device that
+disconnects; it forgets one whose subscriber takes over 5 s to acknowledge or is disconnected first; and it
+overtakes the messages that waited for a session with newer ones. Here a message is acknowledged once it is on
+its way, stays in each subscriber's session until that acknowledges it, is sent again on the next connection,
+and keeps its place.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import amqtt.broker
 from amqtt.broker import Broker, RetainedApplicationMessage
 from amqtt.mqtt.constants import QOS_1
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
+from amqtt.mqtt.puback import PubackPacket
 from amqtt.session import OUTGOING, Session
 
 WINDOW = 2000  # messages that a connection sends before the first is acknowledged
@@ -60,7 +63,7 @@ class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
 
     async def _handle_qos1_message_flow(self, message: Any) -> None:
         if message.direction != OUTGOING:
-            await super()._handle_qos1_message_flow(message)
+            await self._receive(message)
             return
         inflight, again = self.session.inflight_out, message.packet_id in self.session.inflight_out
         inflight[message.packet_id] = message
@@ -71,6 +74,16 @@ class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
         finally:
             self._puback_waiters.pop(message.packet_id, None)
         inflight.pop(message.packet_id, None)
+
+    async def _receive(self, message: Any) -> None:
+        """Hand a message on, then acknowledge it."""
+        broker = self.plugins_manager.context._broker_instance
+        received = asyncio.get_running_loop().create_future()
+        received.set_result(message)
+        if await broker._handle_message_delivery(self.session, self, received):
+            await self._send_packet(PubackPacket.build(message.packet_id))
+        else:
+            await self.handle_connection_closed()
 
     def _deliver(self, delivery: Any) -> None:
         task = asyncio.get_running_loop().create_task(delivery)

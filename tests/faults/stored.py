@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -29,6 +30,7 @@ class Tally:
     stored: int
     duplicated: int
     lost: int
+    missing: tuple[object, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -51,7 +53,7 @@ def bronze_tally(lines: list[tuple[int, int, str, int]], accepted: Accepted) -> 
     positions = Counter((partition, offset) for partition, offset, _, _ in lines)
     readings = {(device, seq) for _, _, device, seq in lines}
     twice = sum(count - 1 for count in positions.values())
-    return Tally("bronze", len(accepted), len(readings & accepted), twice, len(accepted - readings))
+    return Tally("bronze", len(accepted), len(readings & accepted), twice, *_missing(accepted - readings))
 
 
 def silver_tally(settings: Settings, tenant: Tenant, accepted: Accepted) -> Tally:
@@ -59,7 +61,7 @@ def silver_tally(settings: Settings, tenant: Tenant, accepted: Accepted) -> Tall
     with tenant_transaction(engine(settings.database), tenant) as connection:
         rows = Counter((row.device_id, row.seq) for row in connection.execute(SILVER))
     twice = sum(count - 1 for count in rows.values())
-    return Tally("silver", len(accepted), len(rows), twice, len(accepted - set(rows)))
+    return Tally("silver", len(accepted), len(rows), twice, *_missing(accepted - set(rows)))
 
 
 def alert_tally(settings: Settings, tenant: Tenant, expected: int) -> Tally:
@@ -83,7 +85,13 @@ def message_tally(settings: Settings, tenant: Tenant) -> Tally:
         for message in map(orjson.loads, batch.values)
     )
     twice = sum(count - 1 for count in sent.values())
-    return Tally("alert messages", len(due), len(sent), twice, len(due - set(sent)))
+    return Tally("alert messages", len(due), len(sent), twice, *_missing(due - set(sent)))
+
+
+def _missing(things: Iterable[object]) -> tuple[int, tuple[object, ...]]:
+    """How many, and the first few by name."""
+    found = sorted(things, key=str)
+    return len(found), tuple(found[:5])
 
 
 def out_of_order(lines: list[tuple[int, int, str, int]]) -> int:

@@ -140,4 +140,7 @@ def _print(kills: Counter[str], load: Load, lines: int, tallies: list[stored.Tal
             tally.sink, *(f"{n:,}" for n in (tally.accepted, tally.stored, tally.duplicated, tally.lost))
         )
     console.print(table)
+    for tally in tallies:
+        if tally.missing:
+            console.print(f"{tally.sink} lacks {tally.missing}")
     console.print(f"out of order within a device: {wrong}")
