@@ -72,7 +72,7 @@ SERIES = np.dtype(
             np.int32,
             (len(VIEWS), CODES),
         ),  # the reading at which a prototype was last the nearest, 0 never
-        ("codes", np.float32, (CODES, COLUMNS)),
+        ("codes", np.float32, (COLUMNS, CODES)),
     ]
 )
 """One series' state: a fixed-size record."""
@@ -97,8 +97,8 @@ def evidence(rows: Rows, values: Floats, at_ms: npt.NDArray[np.int64]) -> Floats
     rows["count"] += 1
     columns, scale = _columns(rows, value, at_ms)
     distances = _distances(rows, columns, scale)
-    nearest = distances.argmin(axis=1)
-    distance = np.minimum(np.take_along_axis(distances, nearest[:, None, :], axis=1)[:, 0], FARTHEST)
+    nearest = distances.argmin(axis=2)
+    distance = np.minimum(np.take_along_axis(distances, nearest[:, :, None], axis=2)[:, :, 0], FARTHEST)
 
     excess = np.log(np.maximum(distance, 1e-9) / rows["radius"])
     rare = excess > 0
@@ -161,12 +161,15 @@ def _tiny(rows: Rows, value: Floats) -> Floats:
 
 
 def _distances(rows: Rows, columns: Floats, scale: Floats) -> Floats:
-    """Mean absolute difference to each prototype per view, (n, CODES, len(VIEWS)); infinite where unused."""
-    apart = (
-        np.abs(rows["codes"] - columns.astype(np.float32)[:, None, :]) / scale.astype(np.float32)[:, None, :]
-    )
-    distances = np.add.reduceat(apart, STARTS, axis=2).astype(np.float64) / np.array(VIEWS)
-    return np.where(rows["used"].transpose(0, 2, 1) > 0, distances, np.inf)
+    """Mean absolute difference to each prototype per view, (n, len(VIEWS), CODES); infinite where unused.
+
+    All columns of a view have one unit.
+    """
+    apart = rows["codes"] - columns.astype(np.float32)[:, :, None]
+    np.abs(apart, out=apart)
+    distances = np.add.reduceat(apart, STARTS, axis=1) / (scale[:, STARTS] * np.array(VIEWS))[:, :, None]
+    distances[rows["used"] == 0] = np.inf
+    return np.asarray(distances)
 
 
 def _extreme(rows: Rows, course: Floats) -> Floats:
@@ -190,7 +193,7 @@ def _remember(
     for view, (start, width) in enumerate(zip(STARTS, VIEWS, strict=True)):
         rows["used"][each, view, touched[:, view]] = np.minimum(rows["count"], np.iinfo(np.int32).max)
         new = np.flatnonzero(rare[:, view])
-        rows["codes"][new, oldest[new, view], start : start + width] = columns[new, start : start + width]
+        rows["codes"][new, start : start + width, oldest[new, view]] = columns[new, start : start + width]
 
 
 def _calibrate(rows: Rows, excess: Floats, rare: npt.NDArray[np.bool_]) -> None:

@@ -1,0 +1,1 @@
+"""Each figure that the docs quote, as a command."""
