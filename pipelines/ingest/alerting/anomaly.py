@@ -16,9 +16,9 @@ ALERT = 0.5
 WARM_UP = 30  # readings of a series before its first score above 0
 NEEDED = 1.36  # decades of evidence that alert a series of 1,000 readings
 HISTORY = (200, 16_000)  # readings; between them the evidence needed grows with the number of chances
-HUSH = 1.5  # decades that an alert adds to what the next one needs
-HUSH_READINGS = (200, 800)  # in which that addition falls to 1/e: between them a share of the history
-HUSH_SHARE = 0.05
+HUSH = 2.0  # decades that an alert adds to what the next one needs
+HUSH_READINGS = (150, 600)  # in which that addition falls to 1/e: between them a share of the history
+HUSH_SHARE = 0.03
 
 
 class AnomalyDetector:
