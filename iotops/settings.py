@@ -37,6 +37,9 @@ class KafkaSettings(BaseModel):
     max_poll_interval_ms: int = Field(
         300_000, description="A consumer that stores one batch for longer than this is replaced (ms)."
     )
+    idempotent: bool = Field(
+        True, description="Whether the broker recognises a batch that is sent again; else they go one by one."
+    )
     client: Literal["auto", "kafka-python", "confluent-kafka"] = Field(
         "auto", description="Client library; `auto` is confluent-kafka where it is installed."
     )

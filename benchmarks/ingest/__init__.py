@@ -1,0 +1,1 @@
+"""How fast readings come in: clients, sinks, gateways and a peer, side by side."""

@@ -51,7 +51,8 @@ class Stopwatch:
 
 def fill(settings: Settings, tenant: Tenant, records: int) -> None:
     """Put readings of a simulated fleet into the tenant's topic, as the gateways write them."""
-    fleet, producer, now = Fleet(DEVICES), open_producer(settings.kafka, timeout_s=60), time.time_ns() // 1_000_000
+    fleet, producer = Fleet(DEVICES), open_producer(settings.kafka, timeout_s=60)
+    now = time.time_ns() // 1_000_000
     for start in range(0, records, PART):
         numbers = np.arange(start, min(start + PART, records)) % DEVICES
         found = [orjson.loads(record) for record in fleet.read(numbers, now + start)]

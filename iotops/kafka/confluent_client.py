@@ -75,7 +75,9 @@ class ConfluentProducer(Producer):
         self._timeout_s = timeout_s
         self._options = {
             "bootstrap.servers": settings.bootstrap_servers,
-            "enable.idempotence": True,
+            "enable.idempotence": settings.idempotent,
+            "acks": "all",
+            "max.in.flight": 5 if settings.idempotent else 1,  # else a retry overtakes
             "allow.auto.create.topics": False,
             "linger.ms": 5,
             "request.timeout.ms": int(timeout_s * 500),
@@ -200,6 +202,14 @@ class ConfluentConsumer(Consumer):
             tp.offset = starts.get(Partition(tp.topic, tp.partition), ck.OFFSET_STORED)
         self._assigned = assigned
         client.assign(assigned)
+        self._begin(_partitions(assigned), starts)
+
+    def _seek(self, partition: Partition, offset: int) -> None:
+        self._client.seek(ck.TopicPartition(*partition, offset))
+
+    def _committed(self, partition: Partition) -> int | None:
+        [found] = self._client.committed([ck.TopicPartition(*partition)], timeout=10)
+        return found.offset if found.offset >= 0 else None
 
     def _revoke(self, client: Any, revoked: list[ck.TopicPartition]) -> None:
         self._assigned = []

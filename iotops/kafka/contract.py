@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from iotops.errors import IotOpsError
 
 TOPICS_REFRESH_S = 5.0
+GAP_S = 10.0  # then what is missing was never stored
+GAP_PAUSE_S = 0.05
+logger = logging.getLogger(__name__)
 
 
 class KafkaUnavailable(IotOpsError):
@@ -86,13 +90,16 @@ class Consumer(ABC):
     """One member of a consumer group; offsets are committed only when asked.
 
     A member that sees the matching topics change subscribes anew, so that a new tenant's topics are picked up
-    without a restart.
+    without a restart. Offsets follow each other without a gap: a broker that stores batches side by side may
+    show a later one first, so a gap is waited for, and passed over only when nothing fills it.
     """
 
     def __init__(self, topics: str) -> None:
         self._pattern = re.compile(topics)
         self._topics: frozenset[str] = frozenset()
         self._checked_at = float("-inf")
+        self._next: dict[Partition, int] = {}
+        self._gap_since: dict[Partition, float] = {}
 
     def poll(self, *, timeout_ms: int, max_records: int) -> list[Batch]:
         """Records that arrived, a batch per partition; none after the time-out."""
@@ -100,7 +107,8 @@ class Consumer(ABC):
         if not self._topics:
             time.sleep(timeout_ms / 1000)
             return []
-        return self._poll(timeout_ms, max_records)
+        polled = self._poll(timeout_ms, max_records)
+        return [batch for found in polled if len(batch := self._until_gap(found))]
 
     @abstractmethod
     def commit(self, partition: Partition, next_offset: int) -> None:
@@ -122,10 +130,48 @@ class Consumer(ABC):
     def _poll(self, timeout_ms: int, max_records: int) -> list[Batch]: ...
 
     @abstractmethod
+    def _seek(self, partition: Partition, offset: int) -> None: ...
+
+    @abstractmethod
+    def _committed(self, partition: Partition) -> int | None: ...
+
+    @abstractmethod
     def _list_topics(self) -> set[str]: ...
 
     @abstractmethod
     def _subscribe(self, topics: list[str]) -> None: ...
+
+    def _begin(self, partitions: Iterable[Partition], starts: Mapping[Partition, int]) -> None:
+        """Partitions are read from here on: from `starts`, else from where the group is."""
+        for partition in partitions:
+            self._gap_since.pop(partition, None)
+            self._next.pop(partition, None)
+            start = starts.get(partition)
+            if start is None:
+                start = self._committed(partition)
+            if start is not None:
+                self._next[partition] = start
+
+    def _until_gap(self, batch: Batch) -> Batch:
+        """The records before the first gap; what follows is read again."""
+        partition, first, last = batch.partition, batch.offsets[0], batch.offsets[-1]
+        expected = min(self._next.get(partition, first), first)
+        self._next[partition] = last + 1
+        if last - expected + 1 == len(batch):
+            self._gap_since.pop(partition, None)
+            return batch
+        whole = next(i for i, offset in enumerate(batch.offsets) if offset != expected + i)
+        now = time.monotonic()
+        if whole:
+            self._gap_since[partition] = now
+        elif now - self._gap_since.setdefault(partition, now) > GAP_S:
+            del self._gap_since[partition]
+            logger.warning("%s has no records from %d to %d", partition, expected, first - 1)
+            return self._until_gap(batch)
+        self._next[partition] = expected + whole
+        self._seek(partition, expected + whole)
+        time.sleep(GAP_PAUSE_S)
+        return batch[:whole]
 
     def _follow_topics(self) -> None:
         if time.monotonic() - self._checked_at < TOPICS_REFRESH_S:

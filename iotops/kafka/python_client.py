@@ -31,7 +31,8 @@ class PythonProducer(Producer):
         self._client = KafkaProducer(
             bootstrap_servers=settings.bootstrap_servers,
             acks="all",
-            enable_idempotence=True,
+            enable_idempotence=settings.idempotent,
+            max_in_flight_requests_per_connection=5 if settings.idempotent else 1,  # else a retry overtakes
             allow_auto_create_topics=False,
             linger_ms=5,
             request_timeout_ms=int(timeout_s * 500),
@@ -94,8 +95,17 @@ class PythonConsumer(Consumer):
         self._client.subscribe(topics=topics, listener=_Listener(self._assign, self._on_revoked))
 
     def _assign(self, partitions: list[Partition]) -> None:
-        for partition, offset in self._on_assigned(partitions).items():
-            self._client.seek(TopicPartition(*partition), offset)
+        starts = self._on_assigned(partitions)
+        for partition, offset in starts.items():
+            self._seek(partition, offset)
+        self._begin(partitions, starts)
+
+    def _seek(self, partition: Partition, offset: int) -> None:
+        self._client.seek(TopicPartition(*partition), offset)
+
+    def _committed(self, partition: Partition) -> int | None:
+        found: int | None = self._client.committed(TopicPartition(*partition))
+        return found
 
     def _connect(self) -> KafkaConsumer:
         settings = self._settings

@@ -84,7 +84,10 @@ def write_home_settings(settings: Settings) -> Settings:
     path = home / "settings.yaml"
     known: dict[str, Any] = (yaml.safe_load(path.read_text()) or {}) if path.is_file() else {}
     wanted: dict[str, dict[str, Any]] = {
-        "kafka": {"bootstrap_servers": f"127.0.0.1:{stack.kafka_port}"},
+        "kafka": {
+            "bootstrap_servers": f"127.0.0.1:{stack.kafka_port}",
+            "idempotent": False,  # Tansu notes a sequence before it stores the batch: a retry seems stored
+        },
         "lake": {
             "endpoint": f"http://127.0.0.1:{stack.s3_port}",
             "access_key": secrets.token_hex(10).upper(),

@@ -8,10 +8,11 @@ import signal
 import time
 from pathlib import Path
 
-from pyarrow.fs import FileSelector, S3FileSystem
+from pyarrow.fs import FileSelector, S3FileSystem, SubTreeFileSystem
 from pydantic import SecretStr
 
 from iotops.errors import StackError, TenantError
+from iotops.lake import get, put
 from iotops.settings import Settings
 from iotops.stack.files import executable, locked, write_private
 from iotops.stack.process import Launch
@@ -22,6 +23,7 @@ BROKER_BUCKET = "tansu"
 RIGHTS = ("Read", "Write", "List", "Tagging")
 GRPC_OFFSET = 10_000
 RELOAD_TIMEOUT_S = 10.0
+PROBE = "probe"
 
 
 class ObjectStore(Server):
@@ -74,10 +76,13 @@ class ObjectStore(Server):
         )  # fmt: skip
 
     def probe(self) -> None:
-        """The platform's key lists the bucket."""
+        """The platform's key writes an object and reads it: a bucket is listed before its volumes are there."""
         lake = self.settings.lake
-        store = _s3(self.settings, lake.access_key, lake.secret_key)
-        store.get_file_info(FileSelector(lake.bucket))
+        store = SubTreeFileSystem(lake.bucket, _s3(self.settings, lake.access_key, lake.secret_key))
+        now = str(time.time_ns()).encode()
+        put(store, PROBE, now)
+        if get(store, PROBE) != now:
+            raise StackError(f"the object store gave back another {PROBE} than was written")
 
     def provision(self) -> None:
         """The broker's bucket."""
