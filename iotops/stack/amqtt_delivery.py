@@ -28,7 +28,8 @@ class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._window = asyncio.Semaphore(WINDOW)
-        self._open = False
+        self._outgoing: asyncio.Queue[RetainedApplicationMessage] = asyncio.Queue()
+        self._sender: asyncio.Task[None] | None = None
         self._deliveries: set[asyncio.Task[Any]] = set()
 
     def attach(self, session: Session, *streams: Any) -> None:
@@ -37,25 +38,33 @@ class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
         self._kept = session.retained_messages
 
     def deliver_kept(self) -> None:
-        """Send what waited for this session; from now on new messages follow."""
-        kept = [self._kept.get_nowait() for _ in range(self._kept.qsize())]
-        self._open = True
-        for message in kept:
-            self._deliver(self.mqtt_publish(message.topic, message.data, message.qos, retain=False))
+        """Send what waited for this session; from now on new messages follow it."""
+        _move(self._kept, self._outgoing)
+        self._sender = asyncio.get_running_loop().create_task(self._send_in_turn())
 
     async def mqtt_publish(
         self, topic: str, data: bytes, qos: int | None, retain: bool, ack_timeout: int | None = None
     ) -> Any:
-        """Send a message, in turn; before and after the connection's life it waits in the session."""
-        async with self._window:
-            if self._open or qos != QOS_1:
-                return await super().mqtt_publish(topic, data, qos, retain, ack_timeout)
-        return await self._kept.put(RetainedApplicationMessage(None, topic, data, qos))
+        """Queue a message; before and after the connection's life it waits in the session."""
+        if qos != QOS_1:
+            return await super().mqtt_publish(topic, data, qos, retain, ack_timeout)
+        message = RetainedApplicationMessage(None, topic, data, qos)
+        return (self._outgoing if self._sender else self._kept).put_nowait(message)
 
     async def stop(self) -> None:
         """End the connection; its unacknowledged messages stay in the session."""
-        self._open = False
+        if self._sender:
+            self._sender.cancel()
+            self._sender = None
+            _move(self._outgoing, self._kept)
         await super().stop()
+
+    async def _send_in_turn(self) -> None:
+        while True:
+            await self._window.acquire()
+            message = await self._outgoing.get()
+            sending = super().mqtt_publish(message.topic, message.data, message.qos, False)
+            self._deliver(sending).add_done_callback(lambda _: self._window.release())
 
     async def _retry_deliveries(self) -> None:
         for message in list(self.session.inflight_out.values()):
@@ -85,10 +94,16 @@ class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
         else:
             await self.handle_connection_closed()
 
-    def _deliver(self, delivery: Any) -> None:
+    def _deliver(self, delivery: Any) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(delivery)
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)
+        return task
+
+
+def _move(messages: asyncio.Queue[Any], to: asyncio.Queue[Any]) -> None:
+    while not messages.empty():
+        to.put_nowait(messages.get_nowait())
 
 
 class KeepingBroker(Broker):  # type: ignore[misc]

@@ -76,7 +76,7 @@ class ObjectStore(Server):
         )  # fmt: skip
 
     def probe(self) -> None:
-        """The platform's key writes an object and reads it: a bucket is listed before its volumes are there."""
+        """The platform's key writes an object and reads it: buckets are listed before volumes are there."""
         lake = self.settings.lake
         store = SubTreeFileSystem(lake.bucket, _s3(self.settings, lake.access_key, lake.secret_key))
         now = str(time.time_ns()).encode()

@@ -13,7 +13,7 @@ from iotops.errors import IotOpsError
 from iotops.kafka import Batch, Partition
 from iotops.settings import Settings
 from iotops.tenancy import tenant_of_topic
-from pipelines.ingest.silver_rows import EVENTS, TELEMETRY, rows
+from pipelines.ingest.silver_rows import EVENTS, TELEMETRY, packed, staged
 from pipelines.ingest.sink import Sink
 
 LOAD_OFFSET = text("SELECT next_offset FROM ingest.offsets WHERE topic = :topic AND partition = :partition")
@@ -73,14 +73,12 @@ class SilverSink(Sink):
         partition = batch.partition
         tenant = tenant_of_topic(partition.topic)
         table = EVENTS if partition.topic == tenant.events_topic else TELEMETRY
-        staged = rows(table, batch)
-        self._make_days({row[-1] for row in staged})
+        rows = staged(table, batch)
+        self._make_days(set(rows["arrival_day"].unique().to_pylist()))
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(text(table.create_staging))
             with driver(connection).cursor().copy(table.copy_staging) as copy:
-                copy.set_types(table.types)
-                for row in staged:
-                    copy.write_row(row)
+                copy.write(packed(rows))
             connection.execute(text(table.merge), {"tenant": tenant.id, "partition": partition.number})
             self._move_offset(connection, batch)
 

@@ -1,21 +1,20 @@
-"""What the silver sink stages: the columns of the hot tables, and records as rows of them."""
+"""What the silver sink stages: the columns of the hot tables, and records as Arrow batches of them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
-from functools import lru_cache
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
 
 from iotops.kafka import Batch
 from iotops.records import NUL
 
 DAY_MS = 86_400_000
-EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 logger = logging.getLogger(__name__)
 
 
@@ -43,40 +42,34 @@ class StoredEvent(msgspec.Struct):
 
 @dataclass(frozen=True)
 class HotTable:
-    """A hot table: its staged columns with their types, and when two rows are one record sent twice.
+    """A hot table: its staged columns, and when two rows are one record sent twice.
 
     `same` says so in SQL, for a staged row `s` and a stored one `t` of one device and time; `key` says so
-    within a batch.
+    within a batch. Columns that the record has are staged under its own names.
     """
 
     name: str
-    columns: dict[str, str]
+    schema: pa.Schema
     same: str
     decode: Callable[[bytes], Any]
-    values: Callable[[Any], tuple[Any, ...]]
     key: Callable[[Any], tuple[Any, ...]]
-
-    @property
-    def types(self) -> list[str]:
-        """Types of the staged columns, in order."""
-        return list(self.columns.values())
 
     @property
     def create_staging(self) -> str:
         """The staging table, which ends with the transaction."""
-        definition = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
+        definition = ", ".join(f"{field.name} {POSTGRES[field.type]}" for field in self.schema)
         return f"CREATE TEMP TABLE staging ({definition}) ON COMMIT DROP"
 
     @property
     def copy_staging(self) -> str:
         """Binary COPY into the staging table."""
-        return f"COPY staging ({', '.join(self.columns)}) FROM STDIN (FORMAT BINARY)"
+        return f"COPY staging ({', '.join(self.schema.names)}) FROM STDIN (FORMAT BINARY)"
 
     @property
     def merge(self) -> str:
         """Insert what is new: not this position again, nor the same record as one that came within a day."""
-        names = ", ".join(self.columns)
-        values = ", ".join(READ.get(name, f"s.{name}") for name in self.columns)
+        names = ", ".join(self.schema.names)
+        values = ", ".join(READ.get(name, f"s.{name}") for name in self.schema.names)
         place = "s.device_id = t.device_id AND to_timestamp(s.ts / 1000.0) = t.ts"
         return f"""
             INSERT INTO silver.{self.name} (tenant_id, kafka_partition, {names})
@@ -89,50 +82,62 @@ class HotTable:
 
 # A column that is staged as the device's own text or number, and what the table holds.
 READ = {"ts": "to_timestamp(s.ts / 1000.0)", "metrics": "s.metrics::jsonb"}
-PLACE = {"kafka_offset": "bigint", "arrival_day": "date"}
+POSTGRES = {pa.string(): "text", pa.int64(): "bigint", pa.date32(): "date"}
+
+
+def _schema(**fields: pa.DataType) -> pa.Schema:
+    return pa.schema({**fields, "kafka_offset": pa.int64(), "arrival_day": pa.date32()})
+
 
 TELEMETRY = HotTable(
     name="telemetry",
-    columns={
-        "device_id": "text", "ts": "bigint", "seq": "bigint", "metrics": "text", "model": "text",
-        "firmware": "text", **PLACE,
-    },
+    schema=_schema(
+        device_id=pa.string(), ts=pa.int64(), seq=pa.int64(), metrics=pa.string(), model=pa.string(),
+        firmware=pa.string(),
+    ),
     same="t.seq IS NOT DISTINCT FROM s.seq AND (s.seq IS NOT NULL OR t.metrics = s.metrics::jsonb)",
     decode=msgspec.json.Decoder(StoredReading).decode,
-    values=lambda r: (r.device_id, r.ts, r.seq, bytes(r.metrics).decode(), r.model, r.firmware),
     key=lambda r: (r.device_id, r.ts, r.seq if r.seq is not None else bytes(r.metrics)),
 )  # fmt: skip
 EVENTS = HotTable(
     name="events",
-    columns={
-        "device_id": "text", "ts": "bigint", "type": "text", "severity": "text", "error_code": "text",
-        "message": "text", **PLACE,
-    },
+    schema=_schema(
+        device_id=pa.string(), ts=pa.int64(), type=pa.string(), severity=pa.string(), error_code=pa.string(),
+        message=pa.string(),
+    ),
     same="t.type = s.type AND (t.error_code, t.message) IS NOT DISTINCT FROM (s.error_code, s.message)",
     decode=msgspec.json.Decoder(StoredEvent).decode,
-    values=lambda e: (e.device_id, e.ts, e.type, e.severity, e.error_code, e.message),
     key=lambda e: (e.device_id, e.ts, e.type, e.error_code, e.message),
 )  # fmt: skip
 
 
-def rows(table: HotTable, batch: Batch) -> list[tuple[Any, ...]]:
+def staged(table: HotTable, batch: Batch) -> pa.RecordBatch:
     """The staged row of each record, once within the batch; none for one that no gateway wrote, which bronze
     and quarantine keep."""
-    found: dict[Any, tuple[Any, ...]] = {}
-    for offset, arrived, value in zip(batch.offsets, batch.timestamps, batch.values, strict=True):
+    found: dict[Any, tuple[Any, int]] = {}
+    for index, value in enumerate(batch.values):
         try:
             if NUL in value:
                 raise ValueError("a NUL character, which Postgres cannot store")
             record = table.decode(value)
         except ValueError as error:  # msgspec's errors are ValueErrors too
-            logger.warning("%s offset %d breaks the contract: %s", batch.partition, offset, error)
+            place = (batch.partition, batch.offsets[index])
+            logger.warning("%s offset %d breaks the contract: %s", *place, error)
             continue
-        key = table.key(record)
-        if key not in found:
-            found[key] = (*table.values(record), offset, _day(arrived // DAY_MS))
-    return list(found.values())
+        found.setdefault(table.key(record), (record, index))
+    records = [record for record, _ in found.values()]
+    kept = [index for _, index in found.values()]
+    days = pa.array([batch.timestamps[index] // DAY_MS for index in kept], pa.int32())
+    columns = {name: [getattr(record, name) for record in records] for name in table.schema.names[:-2]}
+    if "metrics" in columns:
+        columns["metrics"] = [bytes(text).decode() for text in columns["metrics"]]
+    return pa.record_batch(
+        {**columns, "kafka_offset": [batch.offsets[index] for index in kept], "arrival_day": days},
+        schema=table.schema,
+    )
 
 
-@lru_cache(maxsize=64)
-def _day(number: int) -> date:
-    return date.fromordinal(EPOCH_ORDINAL + number)
+def packed(rows: pa.RecordBatch) -> bytes:
+    """Rows in the format of binary COPY."""
+    encoder = ArrowToPostgresBinaryEncoder(rows.schema)
+    return b"".join((encoder.write_header(), encoder.write_batch(rows), encoder.finish()))

@@ -29,9 +29,9 @@ def metrics(seq: int) -> dict[str, float]:
     return {"temp": 95.0 if seq % CYCLE in BREACH else 60.0 + seq % 3}
 
 
-def breaches(accepted: Accepted) -> int:
-    """How many alerts the accepted readings must yield."""
-    return len({(device, seq // CYCLE) for device, seq in accepted if seq % CYCLE in BREACH})
+def breaches(accepted: Accepted) -> Accepted:
+    """The alerts that the accepted readings must yield: (device, which breach)."""
+    return {(device, seq // CYCLE) for device, seq in accepted if seq % CYCLE in BREACH}
 
 
 class Load:

@@ -15,9 +15,12 @@ from iotops.kafka import read_topic
 from iotops.lake import get, lake_filesystem, objects
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from tests.faults.load import Accepted
+from tests.faults.load import CYCLE, Accepted
 
 SILVER = text("SELECT device_id, seq FROM silver.telemetry")
+EPISODES = text("""
+    SELECT a.device_id, t.seq FROM silver.alerts a
+    LEFT JOIN silver.telemetry t ON t.device_id = a.device_id AND t.ts = a.opened_at""")
 ALERTS = text("SELECT alert_id::text, device_id, opened_at, resolved_at FROM silver.alerts")
 
 
@@ -64,12 +67,12 @@ def silver_tally(settings: Settings, tenant: Tenant, accepted: Accepted) -> Tall
     return Tally("silver", len(accepted), len(rows), twice, *_missing(accepted - set(rows)))
 
 
-def alert_tally(settings: Settings, tenant: Tenant, expected: int) -> Tally:
+def alert_tally(settings: Settings, tenant: Tenant, expected: Accepted) -> Tally:
     """Rows of Postgres: one per device and breach."""
     with tenant_transaction(engine(settings.database), tenant) as connection:
-        rows = Counter((row.device_id, row.opened_at) for row in connection.execute(ALERTS))
+        rows = Counter((row.device_id, row.seq // CYCLE) for row in connection.execute(EPISODES))
     twice = sum(count - 1 for count in rows.values())
-    return Tally("alerts", expected, len(rows), twice, max(0, expected - len(rows)))
+    return Tally("alerts", len(expected), len(rows), twice, *_missing(expected - set(rows)))
 
 
 def message_tally(settings: Settings, tenant: Tenant) -> Tally:
