@@ -100,6 +100,7 @@ class Consumer(ABC):
         self._checked_at = float("-inf")
         self._next: dict[Partition, int] = {}
         self._gap_since: dict[Partition, float] = {}
+        self._unplaced: set[Partition] = set()
 
     def poll(self, *, timeout_ms: int, max_records: int) -> list[Batch]:
         """Records that arrived, a batch per partition; none after the time-out."""
@@ -108,6 +109,7 @@ class Consumer(ABC):
             time.sleep(timeout_ms / 1000)
             return []
         polled = self._poll(timeout_ms, max_records)
+        self._find_starts()
         return [batch for found in polled if len(batch := self._until_gap(found))]
 
     @abstractmethod
@@ -146,11 +148,17 @@ class Consumer(ABC):
         for partition in partitions:
             self._gap_since.pop(partition, None)
             self._next.pop(partition, None)
-            start = starts.get(partition)
-            if start is None:
-                start = self._committed(partition)
-            if start is not None:
+            if partition in starts:
+                self._next[partition] = starts[partition]
+            else:
+                self._unplaced.add(partition)
+
+    def _find_starts(self) -> None:
+        """Ask for the group's offsets, which a client does not let a rebalance callback do."""
+        for partition in self._unplaced:
+            if (start := self._committed(partition)) is not None:
                 self._next[partition] = start
+        self._unplaced.clear()
 
     def _until_gap(self, batch: Batch) -> Batch:
         """The records before the first gap; what follows is read again."""

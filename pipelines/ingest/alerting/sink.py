@@ -78,7 +78,7 @@ class AlertSink(Sink):
         self._record(batch.partition, self._partitions[batch.partition].take(batch))
 
     def commit(self, partition: Partition, next_offset: int) -> None:
-        """The next checkpoint covers it; the group learns it then."""
+        """The next checkpoint covers it, and tells the group."""
         self._next[partition] = next_offset
 
     def tick(self) -> None:
@@ -90,6 +90,10 @@ class AlertSink(Sink):
             self._publish()
         if now >= self._checkpoint_at:
             self._keep(list(self._partitions))
+            for partition, next_offset in self._next.items():
+                self.consumer.commit(
+                    partition, next_offset
+                )  # for those who watch the group, and as a fall-back
             self._checkpoint_at = time.monotonic() + self.settings.ingest.alert_checkpoint_seconds
 
     def _look_at_clock(self) -> None:
@@ -135,4 +139,3 @@ class AlertSink(Sink):
         for partition in partitions:
             if (next_offset := self._next.get(partition)) is not None:
                 checkpoint.save(self._lake, partition, self._partitions[partition].export(next_offset))
-                self.consumer.commit(partition, next_offset)
