@@ -23,6 +23,7 @@ from pipelines.ingest.sink import POLL_MS, Sink
 DEVICES = 2000
 PART = 5000
 BATCH = 5000
+LAST_ROLL_S = 0.1
 Clock = Callable[[int], None]
 CLIENTS = ("kafka-python", "confluent-kafka")
 
@@ -111,7 +112,13 @@ BARE = {"kafka-python": bare_python, "confluent-kafka": bare_confluent}
 def sink_rate(settings: Settings, name: str, client: str, tenant: Tenant, records: int) -> float:
     """One member of a sink, in this process, in a group of its own, until everything is stored."""
     forget(settings)
-    chosen = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"client": client})})
+    chosen = settings.model_copy(
+        update={
+            "kafka": settings.kafka.model_copy(update={"client": client}),
+            # The last objects are not full: the default would have the run end with seconds of waiting.
+            "ingest": settings.ingest.model_copy(update={"bronze_roll_seconds": LAST_ROLL_S}),
+        }
+    )
     made = type(name, (SINKS[name],), {"name": f"{name}-{uuid.uuid4()}"})(chosen)
     try:
         return drain(made, tenant, records)

@@ -39,7 +39,7 @@ async def _http_rate(settings: Settings, tenant: Tenant) -> float:
     fleet = Fleet(HTTP_BATCH)
     bodies = [
         b"\n".join(fleet.read(np.arange(HTTP_BATCH), time.time_ns() // 1_000_000 - 1000 + n))
-        for n in range(50)
+        for n in range(BODIES)
     ]
     accepted, ends = 0, time.perf_counter() + SECONDS
 
