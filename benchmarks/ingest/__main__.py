@@ -22,9 +22,9 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ingest import peer
-from benchmarks.ingest.consumers import BARE, CLIENTS, fill, sink_rate
-from benchmarks.ingest.gateways import http_rate, mqtt_broker_rate, mqtt_rate
+from benchmarks.ingest import peer, together
+from benchmarks.ingest.consumers import BARE, CLIENTS, fill, interface_rate, sink_rate
+from benchmarks.ingest.gateways import http_rate, mqtt_broker_rate, mqtt_rate, producer_rate
 from iotops.provisioning import create_tenant
 from iotops.ray_cluster import connect
 from iotops.serving import deploy, wait_until_running
@@ -34,6 +34,7 @@ from pipelines.ingest import members
 
 TENANT, SENDING = Tenant("bench"), Tenant("bench_sending")
 FAST = CLIENTS[-1]
+PRODUCER, BROKER = "raw Kafka producer", "raw MQTT broker"
 SINKS = ("bronze", "silver", "alerts")
 
 
@@ -42,14 +43,16 @@ def measurements(settings: Settings, records: int, peer_folder: Path) -> dict[st
     found: dict[str, Callable[[], float]] = {}
     for client in CLIENTS:
         found[f"raw {client}"] = partial(BARE[client], settings.kafka, TENANT.telemetry_topic, records)
+        found[f"interface {client}"] = partial(interface_rate, settings, client, TENANT, records)
     for sink in SINKS:
         for client in CLIENTS:
             found[f"{sink} {client}"] = partial(sink_rate, settings, sink, client, TENANT, records)
     for task in ("bronze", "silver"):
         found[f"{task} quixstreams"] = partial(_peer, settings, task, records, peer_folder)
+    found[PRODUCER] = partial(producer_rate, settings, SENDING)
     found["HTTP gateway"] = partial(http_rate, settings, SENDING)
+    found[BROKER] = partial(mqtt_broker_rate, settings, SENDING)
     found["MQTT gateway"] = partial(mqtt_rate, settings, SENDING)
-    found["MQTT broker alone"] = partial(mqtt_broker_rate, settings, SENDING)
     return found
 
 
@@ -79,17 +82,30 @@ def _peer(settings: Settings, task: str, records: int, folder: Path) -> float:
 
 
 def ceiling(name: str, rates: dict[str, float]) -> float:
-    """What bounds a measurement from above: the bare client that it reads with."""
+    """What bounds a measurement from above: the bare client that it reads or writes with."""
+    if "gateway" in name:
+        return rates[PRODUCER if name.startswith("HTTP") else BROKER]
     client = next((client for client in CLIENTS if name.endswith(client)), FAST)
     return rates[f"raw {client}"]
 
 
 def table(rates: dict[str, float]) -> Table:
-    """Rates, and the fraction of the ceiling for what reads from Kafka."""
-    shown = Table("what", "readings/s", "of the bare client", title="Ingestion, one process each")
+    """Rates, and the fraction of the ceiling."""
+    shown = Table("what", "readings/s", "of the ceiling", title="Ingestion, one process each")
     for name, rate in rates.items():
-        fraction = "" if "gateway" in name or "broker" in name else f"{rate / ceiling(name, rates):.0%}"
-        shown.add_row(name, f"{rate:,.0f}", fraction)
+        raw = name.startswith("raw ")
+        shown.add_row(name, f"{rate:,.0f}", "" if raw else f"{rate / ceiling(name, rates):.0%}")
+    return shown
+
+
+def lag_table(lags: dict[str, float]) -> Table:
+    """How far each group is behind at a steady rate."""
+    title = f"All groups together, {lags['accepted']:,.0f} readings/s accepted"
+    shown = Table("messages in Kafka that are not", "median", "most", title=title)
+    for group in together.GROUPS:
+        for what, words in (("unread", "read"), ("unstored", "stored")):
+            values = (f"{lags[f'{group} {what} {which}']:,.0f}" for which in ("median", "most"))
+            shown.add_row(f"{words} by {group}", *values)
     return shown
 
 
@@ -98,7 +114,7 @@ def main() -> None:
     from tests.embedded import embedded_stack
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest")
-    parser.add_argument("--records", type=int, default=100_000, help="readings in the topic")
+    parser.add_argument("--records", type=int, default=200_000, help="readings in the topic")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of every measurement")
     parser.add_argument("--profile", choices=SINKS, help="instead: what a sink spends its time on")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
@@ -113,13 +129,17 @@ def main() -> None:
     ):
         for tenant in (TENANT, SENDING):
             create_tenant(settings, tenant)
-        status.update(f"{options.records:,} readings into the topic")
-        fill(settings, TENANT, options.records)
         if options.profile:
+            fill(settings, TENANT, options.records)
             _profile(settings, options.profile, options.records)
             return
         connect(settings.ray)
         wait_until_running(settings, deploy(settings, ["gateway"]), status.update)
+        status.update(f"all groups at {together.RATE:,.0f} readings/s")
+        lags = together.lags(settings, SENDING)
+        console.print(lag_table(lags))
+        status.update(f"{options.records:,} readings into the topic")
+        fill(settings, TENANT, options.records)
         rates: dict[str, list[float]] = {}
         wanted = measurements(settings, options.records, Path(peer_folder))
         for number in range(options.rounds):
@@ -130,7 +150,9 @@ def main() -> None:
     medians = {name: statistics.median(found) for name, found in rates.items()}
     console.print(table(medians))
     if options.json:
-        options.json.write_text(json.dumps({"rates": medians, "rounds": rates}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({"rates": medians, "rounds": rates, "lags": lags}, indent=2) + "\n"
+        )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from kafka import KafkaConsumer
 from sqlalchemy import text
 
 from iotops.database import engine
-from iotops.kafka import open_producer
+from iotops.kafka import open_consumer, open_producer
 from iotops.settings import KafkaSettings, Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.members import SINKS
@@ -107,6 +107,20 @@ def bare_confluent(settings: KafkaSettings, topic: str, records: int) -> float:
 
 
 BARE = {"kafka-python": bare_python, "confluent-kafka": bare_confluent}
+
+
+def interface_rate(settings: Settings, client: str, tenant: Tenant, records: int) -> float:
+    """What stands before every sink: a poll that gives columns and waits for gaps, nothing done with them."""
+    consumer = open_consumer(
+        settings.kafka.model_copy(update={"client": client}),
+        group=str(uuid.uuid4()),
+        topics=f"^{tenant.telemetry_topic}$",
+    )
+    watch = Stopwatch(records)
+    while watch.running:
+        watch.saw(sum(map(len, consumer.poll(timeout_ms=POLL_MS, max_records=BATCH))))
+    consumer.close()
+    return watch.rate()
 
 
 def sink_rate(settings: Settings, name: str, client: str, tenant: Tenant, records: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from iotops.auth import issue_token
+from iotops.kafka import open_producer
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest import members
@@ -56,6 +58,28 @@ async def _http_rate(settings: Settings, tenant: Tenant) -> float:
     async with httpx.AsyncClient(base_url=settings.serve.url, headers=headers, timeout=60) as client:
         await asyncio.gather(*(sender(client) for _ in range(SENDERS)))
     return accepted / (time.perf_counter() - started)
+
+
+def producer_rate(settings: Settings, tenant: Tenant) -> float:
+    """Records per second that Kafka acknowledges to one process, in the gateway's batches: its ceiling."""
+    producer = open_producer(settings.kafka)
+    values = Fleet(HTTP_BATCH).read(np.arange(HTTP_BATCH), time.time_ns() // 1_000_000)
+    batch = [(tenant.telemetry_topic, f"sim-{n:05d}", value) for n, value in enumerate(values)]
+    ends = time.perf_counter() + SECONDS
+
+    def sender(_: int) -> int:
+        sent = 0
+        while time.perf_counter() < ends:
+            producer.send_all(batch)
+            sent += len(batch)
+        return sent
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(SENDERS) as pool:
+        sent = sum(pool.map(sender, range(SENDERS)))
+    took = time.perf_counter() - started
+    producer.close()
+    return sent / took
 
 
 def mqtt_rate(settings: Settings, tenant: Tenant) -> float:

@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy import text
 
 from iotops.database import engine, tenant_transaction
+from iotops.errors import IotOpsError
 from iotops.provisioning import create_tenant
 from iotops.ray_cluster import NAMESPACE, connect
 from iotops.settings import Settings
@@ -94,6 +95,26 @@ def test_the_topic_says_who_sends(gateway: Settings):
     assert [(each.device_id, each.code, each.gateway) for each in letters] == [
         ("valve-1", "identity_mismatch", "mqtt")
     ] * 2
+
+
+def test_two_gateways_share_the_load(gateway: Settings):
+    if not gateway.mqtt.shared_subscription:
+        with pytest.raises(IotOpsError, match="one gateway is the most"):
+            members.start(gateway, {"mqtt": 2})
+        pytest.skip("mosquitto is not installed, and amqtt has no shared subscriptions")
+    names = [f"shared-{number}" for number in range(10)]
+    before, taken = stored(gateway, TENANT), members.status()["mqtt-0"].stored
+    members.start(gateway, {"mqtt": 2})
+    with MqttDevices(gateway, TENANT, names) as devices, running(gateway, "silver"):
+        for seq in range(100):
+            for name in names:
+                devices.publish(name, reading(seq))
+        assert devices.wait(1000, 60)
+        wait_for(lambda: stored(gateway, TENANT) >= before + 1000)
+    first, second = (members.status()[f"mqtt-{number}"].stored for number in range(2))
+    print(f"1000 messages: {first - taken} through the first gateway, {second} through the second")
+    assert (first - taken + second, stored(gateway, TENANT)) == (1000, before + 1000)
+    assert min(first - taken, second) > 0
 
 
 def test_the_example_of_the_documentation_works(gateway: Settings):
