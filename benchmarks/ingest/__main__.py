@@ -116,7 +116,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest")
     parser.add_argument("--records", type=int, default=200_000, help="readings in the topic")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of every measurement")
-    parser.add_argument("--profile", choices=SINKS, help="instead: what a sink spends its time on")
+    profiled = [f"{sink} {client}" for sink in SINKS for client in CLIENTS]
+    parser.add_argument("--profile", choices=profiled, help="instead: what a sink spends its time on")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args()
     console = Console()
@@ -147,6 +148,7 @@ def main() -> None:
                 status.update(f"round {number + 1} of {options.rounds}: {name}")
                 with _gateway(settings, name == "MQTT gateway"):
                     rates.setdefault(name, []).append(measure())
+                console.log(f"{name}: {rates[name][-1]:,.0f} readings/s")
     medians = {name: statistics.median(found) for name, found in rates.items()}
     console.print(table(medians))
     if options.json:
@@ -165,10 +167,11 @@ def _gateway(settings: Settings, wanted: bool) -> Iterator[None]:
         members.stop()
 
 
-def _profile(settings: Settings, sink: str, records: int) -> None:
+def _profile(settings: Settings, name: str, records: int) -> None:
+    sink, client = name.split()
     profile = cProfile.Profile()
-    rate = profile.runcall(sink_rate, settings, sink, FAST, TENANT, records)
-    print(f"{sink} over {FAST}: {rate:,.0f} readings/s under the profiler")
+    rate = profile.runcall(sink_rate, settings, sink, client, TENANT, records)
+    print(f"{name}: {rate:,.0f} readings/s under the profiler, of the thread that reads")
     pstats.Stats(profile).sort_stats("tottime").print_stats(20)
 
 

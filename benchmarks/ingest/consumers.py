@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import orjson
@@ -14,16 +15,16 @@ from sqlalchemy import text
 
 from iotops.database import engine
 from iotops.kafka import open_consumer, open_producer
+from iotops.lake import lake_filesystem
 from iotops.settings import KafkaSettings, Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.members import SINKS
 from pipelines.ingest.simulate import Fleet
-from pipelines.ingest.sink import POLL_MS, Sink
+from pipelines.ingest.sink import POLL_MS
 
 DEVICES = 2000
 PART = 5000
 BATCH = 5000
-LAST_ROLL_S = 0.1
 Clock = Callable[[int], None]
 CLIENTS = ("kafka-python", "confluent-kafka")
 
@@ -125,36 +126,38 @@ def interface_rate(settings: Settings, client: str, tenant: Tenant, records: int
 
 def sink_rate(settings: Settings, name: str, client: str, tenant: Tenant, records: int) -> float:
     """One member of a sink, in this process, in a group of its own, until everything is stored."""
-    forget(settings)
-    chosen = settings.model_copy(
-        update={
-            "kafka": settings.kafka.model_copy(update={"client": client}),
-            # The last objects are not full: the default would have the run end with seconds of waiting.
-            "ingest": settings.ingest.model_copy(update={"bronze_roll_seconds": LAST_ROLL_S}),
-        }
-    )
-    made = type(name, (SINKS[name],), {"name": f"{name}-{uuid.uuid4()}"})(chosen)
+    forget(settings, tenant)
+    chosen = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"client": client})})
+
+    base: Any = SINKS[name]
+
+    class Measured(base):  # type: ignore[misc]
+        """A sink that reads this tenant's readings alone, and stores the last ones as soon as it has them."""
+
+        settings: Settings
+        topics = f"^{tenant.telemetry_topic}$"
+
+        def tick(self) -> None:
+            if self.progress.stored + self.progress.waiting >= records:
+                at_once = self.settings.ingest.model_copy(update={"bronze_roll_seconds": 0.0})
+                self.settings = self.settings.model_copy(update={"ingest": at_once})
+            super().tick()
+
+    Measured.name = f"{name}-{uuid.uuid4()}"
+    sink, watch, seen = Measured(chosen), Stopwatch(records), 0
     try:
-        return drain(made, tenant, records)
+        while watch.running:
+            sink.step()
+            watch.saw(sink.progress.stored - seen)
+            seen = sink.progress.stored
     finally:
-        made.consumer.close()
-
-
-def drain(sink: Sink, tenant: Tenant, records: int) -> float:
-    """What `Sink.run` does, until the tenant's readings are stored."""
-    watch, seen = Stopwatch(records), 0
-    while watch.running:
-        for batch in sink.consumer.poll(timeout_ms=POLL_MS, max_records=sink.settings.ingest.batch_records):
-            if batch.partition.topic == tenant.telemetry_topic:
-                sink.receive(batch)
-        sink.tick()
-        watch.saw(sink.progress.stored - seen)
-        seen = sink.progress.stored
+        sink.consumer.close()
     return watch.rate()
 
 
-def forget(settings: Settings) -> None:
+def forget(settings: Settings, tenant: Tenant) -> None:
     """Empty what the silver sink and alerting wrote, so that the next run starts at the beginning."""
+    lake_filesystem(settings.lake).delete_dir_contents(tenant.prefix("alerting"), missing_dir_ok=True)
     with engine(settings.database, as_owner=True).begin() as connection:
         connection.execute(
             text("TRUNCATE silver.telemetry, silver.alerts, ingest.alert_messages, ingest.offsets")

@@ -32,32 +32,21 @@ class BronzeSink(Sink):
 
     def __init__(self, settings: Settings) -> None:
         self._lake = lake_filesystem(settings.lake)
-        self._waiting: dict[Partition, Batch] = {}
-        self._since: dict[Partition, float] = {}
         super().__init__(settings)
 
-    def receive(self, batch: Batch) -> None:
-        """Keep the records until the object is full, old or the hour ends."""
-        waiting = self._waiting.get(batch.partition)
-        self._keep(waiting + batch if waiting else batch)
-        while size := self._closed(batch.partition):
-            self._roll(batch.partition, size)
+    @property
+    def largest(self) -> int:
+        """Records of an object at most."""
+        return self.settings.ingest.bronze_roll_records
 
-    def tick(self) -> None:
-        """Roll the objects whose first record is old enough."""
-        horizon = time.monotonic() - self.settings.ingest.bronze_roll_seconds
-        for partition in [partition for partition, since in self._since.items() if since <= horizon]:
-            self._roll(partition, len(self._waiting[partition]))
-
-    def waiting(self, partition: Partition) -> int:
-        """Records of the object that is not closed yet."""
-        return len(self._waiting.get(partition, ()))
-
-    def revoked(self, partitions: list[Partition]) -> None:
-        """Forget what is not committed: the next member reads it again."""
-        for partition in partitions:
-            self._waiting.pop(partition, None)
-            self._since.pop(partition, None)
+    def ready(self, waiting: Batch, since: float) -> int:
+        """The records of an object that is full, old, or whose hour has ended; 0 while it is none of them."""
+        stamps = waiting.timestamps[: self.largest]
+        hour = stamps[0] // HOUR_MS
+        old = time.monotonic() - since >= self.settings.ingest.bronze_roll_seconds
+        if len(stamps) < self.largest and not old and stamps[-1] // HOUR_MS == hour:
+            return 0
+        return next((i for i, ms in enumerate(stamps) if ms // HOUR_MS != hour), len(stamps))
 
     def write(self, batch: Batch) -> None:
         """Put one object whose key follows from the first record."""
@@ -66,28 +55,6 @@ class BronzeSink(Sink):
     def commit(self, partition: Partition, next_offset: int) -> None:
         """Commit in the consumer group."""
         self.consumer.commit(partition, next_offset)
-
-    def _keep(self, batch: Batch) -> None:
-        self._waiting[batch.partition] = batch
-        self._since.setdefault(batch.partition, time.monotonic())
-
-    def _closed(self, partition: Partition) -> int:
-        """How many of the first records make a complete object; 0 when none does yet."""
-        waiting = self._waiting.get(partition)
-        if waiting is None:
-            return 0
-        stamps, full = waiting.timestamps, self.settings.ingest.bronze_roll_records
-        hour = stamps[0] // HOUR_MS
-        if stamps[-1] // HOUR_MS == hour and len(stamps) < full:
-            return 0
-        return min(next((i for i, ms in enumerate(stamps) if ms // HOUR_MS != hour), len(stamps)), full)
-
-    def _roll(self, partition: Partition, size: int) -> None:
-        waiting = self._waiting[partition]
-        self.store(waiting[:size])
-        self.revoked([partition])
-        if rest := waiting[size:]:
-            self._keep(rest)
 
 
 def object_key(batch: Batch) -> str:

@@ -54,10 +54,6 @@ class SilverSink(Sink):
                 starts[partition] = connection.execute(LOAD_OFFSET, found).scalar_one_or_none() or 0
         return starts
 
-    def receive(self, batch: Batch) -> None:
-        """Store each batch as it comes."""
-        self.store(batch)
-
     def tick(self) -> None:
         """Drop the days that are older than the retention."""
         if time.monotonic() - self._retention_at < RETENTION_EVERY_S:
@@ -76,7 +72,7 @@ class SilverSink(Sink):
         rows = staged(table, batch)
         self._make_days(set(rows["arrival_day"].unique().to_pylist()))
         with tenant_transaction(self._engine, tenant) as connection:
-            connection.execute(text(table.create_staging))
+            connection.execute(text(table.open_staging))
             with driver(connection).cursor().copy(table.copy_staging) as copy:
                 copy.write(packed(rows))
             connection.execute(text(table.merge), {"tenant": tenant.id, "partition": partition.number})

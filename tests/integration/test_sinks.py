@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,12 +10,13 @@ import orjson
 import pytest
 from sqlalchemy import Connection, text
 
-from iotops.database import engine, tenant_transaction
-from iotops.kafka import open_producer
+from iotops.database import driver, engine, tenant_transaction
+from iotops.kafka import Batch, Partition, open_producer
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.silver import SilverSink
+from pipelines.ingest.silver_rows import TELEMETRY, packed, staged
 from tests.integration.sinks import running, stored
 
 
@@ -59,6 +61,32 @@ def test_a_record_that_is_sent_again_is_stored_once(settings: Settings):
     assert stored(settings, tenant) == 4
     with tenant_transaction(engine(settings.database), tenant) as connection:
         assert connection.execute(text("SELECT count(*) FROM silver.events")).scalar_one() == 1
+
+
+def test_a_merge_looks_up_each_record_by_index(settings: Settings):
+    tenant, rows = Tenant("indexed"), staged(TELEMETRY, _batch(500))
+    create_tenant(settings, tenant)
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        connection.execute(text("SELECT silver.add_day(:day)"), {"day": datetime.now(UTC).date()})
+        connection.execute(text(TELEMETRY.open_staging))
+        with driver(connection).cursor().copy(TELEMETRY.copy_staging) as copy:
+            copy.write(packed(rows))
+        explained = connection.execute(
+            text(f"EXPLAIN {TELEMETRY.merge}"), {"tenant": tenant.id, "partition": 0}
+        )
+        plan = "\n".join(line for (line,) in explained)
+    assert re.search(r"Index Cond: .*tenant_id.*device_id = s\.device_id.*ts = s\.ts", plan), plan
+    assert "Scan on telemetry" not in plan, plan
+
+
+def _batch(records: int) -> Batch:
+    now = int(time.time() * 1000)
+    values = [
+        orjson.dumps({"device_id": f"d-{n}", "ts": now, "seq": n, "metrics": {"volt": 1.0}})
+        for n in range(records)
+    ]
+    partition = Partition("telemetry_indexed", 0)
+    return Batch(partition, list(range(records)), [now] * records, [b""] * records, values)
 
 
 def test_days_beyond_the_retention_are_dropped_whole(settings: Settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from iotops.database import engine, tenant_transaction
 from iotops.kafka import Batch, KafkaUnavailable, Partition, open_producer
@@ -69,21 +70,19 @@ class AlertSink(Sink):
             self._next.pop(partition, None)
             self._unchecked.discard(partition)
 
-    def receive(self, batch: Batch) -> None:
-        """Evaluate each batch as it comes."""
-        self.store(batch)
-
     def write(self, batch: Batch) -> None:
         """Store what the records changed."""
-        self._record(batch.partition, self._partitions[batch.partition].take(batch))
+        self._apply(batch.partition, lambda alerts: alerts.take(batch), batch.offsets[-1] + 1)
 
     def commit(self, partition: Partition, next_offset: int) -> None:
-        """The next checkpoint covers it, and tells the group."""
-        self._next[partition] = next_offset
+        """Nothing yet: the next checkpoint covers it, and tells the group."""
 
     def tick(self) -> None:
         """Look at the clock, publish what is due, and keep the state now and then."""
         now = time.monotonic()
+        if now - self._clock_at < CLOCK_S and now < self._checkpoint_at:
+            return
+        self.drain()  # the clock may only speak where every record that was read is evaluated
         if now - self._clock_at >= CLOCK_S:
             self._clock_at = now
             self._look_at_clock()
@@ -102,11 +101,10 @@ class AlertSink(Sink):
         for partition, unread in self.consumer.lag().items():
             if unread or partition not in self._partitions:
                 continue
-            changes = self._partitions[partition].at(now_ms)
+            self._apply(partition, lambda alerts: alerts.at(now_ms), self._next.get(partition))
             if partition in self._unchecked:
-                changes += self._orphans(partition, now_ms)
+                self._record(partition, self._orphans(partition, now_ms))
                 self._unchecked.discard(partition)
-            self._record(partition, changes)
 
     def _orphans(self, partition: Partition, now_ms: int) -> list[Change]:
         """Stored alerts that no rule holds open any more: a rule was taken away, or a clock differed."""
@@ -115,6 +113,19 @@ class AlertSink(Sink):
         open_now = {found.alert_id for found in self._partitions[partition].episodes.open.values()}
         because = "its rule does not hold it open any more"
         return [Resolved(alert_id, now_ms, because) for alert_id in sorted(stored - open_now)]
+
+    def _apply(
+        self,
+        partition: Partition,
+        change: Callable[[PartitionAlerts], list[Change]],
+        next_offset: int | None,
+    ) -> None:
+        """Move the state on and store what changed. Until that is stored no checkpoint may have the state: a
+        member that goes on from it would not find the changes again."""
+        self._next.pop(partition, None)
+        self._record(partition, change(self._partitions[partition]))
+        if next_offset is not None:
+            self._next[partition] = next_offset
 
     def _record(self, partition: Partition, changes: list[Change]) -> None:
         if changes:
