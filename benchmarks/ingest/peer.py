@@ -99,7 +99,7 @@ def silver(given: dict[str, Any]) -> Any:
     return PostgreSQLSink(
         **given["postgres"],
         schema_name="peer",
-        table_name="telemetry",
+        table_name="peer_telemetry",  # it looks for the key of any table of the name, in every schema
         primary_key_columns=["device_id", "ts", "seq"],
         on_conflict_do_nothing=True,
     )

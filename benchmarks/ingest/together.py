@@ -13,7 +13,7 @@ from iotops.errors import IotOpsError
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest import members
-from pipelines.ingest.simulate import Fleet, over_http
+from pipelines.ingest.simulate import Fleet, Progress, over_http
 
 DEVICES = 10_000
 RATE = 5000.0
@@ -32,11 +32,14 @@ def lags(settings: Settings, tenant: Tenant) -> dict[str, float]:
     behind: dict[str, list[int]] = {
         f"{group} {what}": [] for group in GROUPS for what in ("unread", "unstored")
     }
-    ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(settings, tenant, behind, ended))
+    ended, sent = threading.Event(), Sent()
+    watcher = threading.Thread(target=_watch, args=(settings, tenant, sent, behind, ended))
     watcher.start()
     try:
-        done = asyncio.run(over_http(settings, tenant, Fleet(DEVICES), rate=RATE, seconds=SECONDS))
+        fleet = Fleet(DEVICES)
+        done = asyncio.run(
+            over_http(settings, tenant, fleet, rate=RATE, seconds=SECONDS, on_progress=sent.see)
+        )
     finally:
         ended.set()
         watcher.join()
@@ -49,15 +52,28 @@ def lags(settings: Settings, tenant: Tenant) -> dict[str, float]:
     return found
 
 
-def _watch(settings: Settings, tenant: Tenant, behind: dict[str, list[int]], ended: threading.Event) -> None:
-    """Sample until the end; Kafka is asked for its end, since a busy member's own figure would be old."""
+class Sent:
+    """How many readings the gateway has accepted."""
+
+    accepted = 0
+
+    def see(self, progress: Progress) -> None:
+        """Told while they are sent."""
+        self.accepted = progress.taken
+
+
+def _watch(
+    settings: Settings, tenant: Tenant, sent: Sent, behind: dict[str, list[int]], ended: threading.Event
+) -> None:
+    """Sample until the end. Kafka is asked for its end, since a busy member's own figure would be old; what
+    the gateway has accepted is in Kafka too, where the broker's answer is old itself."""
     topic = tenant.telemetry_topic
     client = KafkaConsumer(bootstrap_servers=settings.kafka.bootstrap_servers)
     partitions = [TopicPartition(topic, number) for number in client.partitions_for_topic(topic)]
     warm = time.monotonic() + WARM_S
     while not ended.wait(EVERY_S):
         now = members.status()
-        end = sum(client.end_offsets(partitions).values())
+        end = max(sent.accepted, sum(client.end_offsets(partitions).values()))
         if time.monotonic() < warm:
             continue
         for group, count in GROUPS.items():
