@@ -35,6 +35,7 @@ def _s3(endpoint: str, region: str, bucket: str, access_key: str, secret_key: st
         region=region,
         connect_timeout=5,
         request_timeout=60,
+        allow_delayed_open=True,  # a small object takes one request, not three
     )
     return SubTreeFileSystem(bucket, store)
 

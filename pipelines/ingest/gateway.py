@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -22,6 +23,7 @@ from pipelines.ingest.deadletter import Kind
 from pipelines.ingest.intake import Intake, Sent
 
 RETRY_AFTER_S = 2
+CONCURRENT = 64  # requests at once; nearly all of each is a wait for Kafka's acknowledgement
 MAX_REPORTED_REJECTIONS = 100
 
 app = FastAPI(
@@ -44,6 +46,7 @@ class Gateway:
         settings = get_settings()
         self._limits = settings.ingest
         self._intake = Intake(settings, "http")
+        self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="accept")
         self._rate = RateLimit(settings.cache, "ingest", settings.ingest.tenant_records_per_s)
 
     @app.post("/telemetry", status_code=202, summary="Send readings")
@@ -67,7 +70,7 @@ class Gateway:
         device_id = principal.subject if principal.role == "device" else None
         sent = Sent(principal.tenant, kind, device_id, lines)
         try:
-            parsed = await asyncio.to_thread(self._accept, sent)
+            parsed = await asyncio.get_running_loop().run_in_executor(self._threads, self._accept, sent)
         except TenantError as error:
             raise ApiError(403, "unknown_tenant", str(error)) from None
         except KafkaUnavailable as error:
