@@ -22,7 +22,7 @@ from pipelines.ingest.mqtt_devices import MqttDevices
 from pipelines.ingest.simulate import Fleet
 
 HTTP_BATCH = 100
-SENDERS = 8
+SENDERS = 64
 BODIES = 50
 SECONDS = 10.0
 MQTT_DEVICES = 20

@@ -34,15 +34,18 @@ __all__ = [
 ]
 
 
-def open_producer(settings: KafkaSettings, *, timeout_s: float = 10.0) -> Producer:
-    """A producer that is safe to use from several threads; a send fails after `timeout_s` seconds."""
+def open_producer(settings: KafkaSettings, *, timeout_s: float = 10.0, linger_ms: int = 5) -> Producer:
+    """A producer that is safe to use from several threads; a send fails after `timeout_s` seconds.
+
+    It waits `linger_ms` for what other threads send, so that it goes to Kafka together.
+    """
     if _fast(settings):
         from iotops.kafka.confluent_client import ConfluentProducer
 
-        return ConfluentProducer(settings, timeout_s)
+        return ConfluentProducer(settings, timeout_s, linger_ms)
     from iotops.kafka.python_client import PythonProducer
 
-    return PythonProducer(settings, timeout_s)
+    return PythonProducer(settings, timeout_s, linger_ms)
 
 
 def open_consumer(

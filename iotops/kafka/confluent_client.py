@@ -71,7 +71,7 @@ class ConfluentProducer(Producer):
     the connection is replaced by a new one whenever a send fails.
     """
 
-    def __init__(self, settings: KafkaSettings, timeout_s: float) -> None:
+    def __init__(self, settings: KafkaSettings, timeout_s: float, linger_ms: int) -> None:
         self._timeout_s = timeout_s
         self._options = {
             "bootstrap.servers": settings.bootstrap_servers,
@@ -79,7 +79,7 @@ class ConfluentProducer(Producer):
             "acks": "all",
             "max.in.flight": 5 if settings.idempotent else 1,  # else a retry overtakes
             "allow.auto.create.topics": False,
-            "linger.ms": 5,
+            "linger.ms": linger_ms,
             "request.timeout.ms": int(timeout_s * 500),
             "delivery.timeout.ms": int(timeout_s * 1000),
             "log_level": 2,

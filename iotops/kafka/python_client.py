@@ -26,7 +26,7 @@ from iotops.settings import KafkaSettings
 class PythonProducer(Producer):
     """A producer over kafka-python."""
 
-    def __init__(self, settings: KafkaSettings, timeout_s: float) -> None:
+    def __init__(self, settings: KafkaSettings, timeout_s: float, linger_ms: int) -> None:
         self._timeout_s = timeout_s
         self._client = KafkaProducer(
             bootstrap_servers=settings.bootstrap_servers,
@@ -34,7 +34,7 @@ class PythonProducer(Producer):
             enable_idempotence=settings.idempotent,
             max_in_flight_requests_per_connection=5 if settings.idempotent else 1,  # else a retry overtakes
             allow_auto_create_topics=False,
-            linger_ms=5,
+            linger_ms=linger_ms,
             request_timeout_ms=int(timeout_s * 500),
             delivery_timeout_ms=int(timeout_s * 1000),
             max_block_ms=int(timeout_s * 1000),

@@ -24,6 +24,7 @@ from pipelines.ingest.intake import Intake, Sent
 
 RETRY_AFTER_S = 2
 CONCURRENT = 64  # requests at once; nearly all of each is a wait for Kafka's acknowledgement
+LINGER_MS = 50  # what senders post within it goes to Kafka in one request
 MAX_REPORTED_REJECTIONS = 100
 
 app = FastAPI(
@@ -45,7 +46,7 @@ class Gateway:
     def __init__(self) -> None:
         settings = get_settings()
         self._limits = settings.ingest
-        self._intake = Intake(settings, "http")
+        self._intake = Intake(settings, "http", linger_ms=LINGER_MS)
         self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="accept")
         self._rate = RateLimit(settings.cache, "ingest", settings.ingest.tenant_records_per_s)
 

@@ -36,12 +36,15 @@ class Sent:
 
 
 class Intake:
-    """Takes records for one gateway; safe to use from several threads."""
+    """Takes records for one gateway; safe to use from several threads.
 
-    def __init__(self, settings: Settings, gateway: str) -> None:
+    `linger_ms` is how long the producer waits for the records of other threads, to send them together.
+    """
+
+    def __init__(self, settings: Settings, gateway: str, *, linger_ms: int = 5) -> None:
         self._limits, self._gateway = settings.ingest, gateway
         self._engine = engine(settings.database)
-        self._producer = open_producer(settings.kafka)
+        self._producer = open_producer(settings.kafka, linger_ms=linger_ms)
         self._known: set[str] = set()
         self._unknown: dict[str, float] = {}
         self._lock = threading.Lock()
