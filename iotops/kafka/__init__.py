@@ -22,6 +22,7 @@ from iotops.kafka.topic import read_topic
 from iotops.settings import KafkaSettings
 
 __all__ = [
+    "LINGER_MS",
     "Batch",
     "Consumer",
     "KafkaUnavailable",
@@ -34,7 +35,12 @@ __all__ = [
 ]
 
 
-def open_producer(settings: KafkaSettings, *, timeout_s: float = 10.0, linger_ms: int = 5) -> Producer:
+LINGER_MS = 5  # of a producer with one sender: no longer than it takes to hand over a batch
+
+
+def open_producer(
+    settings: KafkaSettings, *, timeout_s: float = 10.0, linger_ms: int = LINGER_MS
+) -> Producer:
     """A producer that is safe to use from several threads; a send fails after `timeout_s` seconds.
 
     It waits `linger_ms` for what other threads send, so that it goes to Kafka together.

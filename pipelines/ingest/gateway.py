@@ -23,7 +23,7 @@ from pipelines.ingest.deadletter import Kind
 from pipelines.ingest.intake import Intake, Sent
 
 RETRY_AFTER_S = 2
-CONCURRENT = 64  # requests at once; nearly all of each is a wait for Kafka's acknowledgement
+CONCURRENT = 64  # as many as `max_ongoing_requests` lets in; nearly all of each waits for Kafka
 LINGER_MS = 50  # what senders post within it goes to Kafka in one request
 MAX_REPORTED_REJECTIONS = 100
 

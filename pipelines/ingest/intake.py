@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from iotops.database import engine, tenant_transaction
 from iotops.errors import TenantError
-from iotops.kafka import Record, open_producer
+from iotops.kafka import LINGER_MS, Record, open_producer
 from iotops.metrics import INGEST_REJECTED
 from iotops.records import Parsed, parse_batch
 from iotops.settings import Settings
@@ -41,7 +41,7 @@ class Intake:
     `linger_ms` is how long the producer waits for the records of other threads, to send them together.
     """
 
-    def __init__(self, settings: Settings, gateway: str, *, linger_ms: int = 5) -> None:
+    def __init__(self, settings: Settings, gateway: str, *, linger_ms: int = LINGER_MS) -> None:
         self._limits, self._gateway = settings.ingest, gateway
         self._engine = engine(settings.database)
         self._producer = open_producer(settings.kafka, linger_ms=linger_ms)
