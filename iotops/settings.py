@@ -163,6 +163,16 @@ class CopilotSettings(BaseModel):
     )
 
 
+class LineageSettings(BaseModel):
+    """Where OpenLineage events of the pipelines' runs go, beside `gold.pipeline_runs` and the home folder."""
+
+    url: str = Field(
+        "",
+        description="Base URL of an OpenLineage server, such as Marquez; empty: none. A token for it is read "
+        "from OPENLINEAGE_API_KEY.",
+    )
+
+
 class StackSettings(BaseModel):
     """Loopback ports that only the embedded stack needs to know."""
 
@@ -212,6 +222,7 @@ class Settings(BaseSettings):
     serve: ServeSettings = Field(default_factory=ServeSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     copilot: CopilotSettings = Field(default_factory=CopilotSettings)
+    lineage: LineageSettings = Field(default_factory=LineageSettings)
     stack: StackSettings = Field(default_factory=StackSettings)
 
     @classmethod

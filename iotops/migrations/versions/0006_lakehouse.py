@@ -20,10 +20,12 @@ CREATE TABLE gold.failure_risk (
 -- Mean time between failures (hours) of the customer's fleet over the window up to the day; null without any.
 ALTER TABLE gold.customer_summary ADD COLUMN mtbf_hours double precision;
 
--- Which articles explain an error code that the fleet reports, and how sure that is (0-1).
+-- Which articles explain an error code that the fleet reports, and how sure that is (0-1); a code that
+-- nothing explains has one row of method 'none', without an article.
 CREATE TABLE gold.error_knowledge (
     tenant_id text NOT NULL, error_code text NOT NULL, doc_id text NOT NULL, title text NOT NULL,
-    uri text NOT NULL, section text NOT NULL, method text NOT NULL CHECK (method IN ('exact', 'hybrid')),
+    uri text NOT NULL, section text NOT NULL,
+    method text NOT NULL CHECK (method IN ('exact', 'hybrid', 'none')),
     confidence double precision NOT NULL CHECK (confidence BETWEEN 0 AND 1),
     devices bigint NOT NULL, events bigint NOT NULL, first_seen timestamptz, last_seen timestamptz,
     PRIMARY KEY (tenant_id, error_code, doc_id, section));
@@ -67,3 +69,12 @@ def upgrade() -> None:
             f"CREATE POLICY analyst ON {table} FOR SELECT TO {ANALYSTS} "
             "USING ('tenant_' || tenant_id = current_user)"
         )
+    # Runs for the shelf of all tenants: all read them, only a transaction bound to no tenant writes them.
+    op.execute(
+        f"CREATE POLICY shared ON gold.pipeline_runs FOR SELECT TO {app}, {ANALYSTS} "
+        "USING (tenant_id = 'shared')"
+    )
+    op.execute(
+        f"CREATE POLICY platform ON gold.pipeline_runs TO {app} "
+        "USING (tenant_id = 'shared' AND coalesce(current_setting('app.tenant_id', true), '') = '')"
+    )

@@ -1,0 +1,1 @@
+"""How well the platform does what it is for, measured on a tenant's own things."""
