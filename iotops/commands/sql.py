@@ -2,8 +2,140 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from iotops.commands.console import errors, print_json, results
+from iotops.commands.tenant import Json
+from iotops.errors import IotOpsError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+SHOWN_ROWS = 50
+BATCH_ROWS = 50_000
+FORMATS = (".parquet", ".csv")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
+    app.command("sql")(sql)
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT, in DuckDB's SQL.")],
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="IOTOPS_TENANT_CREDENTIALS",
+            help="File with what `iotops tenant create --json` printed; else the IOTOPS_TENANT_* variables.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the result to a .parquet or .csv file.")] = None,
+) -> None:
+    """Ask silver and gold in SQL, as the tenant whose credentials are given: it sees its own rows only.
+
+    Example: iotops sql "SELECT device_id, score FROM gold.device_health ORDER BY score LIMIT 5"
+    """
+    if as_json + as_csv + (output is not None) > 1:
+        raise typer.BadParameter("--json, --csv and --output exclude each other")
+    if output and output.suffix not in FORMATS:
+        raise typer.BadParameter(f"--output {output} is refused: its name ends in {' or '.join(FORMATS)}")
+    from iotops.analyst import connect, read_credentials
+
+    with errors.status("opening silver and gold"):
+        connection = connect(read_credentials(credentials))
+    with connection, explained(connection):
+        reader = read_only(connection, query).to_arrow_reader(BATCH_ROWS)
+        if as_json:
+            print_json(reader.read_all().to_pylist())
+        elif as_csv:
+            _write_csv(reader, sys.stdout.buffer)
+        elif output:
+            results.print(f"{_write(reader, output):,} rows in {output}", highlight=False)
+        else:
+            _print(reader)
+
+
+def read_only(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyConnection:
+    """Run one query; raises `IotOpsError` where it is not one, or more than one."""
+    import duckdb
+
+    statements = connection.extract_statements(query)
+    reading = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+    if len(statements) != 1 or statements[0].type not in reading:
+        raise IotOpsError(
+            "give one SELECT (or DESCRIBE, SUMMARIZE, EXPLAIN): silver and gold are read here, not written"
+        )
+    return connection.execute(statements[0])
+
+
+@contextmanager
+def explained(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Turn DuckDB's errors into ones for a person; an unknown table is told the known ones."""
+    import duckdb
+
+    from iotops.analyst import table_names
+
+    try:
+        yield
+    except duckdb.Error as error:
+        known = ""
+        if isinstance(error, duckdb.CatalogException) and "Table with name" in str(error):
+            known = f"\nknown tables: {', '.join(table_names(connection))}"
+        raise IotOpsError(escape(f"{error}{known}")) from None
+
+
+def _write(reader: pa.RecordBatchReader, output: Path) -> int:
+    if output.suffix == ".csv":
+        with output.open("wb") as file:
+            return _write_csv(reader, file)
+    import pyarrow.parquet as pq
+
+    rows = 0
+    with pq.ParquetWriter(output, reader.schema, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def _write_csv(reader: pa.RecordBatchReader, file: Any) -> int:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    if nested := [field.name for field in reader.schema if pa.types.is_nested(field.type)]:
+        raise IotOpsError(
+            f"column {nested[0]} is nested, which CSV cannot hold: select to_json({nested[0]}), "
+            "or take --json or a .parquet file"
+        )
+    rows = 0
+    with pa.csv.CSVWriter(file, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows
+
+
+def _print(reader: pa.RecordBatchReader) -> None:
+    rows = list(islice((row for batch in reader for row in batch.to_pylist()), SHOWN_ROWS + 1))
+    table = Table(*map(escape, reader.schema.names), box=box.SIMPLE, pad_edge=False)
+    for row in rows[:SHOWN_ROWS]:
+        table.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
+    results.print(table, highlight=False)
+    if len(rows) > SHOWN_ROWS:
+        errors.print(
+            f"the first {SHOWN_ROWS} rows; --json, --csv and --output FILE give all", highlight=False
+        )
