@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -34,7 +35,7 @@ SPILL_LIMIT = "20GB"
 POSTGRES_TABLES = """
     SELECT table_schema, table_name FROM information_schema.tables
     WHERE table_schema = 'gold' OR (table_schema, table_name) = ('silver', 'alerts') ORDER BY 1, 2"""
-Source = ds.Dataset | Stream
+Source: TypeAlias = ds.Dataset | Stream
 
 
 class Credentials(BaseModel):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN_ROWS = 50
+NARROW = 16
+"""Characters to which a column may be folded before its row becomes a block."""
 BATCH_ROWS = 50_000
 FORMATS = (".parquet", ".csv")
 
@@ -60,7 +62,7 @@ def sql(
     with connection, explained(connection):
         reader = read_only(connection, query).to_arrow_reader(BATCH_ROWS)
         if as_json:
-            print_json(reader.read_all().to_pylist())
+            print_json(_rows(reader))
         elif as_csv:
             _write_csv(reader, sys.stdout.buffer)
         elif output:
@@ -129,11 +131,34 @@ def _write_csv(reader: pa.RecordBatchReader, file: Any) -> int:
     return rows
 
 
+def _rows(reader: pa.RecordBatchReader) -> list[dict[str, Any]]:
+    """Rows for JSON: a column that holds JSON already goes in as it is."""
+    import orjson
+    import pyarrow as pa
+
+    documents = [field.name for field in reader.schema if field.type == pa.json_()]
+    rows: list[dict[str, Any]] = reader.read_all().to_pylist()
+    for row in rows:
+        row |= {name: orjson.loads(row[name]) for name in documents if row[name] is not None}
+    return rows
+
+
 def _print(reader: pa.RecordBatchReader) -> None:
+    """A table of the first rows; one block per row where the columns do not fit side by side."""
     rows = list(islice((row for batch in reader for row in batch.to_pylist()), SHOWN_ROWS + 1))
-    table = Table(*map(escape, reader.schema.names), box=box.SIMPLE, pad_edge=False)
-    for row in rows[:SHOWN_ROWS]:
-        table.add_row(*("" if value is None else escape(str(value)) for value in row.values()))
+    shown = [["" if value is None else str(value) for value in row.values()] for row in rows[:SHOWN_ROWS]]
+    names = reader.schema.names
+    widths = [max(map(len, column)) for column in zip(names, *shown, strict=True)]
+    if sum(min(width, NARROW) + 3 for width in widths) <= results.width or not shown:
+        table = Table(*map(escape, names), box=box.SIMPLE, pad_edge=False)
+        for cells in shown:
+            table.add_row(*map(escape, cells))
+    else:
+        table = Table(show_header=False, box=box.SIMPLE, pad_edge=False)
+        for cells in shown:
+            for name, cell in zip(names, cells, strict=True):
+                table.add_row(f"[bold]{escape(name)}[/]", escape(cell))
+            table.add_section()
     results.print(table, highlight=False)
     if len(rows) > SHOWN_ROWS:
         errors.print(
