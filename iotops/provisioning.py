@@ -1,4 +1,4 @@
-"""Creating a tenant: its topics, its database role, its storage key and its Iceberg namespace."""
+"""A tenant's topics, database role, storage key and Iceberg namespace: made, and its credentials renewed."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ def create_tenant(settings: Settings, tenant: Tenant) -> TenantCredentials:
         catalog.create_namespace(tenant.id, {"location": location})
     with tenant_transaction(engine(settings.database), tenant) as connection:
         connection.execute(text("INSERT INTO platform.tenants (tenant_id) VALUES (:id)"), {"id": tenant.id})
+    return TenantCredentials(tenant.database_role, password, access_key, secret_key)
+
+
+def renew_credentials(settings: Settings, tenant: Tenant) -> TenantCredentials:
+    """Give a tenant a new password and a new storage key; what it had before is refused from now on.
+
+    Raises `TenantError` where there is no such tenant.
+    """
+    if tenant not in list_tenants(settings):
+        raise TenantError(f"tenant {tenant.id!r} is unknown; `iotops tenant list` shows all")
+    access_key, secret_key = grant_tenant(settings, tenant, renew=True)
+    password = SecretStr(secrets.token_urlsafe(24))
+    _create_database_role(settings, tenant, password)
     return TenantCredentials(tenant.database_role, password, access_key, secret_key)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import SecretStr
@@ -14,6 +14,9 @@ from iotops.commands.console import print_json, results
 from iotops.settings import get_settings
 from iotops.tenancy import Tenant
 
+if TYPE_CHECKING:
+    from iotops.provisioning import TenantCredentials
+
 TenantId = Annotated[str, typer.Argument(help="Tenant id, e.g. acme.")]
 TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="Tenant id, e.g. acme.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -23,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     tenants = typer.Typer(help="Create and list tenants.", no_args_is_help=True)
     tenants.command("create")(create)
+    tenants.command("credentials")(credentials)
     tenants.command("list")(list_all)
     app.add_typer(tenants, name="tenant")
     tokens = typer.Typer(help="Issue bearer tokens and MQTT passwords.", no_args_is_help=True)
@@ -38,15 +42,29 @@ def create(tenant: TenantId, as_json: Json = False) -> None:
     """
     from iotops.provisioning import create_tenant
 
-    credentials = {
+    _show(tenant, create_tenant(get_settings(), Tenant(tenant)), as_json)
+
+
+def credentials(tenant: TenantId, as_json: Json = False) -> None:
+    """Give a tenant a new password and storage key, and print them, once; the old ones end.
+
+    Example: iotops tenant credentials acme --json
+    """
+    from iotops.provisioning import renew_credentials
+
+    _show(tenant, renew_credentials(get_settings(), Tenant(tenant)), as_json)
+
+
+def _show(tenant: str, credentials: TenantCredentials, as_json: bool) -> None:
+    shown = {
         name: value.get_secret_value() if isinstance(value, SecretStr) else value
-        for name, value in asdict(create_tenant(get_settings(), Tenant(tenant))).items()
+        for name, value in asdict(credentials).items()
     }
     if as_json:
-        print_json({"tenant_id": tenant, **credentials})
+        print_json({"tenant_id": tenant, **shown})
         return
     table = Table(title=f"Tenant {tenant}: credentials, shown once", show_header=False)
-    for name, value in credentials.items():
+    for name, value in shown.items():
         table.add_row(name.replace("_", " "), value)
     results.print(table)
 

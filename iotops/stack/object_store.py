@@ -91,10 +91,11 @@ class ObjectStore(Server):
         store.create_dir(BROKER_BUCKET)
 
 
-def grant_tenant(settings: Settings, tenant: Tenant) -> tuple[str, SecretStr]:
+def grant_tenant(settings: Settings, tenant: Tenant, *, renew: bool = False) -> tuple[str, SecretStr]:
     """The storage key of a tenant, made on first call: all of its own prefix, and the shared one to read.
 
-    Raises `StackError` where the object store does not take it within seconds.
+    `renew` makes a new one in its place. Raises `StackError` where the object store does not take it within
+    seconds.
     """
     bucket = settings.lake.bucket
     if not ObjectStore(settings).identities.is_file():
@@ -104,7 +105,7 @@ def grant_tenant(settings: Settings, tenant: Tenant) -> tuple[str, SecretStr]:
         )
     own = [f"{action}:{bucket}/{tenant.id}/*" for action in RIGHTS]
     shared = [f"{action}:{bucket}/{SHARED_PREFIX}/*" for action in ("Read", "List")]
-    return _grant(settings, tenant.storage_identity, [*own, *shared], f"{bucket}/{tenant.id}")
+    return _grant(settings, tenant.storage_identity, [*own, *shared], f"{bucket}/{tenant.id}", renew)
 
 
 def grant_broker(settings: Settings) -> tuple[str, SecretStr]:
@@ -113,13 +114,16 @@ def grant_broker(settings: Settings) -> tuple[str, SecretStr]:
     return _grant(settings, "kafka-broker", rights, BROKER_BUCKET)
 
 
-def _grant(settings: Settings, name: str, actions: list[str], place: str) -> tuple[str, SecretStr]:
+def _grant(
+    settings: Settings, name: str, actions: list[str], place: str, renew: bool = False
+) -> tuple[str, SecretStr]:
     """An identity's key; returns when the running server lets it list the place."""
     store = ObjectStore(settings)
     with locked(store.identities):
         known = json.loads(store.identities.read_text())["identities"]
         pair = next((each["credentials"][0] for each in known if each["name"] == name), None)
-        if pair is None:
+        if pair is None or renew:
+            known = [each for each in known if each["name"] != name]
             pair = {"accessKey": secrets.token_hex(10).upper(), "secretKey": secrets.token_urlsafe(32)}
             known.append({"name": name, "credentials": [pair], "actions": actions})
             write_private(store.identities, json.dumps({"identities": known}))
