@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,17 +14,15 @@ import pyarrow.compute as pc
 from pipelines.ingest.replay import METRICS, device_id, read_table
 from pipelines.lake.daily import UTC_US, count_events, merge, merge_events, summarise
 from pipelines.lake.health import Health, score
-from pipelines.lake.risk import Failures, Floats, History, pivot
+from pipelines.lake.risk import FEATURES, Failures, Floats, History, failure_times, history, values_query
 
 HOURS_OF_DAY = (0, 6, 12, 18)
-HOUR_US = 3_600_000_000
-BATCH_DEVICES = 10
 LEAST_PAST = timedelta(days=4)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Every device at several hours of each day: the model's features, the score and the baselines, [rows]."""
+    """Every device at several hours of each day: the model's features, the score, the baselines; [rows]."""
 
     history: History
     score: Floats
@@ -86,54 +85,35 @@ def scored(directory: Path, hours: tuple[int, ...] = HOURS_OF_DAY) -> Scored:
     histories, scores, errors = [], [], []
     for hour in hours:
         shift = timedelta(hours=(24 - hour) % 24)
-        health, days = _health(telemetry, events, shift, first, last)
-        parts = health.device_health_components
-        ends = _ends(parts["day"], shift)
-        history = pivot(
-            parts["device_id"].to_pylist(), ends.tolist(), parts["component"].to_pylist(),
-            parts["value"].to_numpy(zero_copy_only=False),
-        )  # fmt: skip
+        health = _health(telemetry, events, shift, first, last)
+        with duckdb.connect() as database:
+            database.register("components", health.device_health_components)
+            values = database.sql(values_query("components")).to_arrow_table()
+        histories.append(history(values, shift))
         rows = health.device_health.sort_by([("device_id", "ascending"), ("day", "ascending")])
-        order = np.lexsort((history.ends, history.devices))
-        histories.append(_taken(history, order))
         scores.append(rows["score"].to_numpy())
         errors.append(rows["errors"].to_numpy())
-        del days
-    history = History(*(np.concatenate([getattr(each, name) for each in histories])
-                        for name in ("features", "ends", "devices", "weights")))  # fmt: skip
-    from pipelines.lake.risk import FEATURES
-
-    age = np.nan_to_num(history.features[:, FEATURES.index("maintenance")])
+    whole = History(
+        *(
+            np.concatenate([getattr(each, name) for each in histories])
+            for name in ("features", "ends", "devices", "weights")
+        )
+    )
+    age = np.nan_to_num(whole.features[:, FEATURES.index("maintenance")])
     end = last.timestamp() // 3600 + 1
+    failed = events.filter(pc.equal(events["type"], "failure")).rename_columns({"ts": "occurred_at"})
     return Scored(
-        history, np.concatenate(scores), np.concatenate(errors).astype(float), age, failed(events), end
+        whole, np.concatenate(scores), np.concatenate(errors).astype(float), age, failure_times(failed), end
     )
 
 
-def failed(events: pa.Table) -> Failures:
-    """When each device failed."""
-    rows = events.filter(pc.equal(events["type"], "failure"))
-    hours = rows["ts"].cast(pa.int64()).to_numpy() / HOUR_US
-    devices = np.array(rows["device_id"].to_pylist(), str)
-    return {str(device): np.sort(hours[devices == device]) for device in np.unique(devices)}
-
-
-def _health(telemetry: pa.Table, events: pa.Table, shift: timedelta, first: object, last: object
-            ) -> tuple[Health, list[date]]:  # fmt: skip
-    start, stop = first + LEAST_PAST + shift, last + timedelta(hours=1) + shift  # type: ignore[operator]
+def _health(
+    telemetry: pa.Table, events: pa.Table, shift: timedelta, first: datetime, last: datetime
+) -> Health:
+    start, stop = first + LEAST_PAST + shift, last + timedelta(hours=1) + shift
     days = [start.date() + timedelta(days=n) for n in range((stop.date() - start.date()).days)]
     stats, counts = merge(summarise(telemetry, shift)), merge_events(count_events(events, shift))
-    return score(stats, counts, days, shift), days
-
-
-def _ends(days: pa.ChunkedArray, shift: timedelta) -> Floats:
-    return np.asarray((days.cast(pa.int32()).to_numpy() + 1) * 24.0 - shift / timedelta(hours=1))
-
-
-def _taken(history: History, order: np.ndarray) -> History:
-    return History(
-        history.features[order], history.ends[order], history.devices[order], history.weights[order]
-    )
+    return score(stats, counts, days, shift)
 
 
 def _names(rows: pa.Table) -> pa.Array:

@@ -44,7 +44,7 @@ EVENT_COUNTS = pa.schema(
     ]
 )
 """Error, failure and maintenance events of a day; `label` is the error code, or the component that failed or
-was serviced; `occurred_at` is the time of each failure and service, null for errors, which are only counted."""
+was serviced; `occurred_at` is the time of each failure and service, null for errors, which only count."""
 
 DAY = "CAST(make_timestamp(epoch_us(ts) + $shift_us) AS DATE) AS day"
 LATE = f"(epoch_us(ts) + $shift_us) % 86400000000 >= {24 - LATE_HOURS} * 3600000000"

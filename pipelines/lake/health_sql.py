@@ -113,7 +113,8 @@ FACTS = (
     WITH ends AS (
         SELECT day, make_timestamptz(epoch_us(CAST(day + 1 AS TIMESTAMP)) - $shift_us) AS until FROM days),
     ages AS (
-        SELECT e.day, s.device_id, s.component, min((epoch_us(e.until) - epoch_us(s.occurred_at)) / 8.64e10) AS age
+        SELECT e.day, s.device_id, s.component,
+            min((epoch_us(e.until) - epoch_us(s.occurred_at)) / 8.64e10) AS age
         FROM ends e JOIN services s ON s.occurred_at < e.until GROUP BY e.day, s.device_id, s.component)
     SELECT day, device_id, min(age) AS since, arg_min(component, age) AS latest, avg(age) AS wear,
         count(*) AS parts, max(age) AS oldest_age, arg_max(component, age) AS oldest

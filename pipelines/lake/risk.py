@@ -9,15 +9,19 @@ a small history cannot teach it noise, and its probability is calibrated on devi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
+
+from pipelines.lake.daily import UTC_US
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -111,17 +115,34 @@ def version(history: History, failures: Failures) -> str:
     return f"boosted-{digest.hexdigest()[:12]}"
 
 
-def pivot(
-    devices: Sequence[str], ends: Sequence[float], components: Sequence[str], values: Floats
-) -> History:
-    """A `History` from one row per device, day's end and component, each row of it standing for itself."""
-    keys = np.rec.fromarrays([np.asarray(devices, str), np.asarray(ends, float)], names="device,end")
-    rows, place = np.unique(keys, return_inverse=True)
-    features = np.full((len(rows), len(FEATURES)), np.nan)
-    column = np.array([FEATURES.index(name) if name in FEATURES else -1 for name in components], int)
-    wanted = column >= 0
-    features[place[wanted], column[wanted]] = np.asarray(values, float)[wanted]
-    return History(features, rows["end"], rows["device"], np.ones(len(rows)))
+def values_query(components: str) -> str:
+    """SQL (of Postgres and DuckDB) for `FEATURES` per device and day, from a relation like the gold table."""
+    columns = ", ".join(f"max(value) FILTER (WHERE component = '{name}') AS {name}" for name in FEATURES)
+    return (
+        f"SELECT device_id, day, {columns} FROM {components} GROUP BY device_id, day ORDER BY device_id, day"
+    )
+
+
+VALUES = pa.schema(
+    [("device_id", pa.string()), ("day", pa.date32()), *((name, pa.float64()) for name in FEATURES)]
+)
+
+
+def history(values: pa.Table, shift: timedelta = timedelta(0), weights: Mapping[str, float] | None = None
+            ) -> History:  # fmt: skip
+    """A `History` of `VALUES` whose days ended `shift` before midnight; a device weighs 1 unless told."""
+    devices = np.array(values["device_id"].to_pylist(), str)
+    ends = (values["day"].cast(pa.int32()).to_numpy() + 1) * 24.0 - shift / timedelta(hours=1)
+    features = np.column_stack([values[name].to_numpy() for name in FEATURES]).astype(float)
+    weight = np.array([(weights or {}).get(device, 1.0) for device in devices.tolist()])
+    return History(features.reshape(-1, len(FEATURES)), ends, devices, weight)
+
+
+def failure_times(services: pa.Table) -> Failures:
+    """`Failures` from rows with `device_id` and `occurred_at`."""
+    hours = services["occurred_at"].cast(UTC_US).cast(pa.int64()).to_numpy() / 3.6e9
+    devices = np.array(services["device_id"].to_pylist(), str)
+    return {str(device): np.sort(hours[devices == device]) for device in np.unique(devices)}
 
 
 def _trees() -> Any:
