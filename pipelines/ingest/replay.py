@@ -46,8 +46,8 @@ def read_fleet(directory: Path) -> list[Batch]:
     `directory` holds `PdM_telemetry.csv` and `PdM_machines.csv`, and may hold `PdM_errors.csv`,
     `PdM_failures.csv` and `PdM_maint.csv`. Raises `IotOpsError` naming a missing file.
     """
-    machines = {row["machineID"]: row for row in _read(directory / "PdM_machines.csv").to_pylist()}
-    telemetry = _read(directory / "PdM_telemetry.csv").sort_by(
+    machines = {row["machineID"]: row for row in read_table(directory / "PdM_machines.csv").to_pylist()}
+    telemetry = read_table(directory / "PdM_telemetry.csv").sort_by(
         [("machineID", "ascending"), ("datetime", "ascending")]
     )
     batches: list[Batch] = []
@@ -65,7 +65,7 @@ def read_fleet(directory: Path) -> list[Batch]:
     events: dict[int, list[dict[str, Any]]] = {}
     for name, describe in EVENT_FILES.items():
         if (directory / name).is_file():
-            for row in _read(directory / name).to_pylist():
+            for row in read_table(directory / name).to_pylist():
                 record = {"ts": int(row["datetime"].timestamp() * 1000), **describe(row)}
                 events.setdefault(row["machineID"], []).append(record)
     for machine, records in events.items():
@@ -146,7 +146,7 @@ def _by_machine(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         start += run["counts"]
 
 
-def _read(path: Path) -> pa.Table:
+def read_table(path: Path) -> pa.Table:
     """A CSV of the layout, `datetime` as UTC milliseconds."""
     if not path.is_file():
         raise IotOpsError(f"{path.name} is missing in {path.parent}: the PdM layout needs it")

@@ -21,13 +21,17 @@ STATS = pa.schema(
         ("n", pa.int64()),
         ("mean", pa.float64()),
         ("m2", pa.float64()),
+        ("late_n", pa.int64()),
+        ("late_mean", pa.float64()),
         ("last_ts", UTC_US),
     ]
 )
-"""Of a metric's values on a day: count, mean, sum of squared differences from the mean.
+"""Of a metric's values on a day: count, mean, sum of squared differences from the mean; and count and mean of
+its last `LATE_HOURS`.
 
 `metric` null stands for the device as a whole: `n` counts readings, `last_ts` is the latest.
 """
+LATE_HOURS = 8
 EVENT_COUNTS = pa.schema(
     [
         ("device_id", pa.string()),
@@ -35,33 +39,44 @@ EVENT_COUNTS = pa.schema(
         ("type", pa.string()),
         ("severity", pa.string()),
         ("label", pa.string()),
+        ("occurred_at", UTC_US),
         ("n", pa.int64()),
     ]
 )
-"""Error and failure events of a day; `label` is the error code, or the failed component."""
+"""Error, failure and maintenance events of a day; `label` is the error code, or the component that failed or
+was serviced; `occurred_at` is the time of each failure and service, null for errors, which only count."""
 
 DAY = "CAST(make_timestamp(epoch_us(ts) + $shift_us) AS DATE) AS day"
+LATE = f"(epoch_us(ts) + $shift_us) % 86400000000 >= {24 - LATE_HOURS} * 3600000000"
+# A reading is one Kafka record: a partition has fewer than 2^48 of them.
 SUMMARISE = f"""
-    SELECT device_id, {DAY}, metric, max_by(model, ts) AS model,
-        CASE WHEN GROUPING(metric) = 1 THEN count(DISTINCT (kafka_partition, kafka_offset))
-            ELSE count(*) END AS n,
-        CASE WHEN GROUPING(metric) = 0 THEN avg(value) END AS mean,
-        CASE WHEN GROUPING(metric) = 0 THEN var_pop(value) * count(*) END AS m2, max(ts) AS last_ts
-    FROM rows GROUP BY GROUPING SETS ((device_id, day, metric), (device_id, day))"""
+    WITH placed AS (
+        SELECT *, {DAY}, {LATE} AS late, kafka_partition * 281474976710656 + kafka_offset AS reading
+        FROM rows)
+    SELECT device_id, day, metric, max_by(model, ts) AS model, count(*) AS n, avg(value) AS mean,
+        var_pop(value) * count(*) AS m2, count(*) FILTER (late) AS late_n,
+        avg(value) FILTER (late) AS late_mean, max(ts) AS last_ts
+    FROM placed GROUP BY device_id, day, metric
+    UNION ALL BY NAME
+    SELECT device_id, day, NULL AS metric, max_by(model, ts) AS model, count(DISTINCT reading) AS n,
+        max(ts) AS last_ts
+    FROM placed GROUP BY device_id, day"""
 # Chan, Golub, LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
 MERGE = """
     WITH means AS (
         SELECT *, sum(n * mean) OVER same / sum(n) OVER same AS merged FROM parts
         WINDOW same AS (PARTITION BY device_id, day, metric))
     SELECT device_id, day, metric, max_by(model, last_ts) AS model, sum(n) AS n, any_value(merged) AS mean,
-        sum(m2 + n * (mean - merged) ** 2) AS m2, max(last_ts) AS last_ts
+        sum(m2 + n * (mean - merged) ** 2) AS m2, sum(late_n) AS late_n,
+        sum(late_n * late_mean) / sum(late_n) AS late_mean, max(last_ts) AS last_ts
     FROM means GROUP BY device_id, day, metric"""
 COUNT_EVENTS = f"""
     SELECT device_id, {DAY}, type, severity,
-        CASE WHEN type = 'error' THEN error_code ELSE message END AS label, count(*) AS n
-    FROM rows WHERE type IN ('error', 'failure') GROUP BY ALL"""
+        CASE WHEN type = 'error' THEN error_code ELSE message END AS label,
+        CASE WHEN type <> 'error' THEN ts END AS occurred_at, count(*) AS n
+    FROM rows WHERE type IN ('error', 'failure', 'maintenance') GROUP BY ALL"""
 MERGE_EVENTS = """
-    SELECT device_id, day, type, severity, label, sum(n) AS n FROM parts GROUP BY ALL"""
+    SELECT device_id, day, type, severity, label, occurred_at, sum(n) AS n FROM parts GROUP BY ALL"""
 
 
 def summarise(rows: pa.Table, shift: timedelta = timedelta(0)) -> pa.Table:

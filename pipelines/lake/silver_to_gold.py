@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.expressions.parser import parse
 from sqlalchemy import Connection, text
 
@@ -17,9 +19,11 @@ from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines import ray_data
 from pipelines.lake.bronze_to_silver import BLOCK_ROWS, Progress
-from pipelines.lake.daily import count_events, merge, merge_events, summarise
-from pipelines.lake.gold_tables import write_health
-from pipelines.lake.health import WINDOW_DAYS, Health, score
+from pipelines.lake.daily import EVENT_COUNTS, count_events, summarise
+from pipelines.lake.forecast import write_risks
+from pipelines.lake.gold_tables import Staged, read, replace_service_events
+from pipelines.lake.health import ALERTS, SERVICES, WINDOW_DAYS, summary
+from pipelines.lake.health_parts import score_parts
 from pipelines.lake.known import event_times
 from pipelines.lake.loads import lock_lake
 from pipelines.lake.silver_tables import table_name
@@ -36,6 +40,18 @@ TOUCHED = text("""
         (SELECT min(day) FROM gold.customer_summary
             WHERE computed_at < CAST(day + 1 AS timestamp) AT TIME ZONE 'UTC') AS unfinished
     FROM ingest.lake_hours""")
+# The last service of each component before the first day, and every one since.
+SERVICED = """
+    SELECT * FROM (
+        SELECT DISTINCT ON (device_id, component) device_id, component, occurred_at
+        FROM gold.service_events WHERE type = 'maintenance' AND occurred_at < :first
+        ORDER BY device_id, component, occurred_at DESC) before
+    UNION ALL
+    SELECT device_id, component, occurred_at FROM gold.service_events
+    WHERE type = 'maintenance' AND occurred_at >= :first AND occurred_at < :end"""
+ALERTED = """
+    SELECT device_id, rule, severity, opened_at, resolved_at FROM silver.alerts
+    WHERE opened_at < :end AND (resolved_at IS NULL OR resolved_at >= :first)"""
 SCORED = text("UPDATE ingest.lake_hours SET in_gold = true WHERE NOT in_gold")
 
 
@@ -47,6 +63,8 @@ class GoldReport:
     scores: int = 0
     unhealthy: int = 0
     """Devices below the line on the last of the days."""
+    forecasts: int = 0
+    """Rows in `gold.failure_risk`, all of the last of the days."""
 
 
 def build_gold(
@@ -75,15 +93,11 @@ def build_gold(
         report = GoldReport(tuple(wanted))
         for part, shift in passes(wanted, now):
             on_progress(f"reading {part[0]} to {part[-1]} from silver")
-            health = _health(settings, tenant, part, shift, tasks)
-            on_progress(f"writing {health.device_health.num_rows:,} scores of {len(part)} days")
-            write_health(connection, tenant, health, part)
-            unhealthy = health.customer_summary.filter(pa.compute.field("day") == part[-1])[
-                "unhealthy_devices"
-            ]
-            report = GoldReport(
-                report.days, report.scores + health.device_health.num_rows, sum(unhealthy.to_pylist())
-            )
+            scores, unhealthy = _write_health(settings, connection, tenant, part, shift, tasks, on_progress)
+            report = GoldReport(report.days, report.scores + scores, unhealthy)
+        on_progress(f"forecasting failures after {wanted[-1]}")
+        forecasts = write_risks(connection, tenant, wanted[-1], shift)
+        report = replace(report, forecasts=forecasts)
         if days is None:
             connection.execute(SCORED)
     return report
@@ -106,15 +120,54 @@ def passes(days: Sequence[date], now: datetime) -> list[tuple[list[date], timede
     return [(part, shift) for part, shift in ((finished, timedelta(0)), (running, midnight - hour)) if part]
 
 
-def _health(settings: Settings, tenant: Tenant, days: list[date], shift: timedelta, tasks: int) -> Health:
-    first = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC) - DAY * WINDOW_DAYS - shift
+def _write_health(
+    settings: Settings,
+    connection: Connection,
+    tenant: Tenant,
+    days: list[date],
+    shift: timedelta,
+    tasks: int,
+    on_progress: Progress,
+) -> tuple[int, int]:
+    """Score `days` and make gold's rows of them so; the scores, and the unhealthy devices of the last."""
+    first_day = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC) - shift
     end = datetime(days[-1].year, days[-1].month, days[-1].day, tzinfo=UTC) + DAY - shift
-    stats = _summed(settings, tenant, "telemetry", TELEMETRY_COLUMNS, summarise, (first, end), shift, tasks)
-    events = _summed(settings, tenant, "events", EVENT_COLUMNS, count_events, (first, end), shift, tasks)
-    return score(merge(stats), merge_events(events), days, shift)
+    period = (first_day - DAY * WINDOW_DAYS, end)
+    stats = _sums(settings, tenant, "telemetry", TELEMETRY_COLUMNS, summarise, period, shift, tasks)
+    events = _sums(settings, tenant, "events", EVENT_COLUMNS, count_events, period, shift, tasks)
+    replace_service_events(connection, tenant, _service_events(events), period)
+    times = {"first": first_day, "end": end}
+    serviced = read(connection, SERVICED, SERVICES, **times)
+    alerts = read(connection, ALERTED, ALERTS, **times)
+    staged = {name: Staged(connection, name) for name in ("device_health", "device_health_components")}
+    shares = []
+    for scored in score_parts(stats, events, serviced, alerts, days, shift, tasks // 2):
+        for name, rows in staged.items():
+            rows.add(getattr(scored, name))
+        shares.append(scored.share)
+        on_progress(f"{staged['device_health'].rows:,} scores of {len(days)} days")
+    customers = summary(shares)
+    staged["customer_summary"] = Staged(connection, "customer_summary")
+    staged["customer_summary"].add(customers)
+    for rows in staged.values():
+        rows.replace(tenant, days)
+    unhealthy = customers.filter(pc.field("day") == days[-1])["unhealthy_devices"]
+    return staged["device_health"].rows, sum(unhealthy.to_pylist())
 
 
-def _summed(
+def _service_events(events: list[Any]) -> pa.Table:
+    """The failures and services among the batches' events."""
+    import ray
+
+    kept = [EVENT_COUNTS.empty_table()]
+    for part in events:
+        rows = ray.get(part)
+        if rows.num_rows:
+            kept.append(rows.filter(pc.not_equal(rows["type"], "error")).select(EVENT_COUNTS.names))
+    return pa.concat_tables(kept)
+
+
+def _sums(
     settings: Settings,
     tenant: Tenant,
     table: str,
@@ -123,8 +176,8 @@ def _summed(
     period: tuple[datetime, datetime],
     shift: timedelta,
     tasks: int,
-) -> pa.Table:
-    """The batches' sums by `function` over a table's rows of a period of event time."""
+) -> list[Any]:
+    """References to the batches' sums by `function` over a table's rows of a period of event time."""
     import ray
 
     rows = ray.data.read_iceberg(
@@ -138,16 +191,4 @@ def _summed(
     sums = rows.map_batches(
         partial(function, shift=shift), batch_size=None, batch_format="pyarrow", **ray_data.TASK
     )
-    parts = ray.get(sums.to_arrow_refs())
-    empty = function(pa.schema(FIELDS[name] for name in columns).empty_table(), shift)
-    return pa.concat_tables([empty, *(part for part in parts if part.num_rows)])
-
-
-FIELDS = {
-    field.name: field
-    for field in pa.schema(
-        [(name, pa.string()) for name in ("device_id", "metric", "model", *EVENT_COLUMNS[2:])]
-        + [("ts", pa.timestamp("us", tz="UTC")), ("value", pa.float64())]
-        + [("kafka_partition", pa.int32()), ("kafka_offset", pa.int64())]
-    )
-}
+    return list(sums.to_arrow_refs())

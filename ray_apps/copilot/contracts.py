@@ -140,6 +140,13 @@ class SuggestedAction(BaseModel):
     because: str
 
 
+class FailureRisk(BaseModel):
+    """Probability that a component fails within so many hours after the day's end."""
+
+    horizon_hours: int
+    probability: float
+
+
 class Insights(BaseModel):
     """A device's health and how it came about."""
 
@@ -148,6 +155,9 @@ class Insights(BaseModel):
     day: date | None
     score: float | None
     components: list[HealthComponent]
+    risk: list[FailureRisk] = Field(
+        description="By horizon; empty while the tenant has too few failures on record to learn from."
+    )
     events: list[DeviceEvent]
     alerts: list[DeviceAlert]
     trend: list[TrendPoint]

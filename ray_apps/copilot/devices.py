@@ -16,6 +16,9 @@ HEALTH = text("""
 COMPONENTS = text("""
     SELECT component, value, penalty, weight, detail FROM gold.device_health_components
     WHERE device_id = :device AND day = :day ORDER BY penalty DESC, component""")
+RISK = text("""
+    SELECT horizon_hours, probability FROM gold.failure_risk
+    WHERE device_id = :device AND day = :day ORDER BY horizon_hours""")
 EVENTS = text("""
     SELECT ts, type, severity, error_code, message FROM silver.events
     WHERE device_id = :device ORDER BY ts DESC LIMIT :limit""")
@@ -54,7 +57,7 @@ class DeviceRecords:
     def insights(
         self, tenant: Tenant, device: str, *, events: int = 20, alerts: int = 20, trend: int = 72
     ) -> dict[str, Any] | None:
-        """Newest health and components, recent events, alerts (open ones first), last readings; None for an
+        """Newest health, components and failure risk, recent events, alerts (open ones first), last readings; None for an
         unknown device."""
         with tenant_transaction(self._engine, tenant) as connection:
             key = {"device": device}
@@ -68,6 +71,7 @@ class DeviceRecords:
                 "day": day["day"],
                 "score": health["score"] if health else None,
                 "components": [dict(row) for row in connection.execute(COMPONENTS, key | day).mappings()],
+                "risk": [dict(row) for row in connection.execute(RISK, key | day).mappings()],
                 "events": [
                     dict(row) for row in connection.execute(EVENTS, key | {"limit": events}).mappings()
                 ],

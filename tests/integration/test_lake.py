@@ -157,7 +157,7 @@ def test_gold_is_the_same_twice(settings: Settings, tenant: Tenant) -> None:
     assert last[0][0] == "pump-0"
     assert last[0][2] < 50 < 75 < last[1][2]
     assert last[0][3:] == (4, 1)
-    assert len(before[1]) == 36 * 5
+    assert len(before[1]) == 36 * 10
     assert build_gold(settings, tenant, now=NOW).days == (), "nothing changed"
     assert build_gold(settings, tenant, DAYS, now=NOW).scores == 36
     assert [gold(settings, tenant, query) for query in (scores, parts, summary)] == before

@@ -22,7 +22,8 @@ from iotops.tenancy import Tenant
 AREAS = ("bronze/raw", "silver", "documents", "indexes", "deadletter", "alerting")
 TABLES = (
     "silver.telemetry", "silver.events", "silver.alerts", "gold.device_health",
-    "gold.device_health_components", "gold.customer_summary",
+    "gold.device_health_components", "gold.customer_summary", "gold.failure_risk", "gold.service_events",
+    "gold.error_knowledge", "gold.pipeline_runs", "gold.rag_evaluations",
     "iceberg.iceberg_tables", "iceberg.iceberg_namespace_properties",
 )  # fmt: skip
 INSERTS = {
@@ -37,6 +38,17 @@ INSERTS = {
     "VALUES (:t, 'd', now(), 1, 1, 1)",
     "gold.device_health_components": "(tenant_id, device_id, day, component, penalty, weight, detail) "
     "VALUES (:t, 'd', now(), 'anomaly', 1, 1, '')",
+    "gold.failure_risk": "(tenant_id, device_id, day, horizon_hours, probability, model_version) "
+    "VALUES (:t, 'd', now(), 24, 0.5, 'v')",
+    "gold.service_events": "(tenant_id, device_id, occurred_at, type, component) "
+    "VALUES (:t, 'd', now(), 'failure', 'bearing')",
+    "gold.error_knowledge": "(tenant_id, error_code, doc_id, title, uri, section, method, confidence, devices, "
+    "events) VALUES (:t, 'E1', 'doc', 'title', 'uri', '', 'exact', 1, 1, 1)",
+    "gold.pipeline_runs": "(tenant_id, run_id, job, state, started_at, code_version) "
+    "VALUES (:t, gen_random_uuid(), 'silver-to-gold', 'COMPLETE', now(), '1')",
+    "gold.rag_evaluations": "(tenant_id, evaluated_at, method, snapshot, questions, ndcg_at_10, recall_at_10, "
+    "mrr) VALUES (:t, now(), 'hybrid', 's', 1, 1, 1, 1)",
+    "ingest.backfills": "(tenant_id, flow, first, last) VALUES (:t, 'bronze-to-silver', now(), now())",
     "ingest.offsets": "(tenant_id, topic, partition, next_offset) VALUES (:t, 'telemetry_' || :t, 0, 1)",
 }
 

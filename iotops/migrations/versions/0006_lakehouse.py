@@ -17,6 +17,12 @@ CREATE TABLE gold.failure_risk (
     probability double precision NOT NULL CHECK (probability BETWEEN 0 AND 1), model_version text NOT NULL,
     PRIMARY KEY (tenant_id, device_id, day, horizon_hours));
 
+-- When a component of a device failed, or was serviced: what the risk and the maintenance age rest on.
+CREATE TABLE gold.service_events (
+    tenant_id text NOT NULL, device_id text NOT NULL, occurred_at timestamptz NOT NULL,
+    type text NOT NULL CHECK (type IN ('failure', 'maintenance')), component text NOT NULL,
+    PRIMARY KEY (tenant_id, device_id, component, occurred_at, type));
+
 -- Mean time between failures (hours) of the customer's fleet over the window up to the day; null without any.
 ALTER TABLE gold.customer_summary ADD COLUMN mtbf_hours double precision;
 
@@ -51,7 +57,10 @@ CREATE TABLE ingest.backfills (
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(), finished_at timestamptz,
     PRIMARY KEY (tenant_id, flow, first, last, started_at));
 """
-GOLD = ("gold.failure_risk", "gold.error_knowledge", "gold.pipeline_runs", "gold.rag_evaluations")
+GOLD = (
+    "gold.failure_risk", "gold.service_events", "gold.error_knowledge", "gold.pipeline_runs",
+    "gold.rag_evaluations",
+)  # fmt: skip
 
 
 def upgrade() -> None:
