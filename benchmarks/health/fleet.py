@@ -99,7 +99,7 @@ def scored(directory: Path, hours: tuple[int, ...] = HOURS_OF_DAY) -> Scored:
             for name in ("features", "ends", "devices", "weights")
         )
     )
-    age = np.nan_to_num(whole.features[:, FEATURES.index("maintenance")])
+    age = whole.features[:, FEATURES.index("maintenance")]
     end = last.timestamp() // 3600 + 1
     failed = events.filter(pc.equal(events["type"], "failure")).rename_columns({"ts": "occurred_at"})
     return Scored(

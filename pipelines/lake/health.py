@@ -41,7 +41,7 @@ PENALTIES = {
     "surge": Penalty(weight=10, free=1.0, full=3.5),  # standard deviations
     "slow_drift": Penalty(weight=10, free=0.5, full=2.0),  # standard deviations
     "drift": Penalty(weight=10, free=1.0, full=4.0),  # standard deviations
-    "errors": Penalty(weight=20, free=0.0, full=4.0),  # decayed severity points
+    "errors": Penalty(weight=20, free=0.0, full=8.0),  # decayed severity points
     "alerts": Penalty(weight=10, free=0.0, full=4.0),  # severity points
     "failures": Penalty(weight=20, free=0.0, full=1.0),  # failures
     "staleness": Penalty(weight=30, free=2.0, full=24.0),  # hours

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
@@ -32,12 +33,14 @@ LEAST_FAILURES = 10
 LEAST_FAILED_DEVICES = 5
 FOLDS = 5
 CLIP = 1e-6
+UNKNOWN = -1.0
+"""Stands for a component without a value, below every other: what is not known does not raise the risk."""
 
 
 @dataclass(frozen=True)
 class History:
-    """Device-days: `features` [rows, FEATURES], nan where unknown; `ends` [rows], when each day ended (epoch
-    hours); the device of each row; and `weights` [rows], how many such rows each stands for."""
+    """Device-days: `features` [rows, FEATURES], `UNKNOWN` where there is none; `ends` [rows], when each day
+    ended (epoch hours); the device of each row; and `weights` [rows], how many such rows each stands for."""
 
     features: Floats
     ends: Floats
@@ -133,7 +136,8 @@ def history(values: pa.Table, shift: timedelta = timedelta(0), weights: Mapping[
     """A `History` of `VALUES` whose days ended `shift` before midnight; a device weighs 1 unless told."""
     devices = np.array(values["device_id"].to_pylist(), str)
     ends = (values["day"].cast(pa.int32()).to_numpy() + 1) * 24.0 - shift / timedelta(hours=1)
-    features = np.column_stack([values[name].to_numpy() for name in FEATURES]).astype(float)
+    columns = [pc.fill_null(values[name], UNKNOWN).to_numpy() for name in FEATURES]
+    features = np.column_stack(columns).astype(float)
     weight = np.array([(weights or {}).get(device, 1.0) for device in devices.tolist()])
     return History(features.reshape(-1, len(FEATURES)), ends, devices, weight)
 

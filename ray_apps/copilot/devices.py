@@ -57,8 +57,8 @@ class DeviceRecords:
     def insights(
         self, tenant: Tenant, device: str, *, events: int = 20, alerts: int = 20, trend: int = 72
     ) -> dict[str, Any] | None:
-        """Newest health, components and failure risk, recent events, alerts (open ones first), last readings; None for an
-        unknown device."""
+        """Newest health, components and failure risk, recent events, alerts (open ones first), last readings;
+        None for an unknown device."""
         with tenant_transaction(self._engine, tenant) as connection:
             key = {"device": device}
             health = connection.execute(HEALTH, key).mappings().first()

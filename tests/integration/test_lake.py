@@ -21,6 +21,7 @@ from pipelines.flow_commands import run_flow
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.loads import HourLoad
 from pipelines.lake.silver_to_gold import build_gold
+from ray_apps.copilot.devices import DeviceRecords
 
 FIRST = datetime(2026, 11, 2, 15, tzinfo=UTC)
 SECOND = FIRST + timedelta(hours=1)
@@ -145,7 +146,7 @@ def test_unreadable_object_is_quarantined(settings: Settings, tenant: Tenant) ->
 def test_gold_is_the_same_twice(settings: Settings, tenant: Tenant) -> None:
     load_silver(settings, tenant)
     report = build_gold(settings, tenant, now=NOW)
-    assert (list(report.days), report.scores) == (DAYS, 36)
+    assert (list(report.days), report.scores, report.forecasts) == (DAYS, 36, 0)
     scores = "SELECT device_id, day, score, readings, errors FROM gold.device_health ORDER BY 2, 3, 1"
     parts = (
         "SELECT device_id, day, component, penalty, detail FROM gold.device_health_components "
@@ -161,6 +162,47 @@ def test_gold_is_the_same_twice(settings: Settings, tenant: Tenant) -> None:
     assert build_gold(settings, tenant, now=NOW).days == (), "nothing changed"
     assert build_gold(settings, tenant, DAYS, now=NOW).scores == 36
     assert [gold(settings, tenant, query) for query in (scores, parts, summary)] == before
+
+
+def test_a_history_of_failures_gives_risks(settings: Settings) -> None:
+    """Before each of 18 failures the vibration rises for two days; on the last day it does for fan-0."""
+    tenant = Tenant("lake_failures")
+    create_tenant(settings, tenant)
+    days = [date(2026, 9, 1) + timedelta(days=day) for day in range(40)]
+    failing = {f"fan-{n}": [days[9 + n], days[24 + n]] for n in range(9)} | {"fan-9": [], "fan-10": []}
+    sent, events = [], []
+    for device, failed in failing.items():
+        ill = {day - timedelta(days=ago) for day in failed for ago in (1, 2)} | (
+            {days[-1], days[-2]} if device == "fan-0" else set()
+        )
+        for day in days:
+            (reading,) = readings([day], [device])[-1:]
+            sent.append(reading | {"metrics": {"vibration": (70 if day in ill else 40) + day.day % 3}})
+        for day in failed:
+            at = {"device_id": device, "ts": ms(datetime(day.year, day.month, day.day, 6, tzinfo=UTC))}
+            events.append(at | {"type": "failure", "severity": "critical", "message": "bearing"})
+            events.append(at | {"type": "maintenance", "severity": "info", "message": "bearing"})
+    put_object(settings, tenant.telemetry_topic, FIRST, sent, 0)
+    put_object(settings, tenant.events_topic, FIRST, events, 0)
+    load_silver(settings, tenant)
+    assert build_gold(settings, tenant, now=NOW).forecasts == 11 * 3
+    query = (
+        "SELECT device_id, horizon_hours, probability, model_version, day FROM gold.failure_risk "
+        "ORDER BY horizon_hours, probability DESC, device_id"
+    )
+    risks = gold(settings, tenant, query)
+    assert {row[1] for row in risks} == {24, 72, 168}
+    assert {row[4] for row in risks} == {days[-1]}
+    within_72h = [row for row in risks if row[1] == 72]
+    assert within_72h[0][0] == "fan-0"
+    assert within_72h[0][2] > 0.5 > 0.1 > within_72h[1][2]
+    build_gold(settings, tenant, days[-1:], now=NOW)
+    assert gold(settings, tenant, query) == risks
+    mtbf = f"SELECT mtbf_hours FROM gold.customer_summary WHERE day = '{days[-1]}'"
+    assert gold(settings, tenant, mtbf) == [(pytest.approx(28 * 11 * 24 / 13),)]
+    insights = DeviceRecords(settings.database).insights(tenant, "fan-0")
+    assert insights is not None
+    assert [row["horizon_hours"] for row in insights["risk"]] == [24, 72, 168]
 
 
 def test_gold_follows_what_a_load_changed(settings: Settings, tenant: Tenant) -> None:

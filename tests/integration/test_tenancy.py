@@ -42,12 +42,12 @@ INSERTS = {
     "VALUES (:t, 'd', now(), 24, 0.5, 'v')",
     "gold.service_events": "(tenant_id, device_id, occurred_at, type, component) "
     "VALUES (:t, 'd', now(), 'failure', 'bearing')",
-    "gold.error_knowledge": "(tenant_id, error_code, doc_id, title, uri, section, method, confidence, devices, "
-    "events) VALUES (:t, 'E1', 'doc', 'title', 'uri', '', 'exact', 1, 1, 1)",
+    "gold.error_knowledge": "(tenant_id, error_code, doc_id, title, uri, section, method, confidence, "
+    "devices, events) VALUES (:t, 'E1', 'doc', 'title', 'uri', '', 'exact', 1, 1, 1)",
     "gold.pipeline_runs": "(tenant_id, run_id, job, state, started_at, code_version) "
     "VALUES (:t, gen_random_uuid(), 'silver-to-gold', 'COMPLETE', now(), '1')",
-    "gold.rag_evaluations": "(tenant_id, evaluated_at, method, snapshot, questions, ndcg_at_10, recall_at_10, "
-    "mrr) VALUES (:t, now(), 'hybrid', 's', 1, 1, 1, 1)",
+    "gold.rag_evaluations": "(tenant_id, evaluated_at, method, snapshot, questions, ndcg_at_10, "
+    "recall_at_10, mrr) VALUES (:t, now(), 'hybrid', 's', 1, 1, 1, 1)",
     "ingest.backfills": "(tenant_id, flow, first, last) VALUES (:t, 'bronze-to-silver', now(), now())",
     "ingest.offsets": "(tenant_id, topic, partition, next_offset) VALUES (:t, 'telemetry_' || :t, 0, 1)",
 }

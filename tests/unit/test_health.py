@@ -20,7 +20,18 @@ from pipelines.lake.daily import (
     merge_events,
     summarise,
 )
-from pipelines.lake.health import PENALTIES, Health, score
+from pipelines.lake.health import (
+    ALERTS,
+    PENALTIES,
+    SERVICES,
+    Health,
+    fleet,
+    peers,
+    score,
+    score_devices,
+    summary,
+)
+from pipelines.lake.health_parts import devices_of
 from pipelines.lake.silver_to_gold import passes
 
 DAY = date(2026, 11, 10)
@@ -29,13 +40,15 @@ NO_EVENTS = EVENT_COUNTS.empty_table()
 
 def stat(device: str, ago: int, mean: float, *, sd: float = 2.0, n: int = 24,
          model: str | None = "M", metric: str = "temp",
-         last_hour: int = 23) -> list[dict[str, Any]]:  # fmt: skip
+         last_hour: int = 23, late_mean: float | None = None) -> list[dict[str, Any]]:  # fmt: skip
     """A device's day, `ago` days before DAY: one metric, and the device as a whole."""
     day = DAY - timedelta(days=ago)
     whole = {"device_id": device, "day": day, "metric": None, "model": model, "n": n, "mean": None,
              "m2": None,
+             "late_n": None, "late_mean": None,
              "last_ts": datetime(day.year, day.month, day.day, last_hour, tzinfo=UTC)}  # fmt: skip
-    return [whole | {"metric": metric, "mean": mean, "m2": sd**2 * (n - 1)}, whole]
+    late = {"late_n": n // 3, "late_mean": mean if late_mean is None else late_mean}
+    return [whole | late | {"metric": metric, "mean": mean, "m2": sd**2 * (n - 1)}, whole]
 
 
 def table(*days: list[dict[str, Any]]) -> pa.Table:
@@ -92,8 +105,8 @@ def test_few_readings_have_to_deviate_more() -> None:
 
 
 def test_a_device_without_a_past_is_compared_with_its_models_fleet() -> None:
-    fleet = [stat(f"p{i}", 0, mean) for i, mean in enumerate((40.0, 41.0, 42.0, 41.0, 41.0))]
-    found = score(table(*fleet, stat("d", 0, 47.0)), NO_EVENTS, [DAY])
+    others = [stat(f"p{i}", 0, mean) for i, mean in enumerate((40.0, 41.0, 42.0, 41.0, 41.0))]
+    found = score(table(*others, stat("d", 0, 47.0)), NO_EVENTS, [DAY])
     anomaly = component(found, "anomaly")
     assert anomaly["value"] == pytest.approx(3.0)
     assert anomaly["detail"].endswith("above the M fleet, for want of a past of its own (41)")
@@ -132,6 +145,98 @@ def test_a_failure_takes_its_whole_weight_for_a_day() -> None:
         assert ("comp4" in found["detail"]) == (penalty > 0)
 
 
+def test_a_surge_is_the_distance_of_the_last_eight_hours() -> None:
+    # z = (47 - 41) / 2 = 3; 8 readings: 3 / sqrt(8) - 1 = 0.06 more are free: 10 x (3 - 1.06) / 2.5 = 7.8
+    found = component(score(table(*PAST, stat("d", 0, 41.0, late_mean=47.0)), NO_EVENTS, [DAY]), "surge")
+    assert (found["value"], found["penalty"]) == (pytest.approx(3.0), 7.8)
+    assert found["detail"].startswith("temp averaged 47 over the last 8 h, 3.0 standard deviations above")
+
+
+def test_slow_drift_is_the_last_week_against_the_weeks_before() -> None:
+    # (43 - 41) / 2 = 1.0; 10 x (1.0 - 0.5) / 1.5 = 3.3
+    days = [stat("d", ago, 43.0 if ago < 7 else 41.0) for ago in range(21)]
+    found = component(score(table(*days), NO_EVENTS, [DAY]), "slow_drift")
+    assert (found["value"], found["penalty"]) == (pytest.approx(1.0), 3.3)
+    assert found["detail"].endswith("7 days, 1.0 standard deviations above the weeks before (41)")
+    short = component(score(table(*days[:13]), NO_EVENTS, [DAY]), "slow_drift")
+    assert (short["value"], short["penalty"]) == (None, 0), "six days before the week are too few"
+
+
+def test_open_alerts_count_in_full_and_resolved_ones_by_half() -> None:
+    # critical and open 2, error resolved on the day 1 / 2: 2.5 points; 10 x 2.5 / 4 = 6.25
+    def alert(severity: str, opened: int, resolved: int | None, device: str = "d") -> dict[str, Any]:
+        end = datetime(2026, 11, 11, tzinfo=UTC)
+        at = end + timedelta(hours=opened)
+        until = None if resolved is None else end + timedelta(hours=resolved)
+        return {"device_id": device, "rule": f"{severity}-rule", "severity": severity, "opened_at": at,
+                "resolved_at": until}  # fmt: skip
+
+    alerts = [alert("critical", -30, None), alert("error", -90, -23), alert("critical", -90, -25),
+              alert("critical", 1, None), alert("critical", -5, None, "other")]  # fmt: skip
+    stats = table(*PAST, stat("d", 0, 41.0))
+    found = component(
+        score(stats, NO_EVENTS, [DAY], alerts=pa.Table.from_pylist(alerts, schema=ALERTS)), "alerts"
+    )
+    assert (found["value"], found["penalty"]) == (2.5, pytest.approx(6.25, abs=0.051))
+    assert found["detail"] == ("1 alerts open and 1 resolved in the last 24 h (critical-rule, error-rule)")
+    # Resolved after the day, it was open then: what came later does not change the day.
+    later = pa.Table.from_pylist([alert("critical", -30, 3)], schema=ALERTS)
+    assert component(score(stats, NO_EVENTS, [DAY], alerts=later), "alerts")["value"] == 2
+
+
+def test_maintenance_and_wear_are_the_ages_of_services() -> None:
+    # comp1 15 days before the day's end, comp2 105: 10 x 15 / 30 = 5.0, and 10 x 60 / 240 = 2.5
+    def service(part: str, ago: float) -> dict[str, Any]:
+        at = datetime(2026, 11, 11, tzinfo=UTC) - timedelta(days=ago)
+        day = (at.date() - DAY).days
+        return event("d", -day, type="maintenance", severity="info", label=part, occurred_at=at)
+
+    services = [service("comp1", 15), service("comp1", 40), service("comp2", 105), service("comp2", -1)]
+    stats = table(*PAST, stat("d", 0, 41.0))
+    found = score(stats, pa.Table.from_pylist(services, schema=EVENT_COUNTS), [DAY])
+    since, wear = component(found, "maintenance"), component(found, "wear")
+    assert (since["value"], since["penalty"]) == (pytest.approx(15), 5.0)
+    assert since["detail"] == "last serviced 15.0 days ago (comp1)"
+    assert (wear["value"], wear["penalty"]) == (pytest.approx(60), 2.5)
+    assert wear["detail"].endswith("60 days old on average, comp2 the oldest with 105")
+    never = component(score(stats, NO_EVENTS, [DAY]), "maintenance")
+    assert (never["value"], never["penalty"]) == (None, 0)
+
+
+def test_mean_time_between_failures_is_operating_hours_over_failures() -> None:
+    # d reported on 5 days, p on 1: 144 h; 2 failures in the window
+    events = [event("d", 0, type="failure", label="comp1"), event("d", 3, type="failure", label="comp2"),
+              event("d", 30, type="failure", label="comp1")]  # fmt: skip
+    stats = table(*PAST, stat("d", 0, 41.0), stat("p", 0, 41.0))
+    found = score(stats, pa.Table.from_pylist(events, schema=EVENT_COUNTS), [DAY])
+    assert found.customer_summary["mtbf_hours"].to_pylist() == [72.0]
+    assert score(stats, NO_EVENTS, [DAY]).customer_summary["mtbf_hours"].to_pylist() == [None]
+
+
+def test_parts_of_a_fleet_add_up_to_the_whole() -> None:
+    devices = [f"p{number}" for number in range(12)]
+    stats = table(*[stat(name, ago, 40.0 + n * (ago == 0)) for n, name in enumerate(devices)
+                    for ago in range(5)])  # fmt: skip
+    events = pa.Table.from_pylist(
+        [event("p3", 0, 2), event("p7", 0, type="failure", label="comp1"), event("p8", 0, 5, label="E1")],
+        schema=EVENT_COUNTS,
+    )
+    whole = score(stats, events, [DAY])
+    shares = [devices_of(stats, part, 3) for part in range(3)]
+    assert sum(share.num_rows for share in shares) == stats.num_rows
+    assert sorted(map(len, shares))[0] > 0
+    models = fleet([peers(share, [DAY]) for share in shares])
+    scored = [
+        score_devices(share, devices_of(events, part, 3), SERVICES.empty_table(), ALERTS.empty_table(),
+                      models, [DAY])
+        for part, share in enumerate(shares)
+    ]  # fmt: skip
+    for name in ("device_health", "device_health_components"):
+        found = pa.concat_tables([getattr(each, name) for each in scored]).to_pylist()
+        assert sorted(map(repr, found)) == sorted(map(repr, getattr(whole, name).to_pylist()))
+    assert summary([each.share for each in scored]).to_pylist() == whole.customer_summary.to_pylist()
+
+
 def test_a_silent_device_stays_in_the_fleet_and_loses_points() -> None:
     # last reading at 13:00: 11 h before the day's end; 30 x (11 - 2) / 22 = 12.3
     found = score(table(*PAST, stat("d", 0, 41.0, last_hour=13)), NO_EVENTS, [DAY])
@@ -144,8 +249,8 @@ def test_a_silent_device_stays_in_the_fleet_and_loses_points() -> None:
 
 def test_scores_and_penalties_add_up_and_stay_between_0_and_100() -> None:
     events = [event("d", 0, 500), event("d", 0, type="failure", label="comp1")]
-    fleet = [stat(f"p{i}", 0, 41.0) for i in range(5)]
-    stats = table(*PAST, stat("d", 0, 400.0, last_hour=0), *fleet)
+    others = [stat(f"p{i}", 0, 41.0) for i in range(5)]
+    stats = table(*PAST, stat("d", 0, 400.0, last_hour=0), *others)
     found = score(stats, pa.Table.from_pylist(events, schema=EVENT_COUNTS), [DAY])
     assert device(found)["score"] == 0
     rows = found.device_health_components.to_pylist()
@@ -223,7 +328,7 @@ def test_the_machines_in_mid_fault_are_the_worst_of_the_demo_fleet(
     seed: int, hour: int, tmp_path: Path
 ) -> None:
     end = datetime(2026, 11, 22, hour, tzinfo=UTC)
-    fleet = generate(tmp_path, seed=seed, end=end)
+    made = generate(tmp_path, seed=seed, end=end)
     models = {
         row["machineID"]: row["model"] for row in pa_csv.read_csv(tmp_path / "PdM_machines.csv").to_pylist()
     }
@@ -240,15 +345,21 @@ def test_the_machines_in_mid_fault_are_the_worst_of_the_demo_fleet(
         for metric in ("volt", "rotate", "pressure", "vibration")
     )
     errors = pa_csv.read_csv(tmp_path / "PdM_errors.csv")
-    events = pa.table(
-        {"device_id": errors["machineID"].cast(pa.string()), "ts": errors["datetime"].cast(UTC_US),
-         "type": ["error"] * len(errors), "severity": ["error"] * len(errors),
-         "error_code": errors["errorID"],
-         "message": pa.nulls(len(errors), pa.string())}
+    services = pa_csv.read_csv(tmp_path / "PdM_maint.csv")
+    events = pa.concat_tables(
+        pa.table(
+            {"device_id": rows["machineID"].cast(pa.string()), "ts": rows["datetime"].cast(UTC_US),
+             "type": [kind] * len(rows), "severity": [severity] * len(rows),
+             "error_code": codes, "message": messages}
+        )
+        for rows, kind, severity, codes, messages in (
+            (errors, "error", "error", errors["errorID"], pa.nulls(len(errors), pa.string())),
+            (services, "maintenance", "info", pa.nulls(len(services), pa.string()), services["comp"]),
+        )
     )  # fmt: skip
     ((days, shift),) = passes([end.date()], end + timedelta(minutes=5))
     found = score(merge(summarise(rows, shift)), merge_events(count_events(events, shift)), days, shift)
     ranked = sorted(found.device_health.to_pylist(), key=lambda row: row["score"])
-    ill = {str(machine) for machine in fleet.degrading}
+    ill = {str(machine) for machine in made.degrading}
     assert {row["device_id"] for row in ranked[: len(ill)]} == ill
     assert ranked[len(ill)]["score"] - ranked[len(ill) - 1]["score"] > 5
