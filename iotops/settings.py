@@ -106,6 +106,23 @@ class PrefectSettings(BaseModel):
     """The orchestrator's API."""
 
     api_url: str = Field("http://127.0.0.1:14200/api", description="URL of the Prefect API.")
+    retries: int = Field(3, description="How often a failed stage of a flow is tried again.", ge=0)
+    retry_delay_s: float = Field(
+        5.0, description="Wait before the first retry; it doubles with each, give or take half (s).", ge=0
+    )
+    stage_timeout_s: float = Field(
+        3600.0, description="A stage that runs for longer is stopped and tried again (s).", gt=0
+    )
+    tenant_runs: int = Field(2, description="Flows of one tenant that work at the same time.", ge=1)
+    parallel_tenants: int = Field(
+        4, description="Tenants that one run for every tenant works on at the same time.", ge=1
+    )
+    pool_runs: int = Field(
+        4, description="Flow runs that the workers of the pool `iotops` run at the same time.", ge=1
+    )
+    failure_webhook: SecretStr | None = Field(
+        None, description="URL that a failed run is posted to as JSON; such a URL often carries a key."
+    )
 
 
 class RaySettings(BaseModel):
@@ -196,6 +213,7 @@ class StackSettings(BaseModel):
     ray_client_port: int = Field(16383, description="Ray's client server.")
     postgres_password: SecretStr = Field(SecretStr(""), description="Password of Postgres' superuser.")
     prefect_password: SecretStr = Field(SecretStr(""), description="Password of Prefect's database role.")
+    prefect_worker: bool = Field(True, description="Whether a worker runs what is scheduled and triggered.")
     ray_cpus: int | None = Field(None, description="Logical CPUs of the Ray node; default: at least four.")
 
 

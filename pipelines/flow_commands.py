@@ -1,27 +1,30 @@
-"""`iotops flow`: run a flow here and now, on the cluster, recorded in Prefect."""
+"""`iotops flow`: run a flow here and now, apply and list the deployments, work for them, load anew."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from iotops.commands.console import errors, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.errors import IotOpsError
 from iotops.ray_cluster import prepare_environment
-from iotops.settings import Settings, get_settings
+from iotops.settings import get_settings
 from iotops.tenancy import SHARED_PREFIX, Tenant
+from pipelines.backfill import FLOWS as RANGED
+from pipelines.backfill import Range
+from pipelines.deployments import apply, prefect_environment, states, work
+from pipelines.stages import STAGES, Counts
 
-FLOWS = {
-    "bronze-to-silver": "New and changed bronze objects to the silver tables of the lake.",
-    "silver-to-gold": "Silver to the health scores and summaries in Postgres.",
-    "doc-ingestion": "A shelf's documents to its published index.",
-}
+DONE = re.compile(r"(\d+) of (\d+) (hours|days)")
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class FlowOutcome:
     """A finished run: its counts by name, and its page in Prefect."""
 
     flow: str
-    tenant: str
-    counts: dict[str, int | str]
+    tenant: str | None
+    counts: Counts
     url: str
 
     def __str__(self) -> str:
@@ -45,80 +48,148 @@ class FlowOutcome:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    flows = typer.Typer(help="Run the data flows.", no_args_is_help=True)
+    flows = typer.Typer(help="Run, schedule and repeat the data flows.", no_args_is_help=True)
     flows.command("run")(run)
     flows.command("list")(list_all)
+    flows.command("backfill")(backfill)
+    flows.command("deploy")(deploy)
+    flows.command("worker")(worker)
     app.add_typer(flows, name="flow")
 
 
 def run(
-    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(FLOWS)}.")],
-    tenant: TenantOption,
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(STAGES)}.")],
+    tenant: Annotated[str | None, typer.Option("--tenant", "-t", help="Tenant id, e.g. acme.")] = None,
+    every_tenant: Annotated[
+        bool, typer.Option("--every-tenant", help="All of them, a few at a time.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a flow for a tenant and wait for it; exits 1 where it fails.
 
     Example: iotops flow run bronze-to-silver --tenant acme
     """
-    if name not in FLOWS:
-        raise typer.BadParameter(f"flow {name!r} is unknown; flows are: {', '.join(FLOWS)}")
+    if name not in STAGES:
+        raise typer.BadParameter(f"flow {name!r} is unknown; flows are: {', '.join(STAGES)}")
+    if (tenant is None) == (not every_tenant):
+        raise typer.BadParameter("name a tenant: --tenant ID, or --every-tenant")
     with errors.status(name) as status:
         outcome = run_flow(name, tenant, lambda message: status.update(f"{name}: {message}"))
     if as_json:
         print_json({"flow": name, "tenant_id": tenant, **outcome.counts, "url": outcome.url})
     else:
-        results.print(f"{name} for {tenant}: {outcome}\n{outcome.url}", highlight=False)
+        results.print(f"{name} for {tenant or 'every tenant'}: {outcome}\n{outcome.url}", highlight=False)
 
 
 def list_all(as_json: Json = False) -> None:
-    """List the flows.
+    """List the flows: what starts each, and how its last run went.
 
     Example: iotops flow list
     """
+    found = states(get_settings())
     if as_json:
-        print_json([{"name": name, "description": description} for name, description in FLOWS.items()])
+        print_json([{**asdict(each), "description": STAGES[each.flow].description} for each in found])
         return
-    table = Table("flow", "from what to what")
-    for name, description in FLOWS.items():
-        table.add_row(name, description)
+    table = Table("flow", "from what to what", "starts (UTC)", "last run", "state")
+    for each in found:
+        starts = [each.schedule, *each.triggers]
+        table.add_row(
+            each.flow,
+            STAGES[each.flow].description,
+            "\n".join(filter(None, starts)) or "on demand",
+            f"{each.run}\n{each.started[:19]}" if each.run else "",
+            each.state,
+        )
     results.print(table)
 
 
-def run_flow(
-    name: str, tenant: str, on_progress: Callable[[str], None] = lambda message: None
-) -> FlowOutcome:
-    """Run a flow of `FLOWS` in this process, its Ray Data on the cluster, its record in Prefect.
+def deploy() -> None:
+    """Apply `pipelines/prefect.yaml`: the schedules and triggers of the flows.
 
-    Raises `IotOpsError` where the flow fails for good or the Prefect server does not answer.
+    Example: iotops flow deploy
+    """
+    with errors.status("deploying"):
+        names = apply(get_settings())
+    results.print("\n".join(names), highlight=False)
+
+
+def worker() -> None:
+    """Apply the deployments, then run what is scheduled and triggered, for ever; `iotops up` starts one.
+
+    Example: iotops flow worker
     """
     settings = get_settings()
-    if tenant != SHARED_PREFIX or name != "doc-ingestion":
+    apply(settings)
+    work(settings)
+
+
+def backfill(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(RANGED)}.")],
+    tenant: TenantOption,
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC).")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC), included.")],
+    as_json: Json = False,
+) -> None:
+    """Do a range of days anew on the cluster; broken off and started again, it does only what is left.
+
+    Example: iotops flow backfill bronze-to-silver --from 2026-11-01 --to 2026-11-20 --tenant acme
+    """
+    from pipelines.jobs.client import job_client, submit
+    from pipelines.jobs.protocol import attend
+
+    if name not in RANGED:
+        raise typer.BadParameter(f"flow {name!r} cannot be backfilled; these can: {', '.join(RANGED)}")
+    Tenant(tenant)
+    days = Range(first.date(), last.date())
+    arguments = [name, "--from", str(days.first), "--to", str(days.last), "--tenant", tenant]
+    client = job_client(get_settings())
+    job_id = submit(client, "pipelines.jobs.backfill", arguments, metadata={"tenant": tenant})
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors) as bar:
+        task = bar.add_task(name, total=None)
+
+        def show(message: str) -> None:
+            if done := DONE.fullmatch(message):
+                bar.update(task, completed=int(done[1]), total=int(done[2]))
+            else:
+                bar.update(task, description=f"{name}: {message}")
+
+        report = attend(client, job_id, show)
+    if as_json:
+        print_json({"flow": name, "tenant_id": tenant, "job_id": job_id, **report})
+    else:
+        kind = "hours" if name == "bronze-to-silver" else "days"
+        results.print(
+            f"{report['total']:,} {kind}, {report['found_done']:,} of them done by a run that broke off"
+        )
+
+
+def run_flow(
+    name: str, tenant: str | None, on_progress: Callable[[str], None] = lambda message: None
+) -> FlowOutcome:
+    """Run a flow in this process, its stage as a job on the cluster, its record in Prefect.
+
+    `tenant` None is every tenant. Raises `IotOpsError` where the flow fails for good or the Prefect server
+    does not answer.
+    """
+    settings = get_settings()
+    if tenant is not None and not (tenant == SHARED_PREFIX and STAGES[name].for_shared):
         Tenant(tenant)
-    prefect_environment(settings)
+    os.environ |= prefect_environment(settings)
     prepare_environment(settings.ray)
     from prefect import State
     from prefect.exceptions import PrefectException
 
     from pipelines import flows
+    from pipelines.notices import run_url
 
     flows.on_progress.set(on_progress)
     try:
         state: State = flows.FLOWS[name](tenant=tenant, return_state=True)
     except (PrefectException, OSError, RuntimeError) as error:
         raise IotOpsError(f"Prefect at {settings.prefect.api_url} cannot run {name}: {error}") from error
-    url = f"{settings.prefect.api_url.removesuffix('/api')}/runs/flow-run/{state.state_details.flow_run_id}"
+    url = run_url(settings.prefect, state.state_details.flow_run_id)
     if not state.is_completed():
-        raise IotOpsError(f"{name} for {tenant} failed: {state.message}; its log is at {url}")
+        whose = tenant or "every tenant"
+        raise IotOpsError(f"{name} for {whose} failed: {state.message}; its log is at {url}")
     return FlowOutcome(name, tenant, state.result(), url)
-
-
-def prefect_environment(settings: Settings) -> None:
-    """Set what Prefect reads from the environment as it is imported: so call it before the first import."""
-    os.environ |= {
-        "PREFECT_API_URL": settings.prefect.api_url,
-        "PREFECT_HOME": str(settings.home / "prefect"),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the log goes to the server
-        "DO_NOT_TRACK": "1",
-    }

@@ -30,12 +30,16 @@ def embedded_stack(home: Path) -> Iterator[Settings]:
 
 
 @contextmanager
-def stack_settings(home: Path) -> Iterator[Settings]:
-    """Settings of a stack that would live in `home`, with free ports; the process's own while it lasts."""
+def stack_settings(home: Path, prefect_worker: bool = False) -> Iterator[Settings]:
+    """Settings of a stack that would live in `home`, with free ports; the process's own while it lasts.
+
+    Unless a test asks for a worker, no flow runs that the test does not run itself.
+    """
     names = [name for name in StackSettings.model_fields if name.endswith("_port")]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IOTOPS_HOME", str(home))
+        patch.setenv("IOTOPS_STACK__PREFECT_WORKER", str(prefect_worker))
         for name, port in ports.items():
             patch.setenv(f"IOTOPS_STACK__{name.upper()}", str(port))
         get_settings.cache_clear()

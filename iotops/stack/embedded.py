@@ -23,6 +23,7 @@ from iotops.stack.mqtt import MqttBroker
 from iotops.stack.object_store import ObjectStore
 from iotops.stack.postgres import Postgres
 from iotops.stack.prefect_server import PrefectServer
+from iotops.stack.prefect_worker import PrefectWorker
 from iotops.stack.ray_node import RayNode
 from iotops.stack.server import Server
 from iotops.stack.valkey import Valkey
@@ -35,6 +36,7 @@ SERVERS: tuple[type[Server], ...] = (
     MqttBroker,
     PrefectServer,
     RayNode,
+    PrefectWorker,
 )
 Progress = Callable[[str], None]
 
@@ -68,7 +70,7 @@ def up(settings: Settings, on_progress: Progress = lambda message: None) -> Sett
 
 
 def _bring_up(settings: Settings, on_progress: Progress) -> None:
-    servers = {server.name: server for server in (kind(settings) for kind in SERVERS)}
+    servers = {server.name: server for server in _wanted(settings)}
     futures: dict[str, Future[None]] = {}
     waiting = set(servers)
 
@@ -114,7 +116,11 @@ def _bring_down(settings: Settings, on_progress: Progress) -> None:
 def status(settings: Settings) -> list[ServerStatus]:
     """Every server's state: `up`, `failing` (runs, does not answer) or `down`."""
     with ThreadPoolExecutor(len(SERVERS)) as pool:
-        return list(pool.map(lambda kind: _status(kind(settings)), SERVERS))
+        return list(pool.map(_status, _wanted(settings)))
+
+
+def _wanted(settings: Settings) -> list[Server]:
+    return [server for kind in SERVERS if (server := kind(settings)).wanted()]
 
 
 def _status(server: Server) -> ServerStatus:

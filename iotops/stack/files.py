@@ -37,6 +37,15 @@ def mosquitto() -> str | None:
     return shutil.which("mosquitto", path=SYSTEM_PROGRAMS)
 
 
+def chosen_settings() -> dict[str, str]:
+    """Settings of this environment, for servers that run our code; the stack's own are in the home."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("IOTOPS_") and not name.startswith("IOTOPS_STACK_")
+    }
+
+
 def write_private(path: Path, content: str) -> None:
     """Write a file that only this user reads; a reader sees the old content or the new."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -110,6 +119,7 @@ def write_home_settings(settings: Settings) -> Settings:
         "stack": {
             **{name: port for name, port in stack if name.endswith("_port")},
             "mqtt_tls": stack.mqtt_tls,
+            "prefect_worker": stack.prefect_worker,
             "postgres_password": secrets.token_urlsafe(32),
             "prefect_password": secrets.token_urlsafe(32),
         },

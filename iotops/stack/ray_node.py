@@ -11,7 +11,7 @@ import httpx
 
 from iotops.ray_cluster import LOCAL_NODE
 from iotops.settings import Settings
-from iotops.stack.files import executable
+from iotops.stack.files import chosen_settings, executable
 from iotops.stack.process import Launch
 from iotops.stack.server import Server, run
 
@@ -68,7 +68,7 @@ class RayNode(Server):
                 f"--object-store-memory={OBJECT_STORE_BYTES}",
             ],
             {
-                **_chosen(),
+                **chosen_settings(),
                 "IOTOPS_HOME": str(self.settings.home),
                 "RAY_USAGE_STATS_ENABLED": "0",
                 **LOCAL_NODE,
@@ -98,13 +98,3 @@ class RayNode(Server):
         """End all workers too, and remove the session's sockets and logs."""
         super().stop()
         shutil.rmtree(self.session, ignore_errors=True)
-
-
-def _chosen() -> dict[str, str]:
-    """Settings of this environment, which hold for the workers too; the stack's own are in the home."""
-    stack = "IOTOPS_STACK_"
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith("IOTOPS_") and not name.startswith(stack)
-    }

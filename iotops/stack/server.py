@@ -31,6 +31,10 @@ class Server(ABC):
         self.data = settings.home / "data" / self.name
         self.log = settings.home / "logs" / f"{self.name}.log"
 
+    def wanted(self) -> bool:
+        """Whether the settings ask for it."""
+        return True
+
     @abstractmethod
     def ports(self) -> dict[int, str]:
         """Ports that it listens on, with the name of the setting that each follows from."""

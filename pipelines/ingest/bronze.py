@@ -12,6 +12,7 @@ from iotops.kafka import Batch, Partition
 from iotops.lake import lake_filesystem, put
 from iotops.settings import Settings
 from iotops.tenancy import tenant_of_topic
+from pipelines.ingest.new_hours import NewHours
 from pipelines.ingest.sink import Sink
 
 HOUR_MS = 3_600_000
@@ -32,7 +33,15 @@ class BronzeSink(Sink):
 
     def __init__(self, settings: Settings) -> None:
         self._lake = lake_filesystem(settings.lake)
+        self._hours = NewHours(settings)
         super().__init__(settings)
+
+    def run(self) -> None:
+        """Consume until `stop`."""
+        try:
+            super().run()
+        finally:
+            self._hours.close()
 
     @property
     def largest(self) -> int:
@@ -49,8 +58,10 @@ class BronzeSink(Sink):
         return next((i for i, ms in enumerate(stamps) if ms // HOUR_MS != hour), len(stamps))
 
     def write(self, batch: Batch) -> None:
-        """Put one object whose key follows from the first record."""
+        """Put one object whose key follows from the first record; a new hour of bronze is told of."""
         put(self._lake, object_key(batch), encode(batch))
+        if not batch.partition.topic.startswith("deadletter_"):
+            self._hours.stored(tenant_of_topic(batch.partition.topic), batch.timestamps[0])
 
     def commit(self, partition: Partition, next_offset: int) -> None:
         """Commit in the consumer group."""

@@ -16,6 +16,9 @@ from iotops.settings import get_settings
 from iotops.tenancy import SHARED_PREFIX, Tenant
 
 OptionalTenant = Annotated[str | None, typer.Option("--tenant", "-t", help="Whose shelf, e.g. acme.")]
+Background = Annotated[
+    bool, typer.Option("--background", help="Leave the index to the flow doc-ingestion and return.")
+]
 Shared = Annotated[bool, typer.Option("--shared", help="The shelf that every tenant may read.")]
 
 
@@ -32,6 +35,7 @@ def add(
     paths: Annotated[list[Path], typer.Argument(help="Markdown files, or folders of them.")],
     tenant: OptionalTenant = None,
     shared: Shared = False,
+    background: Background = False,
     as_json: Json = False,
 ) -> None:
     """Add or replace documents and update the index; only what changed is embedded.
@@ -43,13 +47,13 @@ def add(
 
     settings, owner = get_settings(), _owner(tenant, shared)
     report = add_documents(lake_filesystem(settings.lake), owner, paths)
-    built = _index(owner)
+    built = _leave_index(owner, bool(report.added)) if background else _index(owner)
     if as_json:
         print_json({**asdict(report), **built})
     else:
         results.print(
             f"{len(report.added)} added, {len(report.unchanged)} unchanged, {len(report.refused)} refused; "
-            f"the index holds {built['documents']} documents in {built['chunks']} chunks"
+            + _state_of_index(built)
         )
     if report.refused:
         raise IotOpsError("; ".join(f"{path}: {reason}" for path, reason in report.refused.items()))
@@ -79,6 +83,7 @@ def remove(
     documents: Annotated[list[str], typer.Argument(help="Paths as `iotops docs list` shows them.")],
     tenant: OptionalTenant = None,
     shared: Shared = False,
+    background: Background = False,
 ) -> None:
     """Remove documents and update the index.
 
@@ -91,8 +96,8 @@ def remove(
     report = remove_documents(lake_filesystem(get_settings().lake), owner, documents)
     if report.missing:
         raise IotOpsError(f"not on the shelf: {', '.join(report.missing)}; `iotops docs list` shows what is")
-    built = _index(owner)
-    results.print(f"{len(report.removed)} removed; the index holds {built['documents']} documents")
+    built = _leave_index(owner, bool(report.removed)) if background else _index(owner)
+    results.print(f"{len(report.removed)} removed; {_state_of_index(built)}")
 
 
 def _owner(tenant: str | None, shared: bool) -> str:
@@ -109,3 +114,27 @@ def _index(owner: str) -> dict[str, int | str]:
     if manifest is None:
         return {"documents": 0, "chunks": 0}
     return {"snapshot_id": manifest.snapshot_id, "documents": manifest.documents, "chunks": manifest.chunks}
+
+
+def _state_of_index(built: dict[str, int | str]) -> str:
+    if "documents" not in built:
+        return "the flow doc-ingestion indexes them"
+    return f"the index holds {built['documents']} documents in {built['chunks']} chunks"
+
+
+def _leave_index(owner: str, changed: bool) -> dict[str, int | str]:
+    """Tell Prefect that the shelf changed, which starts the flow."""
+    import httpx
+
+    from pipelines.events import documents_changed
+
+    settings = get_settings().prefect
+    try:
+        if changed:
+            documents_changed(settings, owner)
+    except httpx.HTTPError as error:
+        raise IotOpsError(
+            f"the documents are stored and not indexed: Prefect at {settings.api_url} does not answer "
+            f"({error}). Index them by the same command without --background"
+        ) from None
+    return {}

@@ -7,7 +7,6 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import httpx
 import pyarrow as pa
 import pytest
 from sqlalchemy import text
@@ -17,7 +16,6 @@ from iotops.lake import iceberg_catalog, lake_filesystem, put
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from pipelines.flow_commands import run_flow
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.loads import HourLoad
 from pipelines.lake.silver_to_gold import build_gold
@@ -244,17 +242,3 @@ def test_nothing_in_bronze_is_no_error(settings: Settings) -> None:
     create_tenant(settings, empty)
     assert load_silver(settings, empty) == []
     assert build_gold(settings, empty).days == ()
-
-
-def test_flows_are_recorded_in_prefect(settings: Settings, tenant: Tenant) -> None:
-    steps: list[str] = []
-    loaded = run_flow("bronze-to-silver", tenant.id, steps.append)
-    assert (loaded.counts["readings"], loaded.counts["quarantined"], loaded.counts["hours"]) == (144, 1, 2)
-    assert any("writing 288 rows" in step for step in steps)
-    assert run_flow("silver-to-gold", tenant.id).counts["scores"] == 36
-    api = settings.prefect.api_url
-    runs = {run["name"]: run for run in httpx.post(f"{api}/flow_runs/filter", json={}).json()}
-    assert runs[f"bronze-to-silver-{tenant.id}"]["state"]["type"] == "COMPLETED"
-    key = f"silver-to-gold-{tenant.id.replace('_', '-')}"
-    artifact = httpx.get(f"{api}/artifacts/{key}/latest").json()
-    assert json.loads(artifact["data"])[0]["scores"] == 36

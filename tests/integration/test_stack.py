@@ -35,7 +35,7 @@ TOPIC = "telemetry_survivor"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A stack of this module's own, because it is killed over and over."""
-    with stack_settings(tmp_path_factory.mktemp("stack")) as settings:
+    with stack_settings(tmp_path_factory.mktemp("stack"), prefect_worker=True) as settings:
         try:
             yield embedded.up(settings)
         finally:

@@ -1,0 +1,202 @@
+"""The flows on the real Prefect server, their jobs on the real cluster, and the worker that runs them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from iotops.cli import build
+from iotops.database import engine, tenant_transaction
+from iotops.errors import IotOpsError
+from iotops.kafka import open_producer
+from iotops.lake import iceberg_catalog
+from iotops.provisioning import create_tenant
+from iotops.settings import Settings, get_settings
+from iotops.stack.prefect_worker import PrefectWorker
+from iotops.tenancy import Tenant
+from pipelines.deployments import apply
+from pipelines.flow_commands import run_flow
+from pipelines.jobs.client import job_client, submit
+from pipelines.jobs.protocol import JobRefused, attend
+from tests.integration.sinks import running
+from tests.integration.test_lake import DAYS, FIRST, put_object, readings
+
+BACKFILLED = date(2026, 11, 1)
+
+
+@pytest.fixture
+def tenant(settings: Settings, request: pytest.FixtureRequest) -> Tenant:
+    """A tenant of this test's own, with one arrival hour of bronze."""
+    tenant = Tenant(f"flows_{request.node.name.removeprefix('test_')[:20]}".rstrip("_"))
+    create_tenant(settings, tenant)
+    put_object(settings, tenant.telemetry_topic, FIRST, [*readings(DAYS)[:100], '{"broken"'], 0)
+    return tenant
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Settings of Prefect for one test."""
+
+    def configure(**values: Any) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"IOTOPS_PREFECT__{name.upper()}", str(value))
+        get_settings.cache_clear()
+
+    yield configure
+    monkeypatch.undo()
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def webhook(configured: Callable[..., None]) -> Iterator[list[dict[str, Any]]]:
+    """What is posted to the configured receiver, which refuses the first."""
+    notices: list[dict[str, Any]] = []
+    statuses = [503]
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            notices.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(statuses.pop() if statuses else 204)
+            self.end_headers()
+
+        def log_message(self, format: str, *values: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        configured(
+            failure_webhook=f"http://127.0.0.1:{server.server_port}/hook", retries=1, retry_delay_s=0.1
+        )
+        yield notices
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def worker(settings: Settings) -> Iterator[None]:
+    """A worker for what is triggered; what is scheduled must not come between."""
+    apply(settings)
+    api = settings.prefect.api_url
+    for deployment in httpx.post(f"{api}/deployments/filter", json={}).json():
+        httpx.patch(f"{api}/deployments/{deployment['id']}", json={"paused": True}).raise_for_status()
+    server = PrefectWorker(settings)
+    server.start()
+    yield
+    server.stop()
+    for automation in httpx.post(f"{api}/automations/filter", json={}).json():
+        httpx.delete(f"{api}/automations/{automation['id']}").raise_for_status()
+
+
+def runs(settings: Settings, name: str) -> list[dict[str, Any]]:
+    query = {"flow_runs": {"name": {"any_": [name]}}}
+    found: list[dict[str, Any]] = httpx.post(
+        f"{settings.prefect.api_url}/flow_runs/filter", json=query
+    ).json()
+    return found
+
+
+def artifact(settings: Settings, key: str) -> list[dict[str, Any]]:
+    found = httpx.get(f"{settings.prefect.api_url}/artifacts/{key.replace('_', '-')}/latest").json()
+    rows: list[dict[str, Any]] = json.loads(found["data"])
+    return rows
+
+
+def eventually(what: Callable[[], Any], timeout_s: float = 90) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.3)
+    return found
+
+
+def completed(settings: Settings, name: str) -> bool:
+    return [run["state"]["type"] for run in runs(settings, name)] == ["COMPLETED"]
+
+
+def telemetry_rows(settings: Settings, tenant: Tenant) -> int:
+    catalog = iceberg_catalog(settings.lake, settings.database)
+    count: int = catalog.load_table(f"{tenant.id}.telemetry").scan().count()
+    return count
+
+
+def test_a_run_is_a_job_on_the_cluster_with_its_tables_in_prefect(settings: Settings, tenant: Tenant) -> None:
+    steps: list[str] = []
+    loaded = run_flow("bronze-to-silver", tenant.id, steps.append)
+    assert (loaded.counts["readings"], loaded.counts["quarantined"], loaded.counts["hours"]) == (100, 1, 1)
+    assert any("writing 200 rows" in step for step in steps)
+    assert run_flow("silver-to-gold", tenant.id).counts["scores"] == 30
+
+    (run,) = runs(settings, f"bronze-to-silver-{tenant.id}")
+    assert run["state"]["type"] == "COMPLETED"
+    (job,) = [job for job in job_client(settings).list_jobs() if job.metadata.get("flow_run") == run["id"]]
+    assert job.submission_id == f"bronze-to-silver-{tenant.id}-{run['id']}-1-1"
+    (hour,) = artifact(settings, f"bronze-to-silver-{tenant.id}")
+    assert (hour["arrival_hour"], hour["telemetry_rows"]) == ("2026-11-02T15:00:00+00:00", "200")
+    (bad,) = artifact(settings, f"quarantine-{tenant.id}")
+    assert (bad["reason"], bad["rows"], bad["excerpt"]) == ("invalid_json", 1, '{"broken"')
+    assert bad["object"].startswith(f"{tenant.id}/bronze/raw/2026-11-02/15/")
+    assert len(artifact(settings, f"silver-to-gold-{tenant.id}")) == 5
+
+
+def test_a_failure_is_told_once_and_what_no_retry_mends_is_not_tried_again(
+    settings: Settings, webhook: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(IotOpsError, match="there is no tenant 'flows_nobody'"):
+        run_flow("bronze-to-silver", "flows_nobody")
+    refused, taken = webhook
+    assert refused == taken
+    assert (taken["flow"], taken["tenant_id"], taken["state"]) == (
+        "bronze-to-silver",
+        "flows_nobody",
+        "Failed",
+    )
+    assert "there is no tenant" in taken["message"]
+    (run,) = runs(settings, "bronze-to-silver-flows_nobody")
+    assert taken["url"].endswith(run["id"])
+    jobs = [job for job in job_client(settings).list_jobs() if job.metadata.get("flow_run") == run["id"]]
+    assert len(jobs) == 1
+
+
+def test_a_receiver_that_is_away_changes_nothing(settings: Settings, configured: Callable[..., None]) -> None:
+    configured(failure_webhook="http://127.0.0.1:9/hook", retries=0)
+    with pytest.raises(IotOpsError, match="there is no tenant 'flows_no_one'"):
+        run_flow("silver-to-gold", "flows_no_one")
+
+
+def test_a_stage_that_takes_too_long_is_stopped_and_tried_again(
+    settings: Settings, tenant: Tenant, configured: Callable[..., None]
+) -> None:
+    configured(stage_timeout_s=1.5, retries=1, retry_delay_s=0.1)
+    with (
+        engine(settings.database).begin() as connection,
+        pytest.raises(IotOpsError, match="exceeded timeout"),
+    ):
+        key = {"name": "bronze-to-silver", "tenant": tenant.id}
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name), hashtext(:tenant))"), key)
+        run_flow("bronze-to-silver", tenant.id)
+    (run,) = runs(settings, f"bronze-to-silver-{tenant.id}")
+    client = job_client(settings)
+    mine = [f"bronze-to-silver-{tenant.id}-{run['id']}-1-{attempt}" for attempt in (1, 2)]
+    eventually(lambda: all(client.get_job_status(job) == "STOPPED" for job in mine), 20)
+
+
+def test_one_failing_tenant_stops_no_other(settings: Settings, tenant: Tenant) -> None:
+    run_flow("bronze-to-silver", tenant.id)
+    broken = replace(tenant, id="flows_broken")  # has loads in the book, and no tables
+    with tenant_transaction(engine(settings.database), broken) as connection:
+        connection.execute(text("INSERT INTO platform.tenants VALUES ('flows_broken')"))
+        connection.execute(
+            text("INSERT INTO ingest.lake_hours SELECT 'flows_broken', :hour, 'x'"
+                 " WHERE false"), {"hour": FIRST}
+        )  # fmt: skip
