@@ -106,15 +106,7 @@ def enrichment(tenant: str | None = None) -> Counts:
     return _stage(enrichment, tenant)
 
 
-@flow(name="rag-evaluation", **FLOW)  # type: ignore[untyped-decorator]
-def rag_evaluation(tenant: str | None = None) -> Counts:
-    """Measure how well retrieval finds what the shelf of a tenant, or of every one, holds."""
-    return _stage(rag_evaluation, tenant)
-
-
-FLOWS = {
-    each.name: each for each in (bronze_to_silver, silver_to_gold, enrichment, doc_ingestion, rag_evaluation)
-}
+FLOWS = {each.name: each for each in (bronze_to_silver, silver_to_gold, enrichment, doc_ingestion)}
 
 
 def _stage(

@@ -196,18 +196,6 @@ def _enrichment(
     return StageResult(counts, [dict(counts)])
 
 
-def _rag_evaluation(
-    settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress, run: Run
-) -> StageResult:
-    from pipelines.evaluation.retrieval import evaluate_retrieval
-    from pipelines.lineage import Dataset
-
-    counts = _counts(evaluate_retrieval(settings, Tenant(tenant_id), on_progress))
-    run.inputs.append(Dataset(f"{tenant_id}/indexes"))
-    run.outputs.append(Dataset("gold.rag_evaluations"))
-    return StageResult(counts, [dict(counts)])
-
-
 def _counts(report: Any) -> Counts:
     """The report's plain fields; what is no number is shown as text."""
     return {
@@ -228,5 +216,4 @@ STAGES = {
     ),
     "enrichment": Stage("The fleet's error codes and the articles that explain them.", _enrichment),
     "doc-ingestion": Stage("A shelf's documents to its published index.", _doc_ingestion, for_shared=True),
-    "rag-evaluation": Stage("How well retrieval finds what a shelf holds.", _rag_evaluation),
 }

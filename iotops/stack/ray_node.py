@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import httpx
@@ -70,6 +71,8 @@ class RayNode(Server):
             {
                 **chosen_settings(),
                 "IOTOPS_HOME": str(self.settings.home),
+                # A job's `python` is that of the environment, also where `iotops` was called by its path.
+                "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
                 "RAY_USAGE_STATS_ENABLED": "0",
                 **LOCAL_NODE,
                 "RAY_worker_maximum_startup_concurrency": str(LEAST_CPUS),

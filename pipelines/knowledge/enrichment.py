@@ -1,0 +1,114 @@
+"""Enrichment: the error codes that a fleet reports, joined with the articles that explain them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from indexes.encoder import SentenceEncoder
+from indexes.hybrid import HybridIndex, search_all
+from indexes.live import LiveIndex
+from indexes.snapshot import Snapshot
+from indexes.vector import Vectors
+from iotops.database import engine, tenant_transaction
+from iotops.lake import lake_filesystem
+from iotops.models import resolve_role
+from iotops.settings import Settings
+from iotops.tenancy import SHARED_PREFIX, Tenant
+from pipelines.knowledge.enrichment_match import Explanation, SeenCode, explanations, query
+from pipelines.knowledge.enrichment_tables import seen_codes, write
+
+DAYS = 30
+CANDIDATES = 20
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EnrichmentReport:
+    """What was found: codes of the period, those that an article explains, and the gaps."""
+
+    codes: int
+    events: int
+    explained: int
+    articles: int
+    changed: int
+    """Rows of `gold.error_knowledge` that were written or deleted."""
+    gaps: tuple[SeenCode, ...] = ()
+    """Codes that nothing explains, the commonest first: the manuals that are missing."""
+    snapshots: dict[str, str] = field(default_factory=dict)
+    """Id of the searched index by its owner: the tenant, `shared`."""
+
+
+def enrich(
+    settings: Settings,
+    tenant: Tenant,
+    on_progress: Progress = lambda message: None,
+    now: datetime | None = None,
+) -> EnrichmentReport:
+    """Make `gold.error_knowledge` what the shelves say about the error codes of the last 30 days.
+
+    Only the tenant's own shelf and the shared one are searched. A code that nothing explains keeps a row of
+    method `none`. Doing it again without new events or documents changes nothing.
+    """
+    since = (now or datetime.now(UTC)) - timedelta(days=DAYS)
+    on_progress(f"error codes since {since:%Y-%m-%d}")
+    codes = seen_codes(settings, tenant, since)
+    snapshots = current_snapshots(settings, tenant)
+    on_progress(f"{len(codes):,} codes in {len(snapshots)} indexes")
+    found = _search(settings, codes, list(snapshots.values()))
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        changed = write(connection, tenant, codes, found)
+    gaps = [code for code, articles in zip(codes, found, strict=True) if not articles]
+    return EnrichmentReport(
+        codes=len(codes),
+        events=sum(code.events for code in codes),
+        explained=len(codes) - len(gaps),
+        articles=sum(map(len, found)),
+        changed=changed,
+        gaps=tuple(sorted(gaps, key=lambda code: (-code.events, code.error_code))),
+        snapshots={owner: snapshot.manifest.snapshot_id for owner, snapshot in snapshots.items()},
+    )
+
+
+def current_snapshots(settings: Settings, tenant: Tenant) -> dict[str, Snapshot]:
+    """The indexes that the tenant may search, by owner; an empty or missing one is left out."""
+    filesystem, cache = lake_filesystem(settings.lake), settings.home / "index-cache"
+    found = {owner: LiveIndex(filesystem, owner, cache).refresh() for owner in (tenant.id, SHARED_PREFIX)}
+    return {owner: snapshot for owner, snapshot in found.items() if snapshot and snapshot.manifest.chunks}
+
+
+def indexes_and_vectors(
+    settings: Settings, snapshots: Sequence[Snapshot], queries: Sequence[str]
+) -> tuple[list[HybridIndex], Vectors]:
+    """The snapshots ready to be searched, and the queries' vectors (n, d) from one call of the model.
+
+    An index that another model embedded is searched by words alone.
+    """
+    model = resolve_role(settings, "embedder")
+    encoder = SentenceEncoder(model)
+    indexes = [
+        HybridIndex(
+            snapshot,
+            comparable=(snapshot.manifest.embedder.checksum, snapshot.manifest.embedder.dimension)
+            == (model.checksum, encoder.dimension),
+        )
+        for snapshot in snapshots
+    ]
+    return indexes, encoder.encode(queries)
+
+
+def _search(
+    settings: Settings, codes: Sequence[SeenCode], snapshots: Sequence[Snapshot]
+) -> list[list[Explanation]]:
+    if not codes or not snapshots:
+        return [[] for _ in codes]
+    queries = [query(code) for code in codes]
+    # By meaning, the message alone: the name of a code has none.
+    indexes, vectors = indexes_and_vectors(
+        settings, snapshots, [code.message or code.error_code for code in codes]
+    )
+    return [
+        explanations(code, search_all(indexes, words, vector, CANDIDATES))
+        for code, words, vector in zip(codes, queries, vectors, strict=True)
+    ]
