@@ -200,7 +200,7 @@ def test_a_history_of_failures_gives_risks(settings: Settings) -> None:
     build_gold(settings, tenant, days[-1:], now=NOW)
     assert gold(settings, tenant, query) == risks
     mtbf = f"SELECT mtbf_hours FROM gold.customer_summary WHERE day = '{days[-1]}'"
-    assert gold(settings, tenant, mtbf) == [(pytest.approx(28 * 11 * 24 / 13),)]
+    assert gold(settings, tenant, mtbf) == [(pytest.approx(28 * 11 * 24 / 15),)]
     insights = DeviceRecords(settings.database).insights(tenant, "fan-0")
     assert insights is not None
     assert [row["horizon_hours"] for row in insights["risk"]] == [24, 72, 168]
