@@ -169,7 +169,7 @@ def _database(
     days: Sequence[date], shift: timedelta, **tables: pa.Table
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(config={"threads": 1}) as database:
-        database.execute("SET TimeZone = 'UTC'")
+        database.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         tables["days"] = pa.table({"day": pa.array(days, pa.date32())})
         points = SEVERITY_POINTS
         tables["severities"] = pa.table({"severity": list(points), "points": list(points.values())})
