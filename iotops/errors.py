@@ -23,3 +23,7 @@ class ModelError(IotOpsError):
 
 class StackError(IotOpsError):
     """A server of the embedded stack did not start, stop or answer."""
+
+
+class LakeError(IotOpsError):
+    """A table of the lake cannot be read, loaded or changed as asked."""

@@ -60,6 +60,13 @@ def catalog_properties(lake: LakeSettings, database: DatabaseSettings) -> dict[s
         "uri": url.render_as_string(hide_password=False),
         "warehouse": f"s3://{lake.bucket}",
         "init_catalog_tables": "false",
+        **storage_properties(lake),
+    }
+
+
+def storage_properties(lake: LakeSettings) -> dict[str, Any]:
+    """Properties with which pyiceberg reads and writes the object store alone, without a catalog."""
+    return {
         "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
         "s3.endpoint": lake.endpoint,
         "s3.region": lake.region,

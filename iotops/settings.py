@@ -53,6 +53,12 @@ class LakeSettings(BaseModel):
     region: str = Field("us-east-1", description="S3 region.")
     access_key: str = Field("", description="The platform's own access key id.")
     secret_key: SecretStr = Field(SecretStr(""), description="The platform's own secret access key.")
+    max_quarantine_share: float = Field(
+        0.2,
+        description="An arrival hour with a larger share of refused records is not loaded (0-1).",
+        ge=0,
+        le=1,
+    )
 
 
 class DatabaseSettings(BaseModel):

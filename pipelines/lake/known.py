@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from iotops.tenancy import Tenant
 from pipelines.lake.parsing import KEYS
-from pipelines.lake.silver_tables import table_name
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
 DAY = timedelta(days=1)
 
 
-def known_keys(
-    catalog: Catalog, tenant: Tenant, parsed: pa.Table, hours: list[datetime]
-) -> dict[str, pa.Table]:
-    """By silver table, the `KEYS` of rows that other hours than `hours` brought.
+def known_keys(tables: Mapping[str, Table], parsed: pa.Table, hours: list[datetime]) -> dict[str, pa.Table]:
+    """By silver table (of `tables`), the `KEYS` of rows that other hours than `hours` brought.
 
     Only the days and the Kafka partitions of `parsed` (see `parsing.PARSED`) are read: a device keeps its
     partition, and a measurement sent twice has one event time.
@@ -30,7 +26,7 @@ def known_keys(
     known = {}
     for name, keys in KEYS.items():
         mine = parsed.filter(pc.equal(parsed["kind"], name))
-        table = catalog.load_table(table_name(tenant, name))
+        table = tables[name]
         if mine.num_rows and table.current_snapshot() is not None:
             days = " or ".join(event_times(first, end) for first, end in day_ranges(mine["ts"]))
             partitions = ", ".join(map(str, mine["kafka_partition"].unique().to_pylist()))

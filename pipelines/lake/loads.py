@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
+from iotops.database import bind_tenant
 from iotops.tenancy import Tenant
 
 
@@ -31,15 +34,26 @@ class HourLoad:
 
 
 NAMES = [field.name for field in fields(HourLoad)]
-LOCK = text("SELECT pg_advisory_xact_lock(hashtext('lake'), hashtext(:tenant))")
-LOADED = text("SELECT arrival_hour, listing FROM ingest.lake_hours")
-RECORD = text(f"""
+COUNTS = [name for name in NAMES[1:] if not name.endswith("_day")]
+OWED = ""
+"""The listing of an hour that is not loaded: no digest equals it."""
+
+LOCK_SPACE = "hashtext('lake'), hashtext(:tenant)"
+LOCK = text(f"SELECT pg_advisory_xact_lock({LOCK_SPACE})")
+KEEP_LOCK = text(f"SELECT pg_advisory_lock({LOCK_SPACE})")
+# A driver whose machine vanished is noticed within two minutes, not after the system's two hours.
+WATCH_DRIVER = text("""
+    SELECT set_config('tcp_keepalives_idle', '60', false), set_config('tcp_keepalives_interval', '10', false),
+        set_config('tcp_keepalives_count', '6', false)""")
+LISTINGS = text("SELECT arrival_hour, listing FROM ingest.lake_hours")
+RECORD = f"""
     INSERT INTO ingest.lake_hours (tenant_id, listing, loaded_at, {", ".join(NAMES)})
     VALUES (:tenant, :listing, clock_timestamp(), {", ".join(f":{name}" for name in NAMES)})
-    ON CONFLICT (tenant_id, arrival_hour) DO UPDATE SET listing = :listing, loaded_at = clock_timestamp(),
-        in_gold = false, {", ".join(f"{name} = :{name}" for name in NAMES if not name.endswith("_day"))},
+    ON CONFLICT (tenant_id, arrival_hour) DO UPDATE SET listing = :listing"""
+TOUCHED = """, in_gold = false,
         first_day = least(:first_day, ingest.lake_hours.first_day),
-        last_day = greatest(:last_day, ingest.lake_hours.last_day)""")
+        last_day = greatest(:last_day, ingest.lake_hours.last_day)"""
+LOADED = f", loaded_at = clock_timestamp(), {', '.join(f'{name} = :{name}' for name in COUNTS)}"
 
 
 def lock_lake(connection: Connection, tenant: Tenant) -> None:
@@ -47,14 +61,58 @@ def lock_lake(connection: Connection, tenant: Tenant) -> None:
     connection.execute(LOCK, {"tenant": tenant.id})
 
 
-def loaded_listings(connection: Connection) -> dict[datetime, str]:
-    """The listing with which each arrival hour was last loaded."""
-    return {row.arrival_hour: row.listing for row in connection.execute(LOADED)}
+@contextmanager
+def locked_lake(engine: Engine, tenant: Tenant) -> Iterator[Connection]:
+    """The same lock, over many transactions of one connection.
+
+    The lock lives and dies with the connection, so whoever has lost the lock cannot write to the book.
+    """
+    with engine.connect() as connection:
+        connection.detach()  # closed at the end, not pooled with the lock still on it
+        connection.execute(WATCH_DRIVER)
+        connection.execute(KEEP_LOCK, {"tenant": tenant.id})
+        connection.commit()
+        yield connection
 
 
-def record_load(connection: Connection, tenant: Tenant, load: HourLoad, listing: str) -> None:
-    """Note a load; gold then knows which days it touched, those of the replaced rows too."""
-    connection.execute(RECORD, {"tenant": tenant.id, "listing": listing, **asdict(load)})
+def listings(connection: Connection, tenant: Tenant) -> dict[datetime, str]:
+    """The listing with which each arrival hour was last loaded; `OWED` where it is to be loaded again."""
+    with connection.begin():
+        bind_tenant(connection, tenant)
+        return {row.arrival_hour: row.listing for row in connection.execute(LISTINGS)}
+
+
+def announce_loads(connection: Connection, tenant: Tenant, loads: Sequence[HourLoad]) -> None:
+    """Note, before silver changes, which hours and days are about to change.
+
+    Whatever a crash then leaves in silver is loaded again, and gold looks at those days in any case.
+    """
+    _write(connection, tenant, RECORD + TOUCHED, [_values(_uncounted(load), OWED) for load in loads])
+
+
+def record_loads(connection: Connection, tenant: Tenant, loads: Iterable[tuple[HourLoad, str]]) -> None:
+    """Note what was loaded with which listing; gold then knows the days, those of the replaced rows too."""
+    _write(connection, tenant, RECORD + TOUCHED + LOADED, [_values(load, listing) for load, listing in loads])
+
+
+def owe_loads(connection: Connection, tenant: Tenant, hours: Iterable[datetime]) -> None:
+    """Note hours that bronze has and silver refused: each run tries them again, however old they are."""
+    _write(connection, tenant, RECORD, [_values(HourLoad(hour), OWED) for hour in hours])
+
+
+def _write(connection: Connection, tenant: Tenant, statement: str, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        with connection.begin():
+            bind_tenant(connection, tenant)
+            connection.execute(text(statement), [{"tenant": tenant.id} | row for row in rows])
+
+
+def _values(load: HourLoad, listing: str) -> dict[str, Any]:
+    return asdict(load) | {"listing": listing}
+
+
+def _uncounted(load: HourLoad) -> HourLoad:
+    return HourLoad(load.arrival_hour, first_day=load.first_day, last_day=load.last_day)
 
 
 def hour_load(arrival_hour: datetime, objects: int, counts: list[dict[str, Any]]) -> HourLoad:

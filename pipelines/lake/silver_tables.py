@@ -1,4 +1,4 @@
-"""The silver tables: their schemas, and their creation in a tenant's Iceberg namespace."""
+"""The silver tables: the declared columns, and a tenant's tables brought to them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
-from iotops.settings import LakeSettings
+from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.lake.evolution import Columns, apply, compare, refuse_breaking
+from pipelines.lake.optional_fields import FILE, TYPES, OptionalFields, optional_fields
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
 
 POSITION: dict[str, IcebergType] = {
     "arrival_hour": TimestamptzType(),
@@ -65,7 +68,11 @@ PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
+    # Whoever finds that another has changed the table since has lost the tenant's lock: it must not go on.
+    "commit.retry.num-retries": "0",
 }
+RESERVED = frozenset({"tenant_id", "metrics", "kind", "leads", "raw", "reason", "object", "line"})
+"""What the contract of records or the loader uses beside the columns."""
 
 
 def table_name(tenant: Tenant, table: str) -> str:
@@ -73,28 +80,51 @@ def table_name(tenant: Tenant, table: str) -> str:
     return f"{tenant.id}.{table}"
 
 
-def create_tables(catalog: Catalog, lake: LakeSettings, tenant: Tenant) -> None:
-    """Make the tables that the tenant lacks, under `<tenant>/silver/`.
+def declared_fields(settings: Settings) -> OptionalFields:
+    """The optional fields of `configs/silver.yaml`; raises `SettingsError`."""
+    columns = RESERVED.union(*TABLES.values())
+    return optional_fields(settings, dict.fromkeys(("telemetry", "events"), columns))
+
+
+def open_tables(
+    catalog: Catalog, settings: Settings, tenant: Tenant, fields: OptionalFields
+) -> dict[str, Table]:
+    """The tenant's tables by name, under `<tenant>/silver/`: made where they lack, evolved to the declaration.
 
     They are partitioned by the day of the event time, which readers prune by, and by the arrival hour, so
-    that replacing an hour drops whole files and rewrites none.
+    that replacing an hour drops whole files and rewrites none. Raises `LakeError` for a breaking change of
+    any table before one is changed.
     """
-    location = f"s3://{lake.bucket}/{tenant.prefix('silver')}"
+    location = f"s3://{settings.lake.bucket}/{tenant.prefix('silver')}"
     catalog.create_namespace_if_not_exists(tenant.id, {"location": location})
     existing = {identifier[-1] for identifier in catalog.list_tables(tenant.id)}
-    for table, columns in TABLES.items():
-        if table not in existing:
-            schema = _schema(columns)
-            catalog.create_table_if_not_exists(
-                table_name(tenant, table),
-                schema,
-                location=f"{location}/{table}",
-                partition_spec=_partitions(schema),
-                properties=PROPERTIES,
-            )
+    declared = {
+        name: columns | {field: TYPES[kind] for field, kind in fields.get(name, {}).items()}
+        for name, columns in TABLES.items()
+    }
+    tables = {name: catalog.load_table(table_name(tenant, name)) for name in TABLES if name in existing}
+    changes = {
+        table_name(tenant, name): compare(table.schema(), declared[name]) for name, table in tables.items()
+    }
+    refuse_breaking(changes, str(settings.configs / FILE))
+    for name, table in tables.items():
+        apply(table, changes[table_name(tenant, name)])
+        if not PROPERTIES.items() <= table.properties.items():
+            with table.transaction() as transaction:
+                transaction.set_properties(PROPERTIES)
+    for name in TABLES.keys() - existing:
+        schema = _schema(declared[name])
+        tables[name] = catalog.create_table_if_not_exists(
+            table_name(tenant, name),
+            schema,
+            location=f"{location}/{name}",
+            partition_spec=_partitions(schema),
+            properties=PROPERTIES,
+        )
+    return tables
 
 
-def _schema(columns: dict[str, IcebergType]) -> Schema:
+def _schema(columns: Columns) -> Schema:
     numbered = enumerate(columns.items(), start=1)
     return Schema(*(NestedField(number, name, kind, required=False) for number, (name, kind) in numbered))
 
