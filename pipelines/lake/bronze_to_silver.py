@@ -29,7 +29,7 @@ from pipelines.lake.loads import (
 )
 from pipelines.lake.refusal import RefusedHour, exceeds, quarantine_error, refused_hour
 from pipelines.lake.silver_files import Written, replace_hours
-from pipelines.lake.silver_tables import declared_fields, open_tables, table_name
+from pipelines.lake.silver_tables import open_tables, table_name
 from pipelines.lake.silver_task import Work, run_tasks
 
 if TYPE_CHECKING:
@@ -105,7 +105,6 @@ class _Run:
 
     def __init__(self, settings: Settings, tenant: Tenant, book: Connection, on_progress: Progress) -> None:
         self.settings, self.tenant, self.book, self.on_progress = settings, tenant, book, on_progress
-        self.fields = declared_fields(settings)
         self.catalog = iceberg_catalog(settings.lake, settings.database)
         self.refused: list[RefusedHour] = []
 
@@ -122,7 +121,7 @@ class _Run:
 
     def load(self, job: list[BronzeHour]) -> list[HourLoad]:
         """Load the hours of a job but those with too many refused records, which go to quarantine only."""
-        tables = open_tables(self.catalog, self.settings, self.tenant, self.fields)
+        tables = open_tables(self.catalog, self.settings.lake, self.tenant)
         hours = [hour.arrival_hour for hour in job]
         self.on_progress(
             f"parsing {sum(len(hour.objects) for hour in job):,} objects of {len(job)} arrival hours"

@@ -29,7 +29,7 @@ class Changes:
 
 
 def compare(schema: Schema, declared: Columns) -> Changes:
-    """The changes from `schema` to `declared`; columns are known by their name, their order does not matter."""
+    """The changes from `schema` to `declared`; columns are known by their name, in any order."""
     present: dict[str, IcebergType] = {column.name: column.field_type for column in schema.fields}
     added = {name: kind for name, kind in declared.items() if name not in present}
     breaking = []
@@ -44,15 +44,15 @@ def compare(schema: Schema, declared: Columns) -> Changes:
     return Changes(added, widened, tuple(breaking))
 
 
-def refuse_breaking(changes: Mapping[str, Changes], file: str) -> None:
-    """Raise `LakeError` that says what breaks in which table; `file` is where columns are declared."""
+def refuse_breaking(changes: Mapping[str, Changes]) -> None:
+    """Raise `LakeError` that says what breaks in which table."""
     broken = {table: each.breaking for table, each in changes.items() if each.breaking}
     if broken:
         what = "; ".join(f"{table}: {', '.join(breaking)}" for table, breaking in broken.items())
         raise LakeError(
             f"the schema of silver changed in a way that breaks what is stored: {what}. Nothing was written. "
-            "A column can be added, and widened from int to long or from float to double. Put the declaration "
-            f"in {file} back as it was and give the changed field a new name beside it"
+            "A column can be added, and widened from int to long or from float to double: keep the old one "
+            "as it was and give the changed one a new name beside it"
         )
 
 

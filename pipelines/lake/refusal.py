@@ -36,7 +36,8 @@ class RefusedHour:
         share = self.load.quarantined / self.load.records
         return (
             f"hour {self.load.arrival_hour:%Y-%m-%dT%H}: {self.load.quarantined:,} of "
-            f"{self.load.records:,} records ({share:.0%}), for {_named(self.reasons)}, in {_named(self.objects)}"
+            f"{self.load.records:,} records ({share:.0%}), for {_named(self.reasons)}, "
+            f"in {_named(self.objects)}"
         )
 
 
@@ -57,9 +58,10 @@ def quarantine_error(tenant: Tenant, hours: list[RefusedHour], max_share: float)
     """The failure of a run that refused hours; each is named, with the remedy."""
     more = f"; and {len(hours) - NAMED} more" if len(hours) > NAMED else ""
     return QuarantineError(
-        f"{len(hours)} arrival hours of tenant {tenant.id} are not loaded, since more than {max_share:.0%} of "
-        f"their records break the contract: {'; '.join(map(str, hours[:NAMED]))}{more}. The refused records are in "
-        f"{table_name(tenant, 'quarantine')}; telemetry and events of the hours are as they were. Mend what "
+        f"{len(hours)} arrival hours of tenant {tenant.id} are not loaded, since more than {max_share:.0%} "
+        f"of their records break the contract: {'; '.join(map(str, hours[:NAMED]))}{more}. The refused "
+        f"records are in {table_name(tenant, 'quarantine')}; telemetry and events of the hours are as they "
+        "were. Mend what "
         "writes the objects, or allow a larger share (IOTOPS_LAKE__MAX_QUARANTINE_SHARE), and run it again"
     )
 

@@ -43,7 +43,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def write_files(rows: pa.Table, tables: Mapping[str, Table]) -> pa.Table:
-    """Write the rows of each kind (`parsing.PARSED`) as files of its table; what was written, as `WRITTEN`."""
+    """Write the rows of each kind (`parsing.PARSED`) as files of its table; what it wrote, as `WRITTEN`."""
     files: dict[tuple[str, datetime], list[DataFile]] = {}
     for kind, table in tables.items():
         for file in _write(rows.filter(pc.equal(rows["kind"], kind)), kind, table):
@@ -61,7 +61,7 @@ def write_files(rows: pa.Table, tables: Mapping[str, Table]) -> pa.Table:
 
 
 def _write(rows: pa.Table, kind: str, table: Table) -> Iterable[DataFile]:
-    # Not public, but what `Table.append` and Ray's own writer call: they offer no way to write without a commit.
+    # Not public, but what `Table.append` and Ray's own writer call: neither can write without a commit.
     from pyiceberg.io.pyarrow import _dataframe_to_data_files
 
     if not rows.num_rows:

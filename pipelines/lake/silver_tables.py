@@ -17,10 +17,9 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 
-from iotops.settings import Settings
+from iotops.settings import LakeSettings
 from iotops.tenancy import Tenant
 from pipelines.lake.evolution import Columns, apply, compare, refuse_breaking
-from pipelines.lake.optional_fields import FILE, TYPES, OptionalFields, optional_fields
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -71,8 +70,6 @@ PROPERTIES = {
     # Whoever finds that another has changed the table since has lost the tenant's lock: it must not go on.
     "commit.retry.num-retries": "0",
 }
-RESERVED = frozenset({"tenant_id", "metrics", "kind", "leads", "raw", "reason", "object", "line"})
-"""What the contract of records or the loader uses beside the columns."""
 
 
 def table_name(tenant: Tenant, table: str) -> str:
@@ -80,40 +77,28 @@ def table_name(tenant: Tenant, table: str) -> str:
     return f"{tenant.id}.{table}"
 
 
-def declared_fields(settings: Settings) -> OptionalFields:
-    """The optional fields of `configs/silver.yaml`; raises `SettingsError`."""
-    columns = RESERVED.union(*TABLES.values())
-    return optional_fields(settings, dict.fromkeys(("telemetry", "events"), columns))
-
-
-def open_tables(
-    catalog: Catalog, settings: Settings, tenant: Tenant, fields: OptionalFields
-) -> dict[str, Table]:
-    """The tenant's tables by name, under `<tenant>/silver/`: made where they lack, evolved to the declaration.
+def open_tables(catalog: Catalog, lake: LakeSettings, tenant: Tenant) -> dict[str, Table]:
+    """The tenant's tables by name, under `<tenant>/silver/`: made where they lack, evolved to `TABLES`.
 
     They are partitioned by the day of the event time, which readers prune by, and by the arrival hour, so
     that replacing an hour drops whole files and rewrites none. Raises `LakeError` for a breaking change of
     any table before one is changed.
     """
-    location = f"s3://{settings.lake.bucket}/{tenant.prefix('silver')}"
+    location = f"s3://{lake.bucket}/{tenant.prefix('silver')}"
     catalog.create_namespace_if_not_exists(tenant.id, {"location": location})
     existing = {identifier[-1] for identifier in catalog.list_tables(tenant.id)}
-    declared = {
-        name: columns | {field: TYPES[kind] for field, kind in fields.get(name, {}).items()}
-        for name, columns in TABLES.items()
-    }
     tables = {name: catalog.load_table(table_name(tenant, name)) for name in TABLES if name in existing}
     changes = {
-        table_name(tenant, name): compare(table.schema(), declared[name]) for name, table in tables.items()
+        table_name(tenant, name): compare(table.schema(), TABLES[name]) for name, table in tables.items()
     }
-    refuse_breaking(changes, str(settings.configs / FILE))
+    refuse_breaking(changes)
     for name, table in tables.items():
         apply(table, changes[table_name(tenant, name)])
         if not PROPERTIES.items() <= table.properties.items():
             with table.transaction() as transaction:
                 transaction.set_properties(PROPERTIES)
     for name in TABLES.keys() - existing:
-        schema = _schema(declared[name])
+        schema = _schema(TABLES[name])
         tables[name] = catalog.create_table_if_not_exists(
             table_name(tenant, name),
             schema,
