@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from pyiceberg.table import Table
 from pyiceberg.types import IntegerType, StringType
 from sqlalchemy import text
 
@@ -20,6 +21,10 @@ from pipelines.lake.silver_tables import TABLES, open_tables
 from tests.integration.test_lake import DAYS, FIRST, SECOND, put_object, readings, silver
 
 GOOD = readings(DAYS)
+
+
+def files(table: Table) -> set[str]:
+    return {task.file.file_path for task in table.scan().plan_files()}
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_a_new_column_comes_without_a_rewrite_and_a_breaking_one_not_at_all(
     }
     monkeypatch.setitem(TABLES, "telemetry", {**TABLES["telemetry"], "site": StringType()})
     tables = open_tables(catalog, settings.lake, tenant)
-    assert {task.file.file_path for task in tables["telemetry"].scan().plan_files()} == before
+    assert files(tables["telemetry"]) == before
     rows = silver(settings, tenant, "telemetry")
     assert rows["site"].null_count == rows.num_rows == 200
     monkeypatch.setitem(TABLES, "telemetry", {**TABLES["telemetry"], "value": IntegerType()})
