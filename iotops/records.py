@@ -23,7 +23,7 @@ MIN_TS_MS = 946_684_800_000  # 2000-01-01: an earlier clock was never set.
 NUL = b"\\u0000"  # as JSON writes it; a raw NUL byte is no JSON
 
 NOT_FINITE = re.compile(rb":\s*-?(?:NaN|Infinity|inf)\b", re.I)
-DEVICE_ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
+DEVICE_ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z"  # `$` would let a newline follow
 DeviceId = Annotated[str, msgspec.Meta(pattern=DEVICE_ID)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Severity = Literal["info", "warning", "error", "critical"]
@@ -114,6 +114,20 @@ def _parse(
 ) -> tuple[str, bytes]:
     if len(line) > max_bytes:
         raise RecordError("too_large", f"the record has {len(line)} bytes; at most {max_bytes} are taken")
+    raw, record = read_record(line, contract, tenant_id, device_id)
+    raw["tenant_id"] = tenant_id
+    raw["ts"] = epoch_ms(record.ts, latest_ms)
+    raw["v"] = CONTRACT_VERSION
+    return record.device_id, orjson.dumps(raw)
+
+
+def read_record(
+    line: bytes, contract: Contract, tenant_id: str, device_id: str | None = None
+) -> tuple[dict[str, Any], Reading | Event]:
+    """A record as the document that was sent and as its contract; raises `RecordError`.
+
+    All is checked but the time. `device_id` is the sender's own, and that of a record that names none.
+    """
     try:
         raw: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -137,10 +151,7 @@ def _parse(
         )
     if isinstance(record, Reading):
         _check_metrics(record.metrics)
-    raw["tenant_id"] = tenant_id
-    raw["ts"] = epoch_ms(record.ts, latest_ms)
-    raw["v"] = CONTRACT_VERSION
-    return record.device_id, orjson.dumps(raw)
+    return raw, record
 
 
 def _decode_code(line: bytes, problem: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 import zlib
@@ -12,11 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pyarrow as pa
+from isal import igzip
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from iotops.lake import get
 from iotops.tenancy import Tenant
-from pipelines.lake.parsing import OBJECTS
+from pipelines.lake.decoding import OBJECTS
 
 HOUR_FOLDER = re.compile(r"/(\d{4}-\d{2}-\d{2}/\d{2})/[^/]+$")
 TRANSFERS = 8
@@ -86,15 +86,17 @@ def group_objects(hours: Iterable[BronzeHour], tasks: int) -> list[pa.Table]:
 
 
 def read_objects(filesystem: FileSystem, group: pa.Table) -> pa.Table:
-    """The text (`OBJECTS`) of a group of objects; one that is no gzip is a single bad line, which says so."""
+    """The content (`OBJECTS`) of a group of objects; one that cannot be read is a bad line that says why."""
     paths: Sequence[str] = group["object"].to_pylist()
     with ThreadPoolExecutor(TRANSFERS) as pool:
-        contents = list(pool.map(lambda path: _text(get(filesystem, path)), paths))
-    return group.append_column(OBJECTS.field("content"), pa.array(contents, pa.string()))
+        contents = list(pool.map(lambda path: _content(get(filesystem, path)), paths))
+    return group.append_column(OBJECTS.field("content"), pa.array(contents, pa.binary()))
 
 
-def _text(compressed: bytes) -> str:
+def _content(compressed: bytes) -> bytes:
     try:
-        return gzip.decompress(compressed).decode(errors="replace")
+        if not compressed:
+            raise EOFError("it is empty")
+        return bytes(igzip.decompress(compressed))
     except (OSError, EOFError, zlib.error) as error:
-        return f"unreadable object: {error}"
+        return f"unreadable object: {error}".encode()

@@ -27,6 +27,7 @@ from pipelines.lake.loads import (
     owe_loads,
     record_loads,
 )
+from pipelines.lake.reading_rules import load_reading_rules
 from pipelines.lake.refusal import RefusedHour, exceeds, quarantine_error, refused_hour
 from pipelines.lake.silver_files import Written, replace_hours
 from pipelines.lake.silver_tables import open_tables, table_name
@@ -106,6 +107,7 @@ class _Run:
     def __init__(self, settings: Settings, tenant: Tenant, book: Connection, on_progress: Progress) -> None:
         self.settings, self.tenant, self.book, self.on_progress = settings, tenant, book, on_progress
         self.catalog = iceberg_catalog(settings.lake, settings.database)
+        self.rules = load_reading_rules(settings.configs)
         self.refused: list[RefusedHour] = []
 
     def changed_hours(self, hours: Sequence[datetime] | None) -> list[BronzeHour]:
@@ -121,7 +123,7 @@ class _Run:
 
     def load(self, job: list[BronzeHour]) -> list[HourLoad]:
         """Load the hours of a job but those with too many refused records, which go to quarantine only."""
-        tables = open_tables(self.catalog, self.settings.lake, self.tenant)
+        tables = open_tables(self.catalog, self.settings.lake, self.tenant, self.rules.columns)
         hours = [hour.arrival_hour for hour in job]
         self.on_progress(
             f"parsing {sum(len(hour.objects) for hour in job):,} objects of {len(job)} arrival hours"
@@ -131,6 +133,7 @@ class _Run:
             self.tenant,
             {name: table.metadata_location for name, table in tables.items()},
             hours,
+            self.rules,
             self.settings.ingest.max_future_s,
         )
         written = run_tasks(work, job)

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.lake.parsing import KEYS
+from pipelines.lake.decoding import Decoded
+from pipelines.lake.deduplication import KEYS
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+MAX_RANGES = 50
 
 
-def known_keys(tables: Mapping[str, Table], parsed: pa.Table, hours: list[datetime]) -> dict[str, pa.Table]:
-    """By silver table (of `tables`), the `KEYS` of rows that other hours than `hours` brought.
+def known_keys(tables: Mapping[str, Table], decoded: Decoded, hours: list[datetime]) -> dict[str, pa.Table]:
+    """By silver table (of `tables`), the `KEYS` of rows that other arrival hours than `hours` brought.
 
-    Only the days and the Kafka partitions of `parsed` (see `parsing.PARSED`) are read: a device keeps its
+    Only the hours of event time and the Kafka partitions of the decoded records are read: a device keeps its
     partition, and a measurement sent twice has one event time.
     """
     known = {}
-    for name, keys in KEYS.items():
-        mine = parsed.filter(pc.equal(parsed["kind"], name))
+    for name, mine in (("telemetry", decoded.readings), ("events", decoded.events)):
         table = tables[name]
         if mine.num_rows and table.current_snapshot() is not None:
-            days = " or ".join(event_times(first, end) for first, end in day_ranges(mine["ts"]))
-            partitions = ", ".join(map(str, mine["kafka_partition"].unique().to_pylist()))
-            elsewhere = f"({days}) and not ({arrived_in(hours)}) and kafka_partition in ({partitions})"
-            known[name] = table.scan(row_filter=elsewhere, selected_fields=keys).to_arrow()
+            times = " or ".join(event_times(first, end) for first, end in hour_ranges(mine["ts"]))
+            partitions = decoded.lines["kafka_partition"].take(mine["record"]).unique().to_pylist()
+            numbers = ", ".join(map(str, partitions))
+            elsewhere = f"({times}) and not ({arrived_in(hours)}) and kafka_partition in ({numbers})"
+            known[name] = table.scan(row_filter=elsewhere, selected_fields=KEYS[name]).to_arrow()
     return known
 
 
@@ -45,15 +48,20 @@ def arrived_in(hours: Sequence[datetime]) -> str:
     return "arrival_hour in ({})".format(", ".join(f"'{hour.isoformat()}'" for hour in hours))
 
 
-def day_ranges(times: pa.ChunkedArray) -> Iterator[tuple[datetime, datetime]]:
-    """The UTC days of the times as half-open ranges, neighbouring days in one: `(first, end)`."""
-    days = sorted(
-        day.replace(tzinfo=UTC) for day in pc.floor_temporal(times, unit="day").unique().to_pylist()
+def hour_ranges(times: pa.ChunkedArray) -> list[tuple[datetime, datetime]]:
+    """The UTC hours of the times as half-open ranges `(first, end)`, neighbouring hours in one.
+
+    Of many ranges, as late data brings them, the nearest become one: a scan has a filter of bounded size.
+    """
+    found = sorted(
+        hour.replace(tzinfo=UTC) for hour in pc.floor_temporal(times, unit="hour").unique().to_pylist()
     )
-    first = last = days[0]
-    for day in days[1:]:
-        if day - last > DAY:
-            yield first, last + DAY
-            first = day
-        last = day
-    yield first, last + DAY
+    gaps = sorted((later - hour for hour, later in pairwise(found)), reverse=True)
+    joined = max(HOUR, gaps[MAX_RANGES - 1] if len(gaps) >= MAX_RANGES else HOUR)
+    ranges = [(found[0], found[0] + HOUR)]
+    for hour in found[1:]:
+        if hour - (ranges[-1][1] - HOUR) > joined:
+            ranges.append((hour, hour + HOUR))
+        else:
+            ranges[-1] = (ranges[-1][0], hour + HOUR)
+    return ranges

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from pyiceberg.exceptions import CommitFailedException
 
 from iotops.errors import LakeError
+from pipelines.lake.deduplication import SilverRows
+from pipelines.lake.keys import ordered
 from pipelines.lake.known import arrived_in
 
 if TYPE_CHECKING:
@@ -42,33 +44,51 @@ ROW_ORDER = {
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def write_files(rows: pa.Table, tables: Mapping[str, Table]) -> pa.Table:
-    """Write the rows of each kind (`parsing.PARSED`) as files of its table; what it wrote, as `WRITTEN`."""
-    files: dict[tuple[str, datetime], list[DataFile]] = {}
+def write_files(rows: SilverRows, tables: Mapping[str, Table]) -> pa.Table:
+    """Write the rows of each table as files of it; what was written, as `WRITTEN`."""
+    written: dict[tuple[datetime, str], dict[str, Any]] = {}
+    for count in rows.records.group_by(["arrival_hour", "kind"]).aggregate([([], "count_all")]).to_pylist():
+        written[count["arrival_hour"], count["kind"]] = {
+            "records": count["count_all"],
+            "rows": 0,
+            "files": [],
+        }
     for kind, table in tables.items():
-        for file in _write(rows.filter(pc.equal(rows["kind"], kind)), kind, table):
+        hours = rows.tables[kind].group_by("arrival_hour")
+        bounds = [("ts", "min"), ("ts", "max")] if kind != "quarantine" else []
+        for count in hours.aggregate([([], "count_all"), *bounds]).to_pylist():
+            written[count["arrival_hour"], kind] |= {
+                "rows": count["count_all"], "first": count.get("ts_min"), "last": count.get("ts_max"),
+            }  # fmt: skip
+        for file in _write(rows.tables[kind], kind, table):
             arrived = EPOCH + timedelta(hours=file.partition[-1])
-            files.setdefault((kind, arrived), []).append(file)
-    counts = (
-        rows.group_by(["arrival_hour", "kind"])
-        .aggregate([("leads", "sum"), ("kind", "count"), ("ts", "min"), ("ts", "max")])
-        .rename_columns(WRITTEN.names[:-1])
-        .to_pylist()
-    )
-    for row in counts:
-        row["files"] = pickle.dumps(files.get((row["kind"], row["arrival_hour"]), []))
-    return pa.Table.from_pylist(counts, schema=WRITTEN)
+            written[arrived, kind]["files"].append(file)
+    reports = [
+        {"arrival_hour": hour, "kind": kind, **report, "files": pickle.dumps(report["files"])}
+        for (hour, kind), report in written.items()
+    ]
+    return pa.Table.from_pylist(reports, schema=WRITTEN)
 
 
-def _write(rows: pa.Table, kind: str, table: Table) -> Iterable[DataFile]:
+def _write(rows: pa.Table, kind: str, table: Table) -> Iterator[DataFile]:
     # Not public, but what `Table.append` and Ray's own writer call: neither can write without a commit.
-    from pyiceberg.io.pyarrow import _dataframe_to_data_files
+    from pyiceberg.io.pyarrow import _dataframe_to_data_files, schema_to_pyarrow
 
     if not rows.num_rows:
-        return ()
-    columns = [field.name for field in table.schema().fields]
-    ordered = rows.select(columns).sort_by([(column, "ascending") for column in ROW_ORDER[kind]])
-    return _dataframe_to_data_files(table_metadata=table.metadata, df=ordered, io=table.io)
+        return
+    in_order = rows.take(pa.array(ordered(rows, ("arrival_hour", *ROW_ORDER[kind]))))
+    schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
+    # An hour at a time: to find the rows of a partition, pyiceberg looks at all that it is given.
+    for hour in _runs(in_order["arrival_hour"]):
+        part = in_order.slice(*hour).select(schema.names).cast(schema)
+        yield from _dataframe_to_data_files(table_metadata=table.metadata, df=part, io=table.io)
+
+
+def _runs(column: pa.ChunkedArray) -> Iterator[tuple[int, int]]:
+    """Offset and length of each run of equal values."""
+    ends = pc.run_end_encode(column.combine_chunks()).run_ends.to_pylist()
+    for start, end in zip([0, *ends], ends, strict=False):
+        yield start, end - start
 
 
 Written = dict[datetime, list[dict[str, Any]]]

@@ -77,8 +77,12 @@ def table_name(tenant: Tenant, table: str) -> str:
     return f"{tenant.id}.{table}"
 
 
-def open_tables(catalog: Catalog, lake: LakeSettings, tenant: Tenant) -> dict[str, Table]:
+def open_tables(
+    catalog: Catalog, lake: LakeSettings, tenant: Tenant, fields: dict[str, IcebergType] | None = None
+) -> dict[str, Table]:
     """The tenant's tables by name, under `<tenant>/silver/`: made where they lack, evolved to `TABLES`.
+
+    `fields` are the columns of telemetry that `configs/readings.yaml` adds.
 
     They are partitioned by the day of the event time, which readers prune by, and by the arrival hour, so
     that replacing an hour drops whole files and rewrites none. Raises `LakeError` for a breaking change of
@@ -86,10 +90,11 @@ def open_tables(catalog: Catalog, lake: LakeSettings, tenant: Tenant) -> dict[st
     """
     location = f"s3://{lake.bucket}/{tenant.prefix('silver')}"
     catalog.create_namespace_if_not_exists(tenant.id, {"location": location})
+    declared = TABLES | {"telemetry": TABLES["telemetry"] | (fields or {})}
     existing = {identifier[-1] for identifier in catalog.list_tables(tenant.id)}
-    tables = {name: catalog.load_table(table_name(tenant, name)) for name in TABLES if name in existing}
+    tables = {name: catalog.load_table(table_name(tenant, name)) for name in declared if name in existing}
     changes = {
-        table_name(tenant, name): compare(table.schema(), TABLES[name]) for name, table in tables.items()
+        table_name(tenant, name): compare(table.schema(), declared[name]) for name, table in tables.items()
     }
     refuse_breaking(changes)
     for name, table in tables.items():
@@ -97,8 +102,8 @@ def open_tables(catalog: Catalog, lake: LakeSettings, tenant: Tenant) -> dict[st
         if not PROPERTIES.items() <= table.properties.items():
             with table.transaction() as transaction:
                 transaction.set_properties(PROPERTIES)
-    for name in TABLES.keys() - existing:
-        schema = _schema(TABLES[name])
+    for name in declared.keys() - existing:
+        schema = _schema(declared[name])
         tables[name] = catalog.create_table_if_not_exists(
             table_name(tenant, name),
             schema,

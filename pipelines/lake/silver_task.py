@@ -15,8 +15,10 @@ from iotops.settings import LakeSettings
 from iotops.tenancy import Tenant
 from pipelines import ray_data
 from pipelines.lake.bronze_objects import BronzeHour, group_objects, read_objects
+from pipelines.lake.decoding import BronzeDecoder
+from pipelines.lake.deduplication import silver_rows
 from pipelines.lake.known import known_keys
-from pipelines.lake.parsing import mark_known, parse
+from pipelines.lake.reading_rules import ReadingRules
 from pipelines.lake.silver_files import Written, by_hour, write_files
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Work:
     tenant: Tenant
     locations: dict[str, str]
     hours: list[datetime]
+    rules: ReadingRules
     max_future_s: int
 
 
@@ -55,8 +58,8 @@ def run_tasks(work: Work, job: Sequence[BronzeHour]) -> Written:
 def _load_group(group: pa.Table, work: Work) -> pa.Table:
     tables = _tables(work.locations, work.lake)
     content = read_objects(lake_filesystem(work.lake), group)
-    parsed = parse(content, work.tenant, work.max_future_s)
-    return write_files(mark_known(parsed, known_keys(tables, parsed, work.hours)), tables)
+    decoded = BronzeDecoder(work.tenant, work.rules, work.max_future_s).decode(content)
+    return write_files(silver_rows(decoded, known_keys(tables, decoded, work.hours)), tables)
 
 
 def _tables(locations: Mapping[str, str], lake: LakeSettings) -> dict[str, Table]:
