@@ -17,12 +17,13 @@ from iotops.lake import lake_filesystem
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.evaluation.evaluations_table import before, write
+from pipelines.evaluation.keywords import keyword_searches
 from pipelines.evaluation.known_items import Question, known_items
 from pipelines.evaluation.labelled import LabelsRefused, read_set, set_names
 from pipelines.evaluation.measures import Grades, Measures, measured
 from pipelines.knowledge.enrichment import current_snapshots, indexes_and_vectors
 
-KNOWN_ITEMS = "known-item"
+KNOWN_ITEMS, KEYWORDS = "known-item", "keywords"
 CHUNKS = 100
 """Hits of a search: enough for ten documents where one has many, and the copilot's own are the first."""
 MARGIN = 0.03
@@ -70,10 +71,10 @@ def evaluate_retrieval(
 ) -> EvaluationReport:
     """Measure the retrieval of the tenant's own and the shared documents, and keep it in gold.
 
-    The questions are known items of the shelves and the tenant's labelled sets; each is searched by words and
-    vectors (`hybrid`, the copilot's order before a reranker) and by words alone (`bm25`, the copilot's way
-    without an embedder). Documents rank by their best chunk. Doing it again in the same week with the same
-    indexes changes nothing. Nothing is kept where there is nothing to search.
+    The questions are known items and keywords of the shelves, and the tenant's labelled sets. Each is
+    searched by words and vectors (`hybrid`, the copilot's order before a reranker) and by words alone
+    (`bm25`, the copilot's way without an embedder). Documents rank by their best chunk. Doing it again in
+    the same week with the same indexes changes nothing. Nothing is kept where there is nothing to search.
     """
     now = now or datetime.now(UTC)
     snapshots = current_snapshots(settings, tenant)
@@ -89,7 +90,7 @@ def evaluate_retrieval(
         changed = write(connection, tenant, now, " ".join(ids.values()), measures)
     evaluations = [Evaluation(method, each, earlier.get(method)) for method, each in measures.items()]
     return EvaluationReport(
-        evaluations, changed, ids, len(sets.keys() - {KNOWN_ITEMS}), refused + _falls(evaluations)
+        evaluations, changed, ids, len(sets.keys() - {KNOWN_ITEMS, KEYWORDS}), refused + _falls(evaluations)
     )
 
 
@@ -98,15 +99,15 @@ def _question_sets(
 ) -> tuple[dict[str, list[Question]], list[str]]:
     """The questions by the name of their set, and why the tenant's other sets are refused."""
     chunks = pa.concat_tables(snapshot.chunks for snapshot in snapshots)
-    sets = {KNOWN_ITEMS: known_items(chunks)}
+    sets = {KNOWN_ITEMS: known_items(chunks), KEYWORDS: keyword_searches(chunks)}
     # The tenant's own documents last, so that they go before shared ones of the same id.
     pairs = zip(chunks["doc_id"].to_pylist(), chunks["uri"].to_pylist(), strict=True)
     documents = dict(reversed(list(pairs)))
     lake, refused = lake_filesystem(settings.lake), []
     for name in set_names(lake, tenant):
         try:
-            if name == KNOWN_ITEMS:
-                raise LabelsRefused(f"the name {name} is taken: give the labelled set another")
+            if name in sets:
+                raise LabelsRefused(f"the labelled set {name} has a name of our own sets: give it another")
             sets[name] = read_set(lake, tenant, name, documents)
         except LabelsRefused as error:
             refused.append(str(error))

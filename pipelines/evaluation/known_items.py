@@ -1,7 +1,7 @@
 """Known-item questions: made from a shelf's own titles, headings and codes, so that the answer is known.
 
-They say whether retrieval still finds what it found, not how hard people's own questions are: the words are
-the documents' own (Azzopardi, de Rijke, Balog 2007, "Building Simulated Queries for Known-Item Topics").
+They say whether retrieval still finds what it found, not how well it answers people's own questions, which
+are in other words than the documents'.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from pipelines.lineage.upstream import last_runs
 from pipelines.stages import Parameters, run_stage
 
 TENANT, OTHER = Tenant("evaluated"), Tenant("unevaluated")
-METHODS = ["bm25:known-item", "bm25:tickets", "hybrid:known-item", "hybrid:tickets"]
+METHODS = [f"{how}:{name}" for how in ("bm25", "hybrid") for name in ("keywords", "known-item", "tickets")]
 PAGES = {
     "e421-vibration.md": ("E421: Vibration high", "E421", "The bearing of the pump is worn. Grease it."),
     "e310-pressure.md": ("E310: Discharge over-pressure", "E310", "The outlet valve is shut. Open it."),
@@ -86,7 +86,7 @@ def test_each_method_has_a_row_of_the_index_that_was_searched(
     assert [row.method for row in new] == METHODS
     (run,) = [run for run in last_runs(settings.database, TENANT) if run.job == "rag-evaluation"]
     assert run.state == "COMPLETE"
-    assert [(each.name, each.rows) for each in run.outputs] == [("gold.rag_evaluations", 4)]
+    assert [(each.name, each.rows) for each in run.outputs] == [("gold.rag_evaluations", 6)]
     (index,) = [each for each in run.inputs if each.name == f"{TENANT.id}/indexes"]
     assert all(index.version in row.snapshot for row in new)
     by_method = {row.method: row for row in new}
@@ -94,13 +94,15 @@ def test_each_method_has_a_row_of_the_index_that_was_searched(
     assert (known.questions, known.ndcg_at_10, known.recall_at_10, known.mrr) == (9, 1, 1, 1), (
         "a code, a title and a heading of each page, found first"
     )
+    keywords = by_method["hybrid:keywords"]
+    assert (keywords.questions, keywords.ndcg_at_10) == (3, 1), "three words of a page find it"
     tickets = by_method["hybrid:tickets"]
     assert (tickets.questions, tickets.recall_at_10) == (2, 1)
     assert 0.5 < tickets.mrr < 1, "the article that was labelled wrongly stands below the right one"
 
 
 def test_a_fall_and_a_broken_set_are_shown_and_fail_nothing(settings: Settings, evaluated: Evaluated) -> None:
-    assert evaluated.counts == {"evaluations": 4, "changed": 4, "warnings": 2}
+    assert evaluated.counts == {"evaluations": 6, "changed": 6, "warnings": 2}
     api, key = settings.prefect.api_url, f"rag-evaluation-{TENANT.id}"
     artifact = httpx.get(f"{api}/artifacts/{key}/latest").json()
     shown = json.loads(artifact["data"])
@@ -121,12 +123,12 @@ def test_a_rerun_changes_nothing_and_the_next_week_has_rows_of_its_own(
     assert again.counts == {**evaluated.counts, "changed": 0}
     assert rows(settings, TENANT) == evaluated.rows
     report = evaluate_retrieval(settings, TENANT, now=datetime.now(UTC) + timedelta(days=7))
-    assert report.changed == 4
+    assert report.changed == 6
     assert not any(each.worse for each in report.evaluations), "as good as the week before"
 
 
 def test_another_tenant_sees_none_of_it(settings: Settings, evaluated: Evaluated) -> None:
-    assert len(evaluated.rows) == 5
+    assert len(evaluated.rows) == 7
     assert rows(settings, OTHER) == []
     login = evaluated.other
     with psycopg.connect(

@@ -15,6 +15,7 @@ from sklearn.metrics import ndcg_score
 from iotops.tenancy import Tenant
 from pipelines.evaluation.evaluate import Evaluation
 from pipelines.evaluation.evaluations_table import week_of
+from pipelines.evaluation.keywords import keyword_searches
 from pipelines.evaluation.known_items import ABOUT, ABOUT_CODE, Question, known_items
 from pipelines.evaluation.labelled import LabelsRefused, read_set, set_names
 from pipelines.evaluation.measures import Measures, measured, ndcg, recall, reciprocal_rank
@@ -109,6 +110,28 @@ def test_the_sample_is_the_same_again_and_moves_little_with_the_shelf() -> None:
     grown = known_items(shelf(*documents, ("new", "Valve hall", [], "")), limit=100)
     assert len(grown) == 100
     assert len(asked(first).keys() & asked(grown).keys()) >= 99
+
+
+def test_keywords_are_words_of_the_chunk_that_not_every_document_has() -> None:
+    pump, valve = "The pump hums and the bearing is worn worn", "The valve leaks oil, 12 bar"
+    pages = [{"text": text} for text in (pump, valve, "The seal of the door", "The seal of the door")]
+    found = keyword_searches(table(*pages))
+    searches = {next(iter(each.grades))[-8:-3]: set(each.text.split()) for each in found}
+    assert searches.keys() == {"doc-0", "doc-1"}, "a text that two documents share finds only one of them"
+    assert all(len(words) == 3 for words in searches.values())
+    assert searches["doc-0"] < {"pump", "hums", "and", "bearing", "worn"}
+    assert searches["doc-1"] < {"valve", "leaks", "oil", "bar"}
+    assert keyword_searches(table(pages[0])) == [], "one document alone needs no search"
+
+
+def test_keywords_are_the_same_again_and_move_little_with_the_shelf() -> None:
+    random = Random(7)
+    words = ["".join(random.choices("abcdefghij", k=5)) for _ in range(400)]
+    pages = [{"text": " ".join(random.choices(words, k=30))} for _ in range(300)]
+    first = [each.text for each in keyword_searches(table(*pages), limit=100)]
+    assert first == [each.text for each in keyword_searches(table(*reversed(pages)), limit=100)]
+    grown = [each.text for each in keyword_searches(table(*pages, {"text": " ".join(words[:30])}), limit=100)]
+    assert len(set(first) & set(grown)) > 80
 
 
 @pytest.fixture
