@@ -66,7 +66,10 @@ class Tenant:
         return f"tenant-{self.id}"
 
     def prefix(self, area: str) -> str:
-        """Lake prefix of an area (`bronze`, `silver`, `documents`, `indexes`, `deadletter`), no bucket."""
+        """Lake prefix of an area without the bucket.
+
+        Areas: `bronze`, `silver`, `documents`, `indexes`, `evaluation`, `deadletter`.
+        """
         return f"{self.id}/{area}"
 
 

@@ -79,7 +79,10 @@ def stage_job(stage: str, tenant: str, hours: list[datetime], days: list[date]) 
         if follow:
             follow(message)
 
-    return StageResult(**attend(client, job_id, report, stopping.get()))
+    result = StageResult(**attend(client, job_id, report, stopping.get()))
+    for warning in result.warnings:
+        log.warning(warning)
+    return result
 
 
 @flow(name="bronze-to-silver", **FLOW)  # type: ignore[untyped-decorator]
@@ -106,7 +109,15 @@ def enrichment(tenant: str | None = None) -> Counts:
     return _stage(enrichment, tenant)
 
 
-FLOWS = {each.name: each for each in (bronze_to_silver, silver_to_gold, enrichment, doc_ingestion)}
+@flow(name="rag-evaluation", **FLOW)  # type: ignore[untyped-decorator]
+def rag_evaluation(tenant: str | None = None) -> Counts:
+    """Measure how well retrieval finds what the shelves of a tenant, or of every one, hold."""
+    return _stage(rag_evaluation, tenant)
+
+
+FLOWS = {
+    each.name: each for each in (bronze_to_silver, silver_to_gold, enrichment, doc_ingestion, rag_evaluation)
+}
 
 
 def _stage(
@@ -175,9 +186,11 @@ def _publish(name: str, tenant: str, result: StageResult) -> None:
     rows = [{column: str(value) for column, value in row.items()} for row in result.rows] or [
         {column: str(value) for column, value in result.counts.items()}
     ]
-    create_table_artifact(
-        rows, key=f"{name}-{key}", description=f"{STAGES[name].description} Tenant {tenant}."
-    )
+    said = [
+        f"{STAGES[name].description} Tenant {tenant}.",
+        *(f"**Warning:** {each}" for each in result.warnings),
+    ]
+    create_table_artifact(rows, key=f"{name}-{key}", description="\n\n".join(said))
     if name == "bronze-to-silver":
         create_table_artifact(
             result.quarantine,

@@ -44,6 +44,8 @@ class StageResult:
     counts: Counts
     rows: list[dict[str, Any]] = field(default_factory=list)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What a person should look at, though the stage succeeded."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,31 @@ def _enrichment(
     return StageResult(counts, [dict(counts)])
 
 
+def _rag_evaluation(
+    settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress, run: Run
+) -> StageResult:
+    on_progress("making questions")
+    from indexes.schema import shelf_prefix
+    from pipelines.evaluation.evaluate import evaluate_retrieval  # loads the embedding model's libraries
+    from pipelines.lineage import Dataset
+
+    report = evaluate_retrieval(settings, Tenant(tenant_id), on_progress)
+    run.inputs += [
+        Dataset(shelf_prefix(owner, "indexes"), version=snapshot)
+        for owner, snapshot in report.snapshots.items()
+    ]
+    if report.labelled:
+        run.inputs.append(Dataset(shelf_prefix(tenant_id, "evaluation")))
+    if report.evaluations:
+        run.outputs.append(Dataset("gold.rag_evaluations", len(report.evaluations)))
+    counts: Counts = {
+        "evaluations": len(report.evaluations),
+        "changed": report.changed,
+        "warnings": len(report.warnings),
+    }
+    return StageResult(counts, [each.row() for each in report.evaluations], warnings=report.warnings)
+
+
 def _counts(report: Any) -> Counts:
     """The report's plain fields; what is no number is shown as text."""
     return {
@@ -216,4 +243,5 @@ STAGES = {
     ),
     "enrichment": Stage("The fleet's error codes and the articles that explain them.", _enrichment),
     "doc-ingestion": Stage("A shelf's documents to its published index.", _doc_ingestion, for_shared=True),
+    "rag-evaluation": Stage("How well retrieval finds what a tenant's shelves hold.", _rag_evaluation),
 }

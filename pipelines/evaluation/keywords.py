@@ -1,0 +1,58 @@
+"""Short searches made from the words of a chunk, whose document is to be found.
+
+Harder than known items by title or heading, all of which a small shelf finds, so that a change for the worse
+shows. A word is drawn by how often the chunk has it and how rare it is on the shelf (Azzopardi, de Rijke,
+Balog 2007, "Building Simulated Queries for Known-Item Topics": popular and discriminative terms).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+
+import pyarrow as pa
+
+from pipelines.evaluation.known_items import MOST_QUESTIONS, Question
+
+WORDS = 3
+_WORD = re.compile(r"[^\W\d_]{3,}")
+
+
+def keyword_searches(chunks: pa.Table, limit: int = MOST_QUESTIONS) -> list[Question]:
+    """A search for each of at most `limit` chunks of a table, the same ones for the same table.
+
+    A chunk that does not change is searched for again, mostly by the same words. One of which there is a copy
+    is left out: a search shows one of the two.
+    """
+    columns = [chunks[name].to_pylist() for name in ("content_hash", "uri", "text")]
+    rows = sorted(zip(*columns, strict=True))
+    copies = Counter(content_hash for content_hash, _, _ in rows)
+    documents: dict[str, set[str]] = {}
+    for _, uri, text in rows:
+        documents.setdefault(uri, set()).update(_words(text))
+    frequency = Counter(word for words in documents.values() for word in words)
+    rarity = {word: math.log(len(documents) / count) for word, count in frequency.items()}
+    sampled = [row for row in rows if copies[row[0]] == 1][:limit]
+    drawn = ((_drawn(content_hash, text, rarity), uri) for content_hash, uri, text in sampled)
+    return [Question(" ".join(words), {uri: 1}) for words, uri in drawn if len(words) == WORDS]
+
+
+def _drawn(seed: str, text: str, rarity: dict[str, float]) -> list[str]:
+    """Words drawn without replacement by weight: those of the largest u^(1/weight), u uniform in 0..1.
+
+    Efraimidis and Spirakis 2006, "Weighted random sampling with a reservoir". A word of every document weighs
+    nothing. u is a hash of the word, so that one word more or less in a text moves no other.
+    """
+    weights = {word: count * rarity[word] for word, count in Counter(_words(text)).items() if rarity[word]}
+    keys = {word: _uniform(f"{seed} {word}") ** (1 / weight) for word, weight in weights.items()}
+    return sorted(keys, key=lambda word: (-keys[word], word))[:WORDS]
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _uniform(text: str) -> float:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48

@@ -1,0 +1,103 @@
+"""Questions that a tenant has labelled itself, as files in the lake in BEIR's layout.
+
+`<tenant>/evaluation/<set>/queries.jsonl` has a line `{"_id": "1", "text": "..."}` per question, and
+`<tenant>/evaluation/<set>/qrels/test.tsv`, after a header, a line `query-id<TAB>corpus-id<TAB>score` per
+judgement; the corpus id is a document's `doc_id`, its path on the shelf without `.md`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+import orjson
+from pyarrow.fs import FileSystem
+
+from iotops.errors import IotOpsError
+from iotops.lake import get, objects
+from iotops.tenancy import Tenant
+from pipelines.evaluation.known_items import Question
+
+QUERIES, QRELS = "queries.jsonl", "qrels/test.tsv"
+MOST_QUESTIONS = 2000
+
+
+class LabelsRefused(IotOpsError):
+    """A labelled set that cannot be used, with the reason."""
+
+
+def set_names(filesystem: FileSystem, tenant: Tenant) -> list[str]:
+    """The tenant's labelled sets: the folders in its area `evaluation`."""
+    prefix = tenant.prefix("evaluation")
+    paths = (path.removeprefix(f"{prefix}/") for path in objects(filesystem, prefix))
+    return sorted({path.partition("/")[0] for path in paths if "/" in path})
+
+
+def read_set(
+    filesystem: FileSystem, tenant: Tenant, name: str, documents: Mapping[str, str]
+) -> list[Question]:
+    """A set's questions; `documents` are the URIs of those that can be found, by `doc_id`.
+
+    A judgement of a document that is on no shelf is stale and left out, and a question with no relevant
+    document left. Raises `LabelsRefused` where a file is missing or malformed, or nothing is left.
+    """
+    folder = f"{tenant.prefix('evaluation')}/{name}"
+    texts = _queries(f"{folder}/{QUERIES}", _read(filesystem, f"{folder}/{QUERIES}"))
+    grades = _qrels(f"{folder}/{QRELS}", _read(filesystem, f"{folder}/{QRELS}"), documents)
+    found = [
+        Question(text, grades[query])
+        for query, text in texts.items()
+        if max(grades[query].values(), default=0) > 0
+    ]
+    if not 0 < len(found) <= MOST_QUESTIONS:
+        raise LabelsRefused(
+            f"{folder}: {len(found)} questions have a relevant document on the shelf; 1 to {MOST_QUESTIONS} "
+            f"can be evaluated. {QRELS} names documents by doc_id, e.g. manuals/pump for manuals/pump.md"
+        )
+    return found
+
+
+def _read(filesystem: FileSystem, path: str) -> str:
+    try:
+        return get(filesystem, path).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise LabelsRefused(f"{path} is missing: a labelled set has {QUERIES} and {QRELS}") from None
+    except UnicodeDecodeError as error:
+        raise LabelsRefused(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8") from None
+
+
+def _queries(path: str, content: str) -> dict[str, str]:
+    texts = {}
+    for number, line in _lines(content):
+        try:
+            row = orjson.loads(line)
+            texts[str(row["_id"])] = str(row["text"])
+        except (ValueError, KeyError, TypeError):
+            raise LabelsRefused(
+                f'{path} line {number}: {line[:80]!r} is not {{"_id": "1", "text": "..."}}'
+            ) from None
+    return texts
+
+
+def _qrels(path: str, content: str, documents: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Grades by query and URI, of the documents that there are; the first line is a header."""
+    grades = defaultdict[str, dict[str, int]](dict)
+    for number, line in _lines(content):
+        if number == 1:
+            continue
+        try:
+            query, document, grade = line.split("\t")
+            if document in documents:
+                grades[query][documents[document]] = int(grade)
+        except ValueError:
+            raise LabelsRefused(
+                f"{path} line {number}: {line[:80]!r} is not query-id, corpus-id and a whole score, "
+                "parted by tabs"
+            ) from None
+    return grades
+
+
+def _lines(content: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, with their numbers; a text may hold any other line separator."""
+    lines = enumerate(content.split("\n"), start=1)
+    return ((number, line.rstrip("\r")) for number, line in lines if line.strip())

@@ -1,0 +1,12 @@
+"""The deployments of `prefect.yaml` beside the stages that their flows run."""
+
+from __future__ import annotations
+
+from pipelines.deployments import deployments
+from pipelines.stages import STAGES
+
+
+def test_every_stage_has_its_deployment() -> None:
+    starts = {each["flow"]: each.get("schedules", []) for each in deployments()}
+    assert starts.keys() == STAGES.keys()
+    assert [each["cron"] for each in starts["rag-evaluation"]] == ["40 2 * * 1"], "on Mondays"
