@@ -16,6 +16,9 @@ from iotops.tenancy import Tenant
 
 LATEST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 NO_ENVELOPE = "invalid_envelope: the line is not a record as the bronze sink writes it"
+NUL_TEXT = NUL.decode()
+CHUNK = 256
+"""Texts that are decoded together: a bad one makes the others of its chunk be decoded one by one."""
 # What a decoder raises for a bad document: also where it is nested too deeply.
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
@@ -56,9 +59,16 @@ def _envelope(line: bytes) -> Envelope | str:
 
 
 def read_records(values: Sequence[str], decoder: msgspec.json.Decoder[Record]) -> Sequence[Record | None]:
-    """The records of the texts; None for a text that is none, or may be none (see `refusal`)."""
+    """The records of the texts; None for a text that is none (see `refusal`)."""
+    records: list[Record | None] = []
+    for start in range(0, len(values), CHUNK):
+        records += _chunk(values[start : start + CHUNK], decoder)
+    return records
+
+
+def _chunk(values: Sequence[str], decoder: msgspec.json.Decoder[Record]) -> Sequence[Record | None]:
     text = "\n".join(values)
-    if NUL.decode() not in text and all(value.strip() for value in values):
+    if NUL_TEXT not in text and all(value.strip() for value in values):
         try:
             records = decoder.decode_lines(text)
         except UNREADABLE:
@@ -70,7 +80,7 @@ def read_records(values: Sequence[str], decoder: msgspec.json.Decoder[Record]) -
 
 
 def _record(value: str, decoder: msgspec.json.Decoder[Record]) -> Record | None:
-    if NUL.decode() in value:
+    if NUL_TEXT in value:
         return None
     try:
         return decoder.decode(value)

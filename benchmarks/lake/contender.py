@@ -1,0 +1,88 @@
+"""`python -m benchmarks.lake.contender NAME STAGE TENANT`: a stage of a contender, in a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+
+import msgspec
+import pyarrow as pa
+
+from benchmarks.lake import duckdb_peer, polars_peer
+from benchmarks.lake.storage import contents, listed
+from iotops.lake import lake_filesystem
+from iotops.settings import Settings, get_settings
+from iotops.tenancy import Tenant
+from pipelines.lake import health
+from pipelines.lake.bronze_lines import ENVELOPES
+from pipelines.lake.bronze_to_silver import load_silver
+from pipelines.lake.daily import EVENT_COUNTS
+from pipelines.lake.reading_rules import StoredReading
+from pipelines.lake.silver_to_gold import build_gold
+
+Stage = Callable[[Settings, Tenant], int]
+
+
+def _silver(settings: Settings, tenant: Tenant) -> int:
+    return sum(load.telemetry_rows for load in load_silver(settings, tenant))
+
+
+def _gold(settings: Settings, tenant: Tenant) -> int:
+    return build_gold(settings, tenant).scores
+
+
+def _scored(summaries: Callable[[Settings, Tenant], pa.Table], settings: Settings, tenant: Tenant) -> int:
+    """The peers' days are scored by our code in their process; they write nothing to Postgres."""
+    stats = summaries(settings, tenant)
+    first, last = min(stats["day"].to_pylist()), max(stats["day"].to_pylist())
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    return int(health.score(stats, EVENT_COUNTS.empty_table(), days).device_health.num_rows)
+
+
+def _floor(settings: Settings, tenant: Tenant) -> int:
+    """Read, decompress and parse, and nothing else: a process for each core."""
+    objects = listed(settings, tenant)
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores) as pool:
+        return sum(pool.map(partial(_parse, settings), [objects[core::cores] for core in range(cores)]))
+
+
+def _parse(settings: Settings, objects: list[tuple[str, datetime]]) -> int:
+    decoder, parsed = msgspec.json.Decoder(StoredReading), 0
+    for _, _, content in contents(lake_filesystem(settings.lake), objects):
+        for line in ENVELOPES.decode_lines(content):
+            try:
+                decoder.decode(line.value)
+                parsed += 1
+            except msgspec.DecodeError:
+                continue
+    return parsed
+
+
+STAGES: dict[tuple[str, str], Stage] = {
+    ("ours", "silver"): _silver,
+    ("ours", "gold"): _gold,
+    ("polars", "silver"): polars_peer.bronze_to_silver,
+    ("polars", "gold"): partial(_scored, polars_peer.summaries),
+    ("duckdb", "silver"): duckdb_peer.bronze_to_silver,
+    ("duckdb", "gold"): partial(_scored, duckdb_peer.summaries),
+    ("floor", "silver"): _floor,
+}
+
+
+def main() -> None:
+    """Run, and print the rows and the time as JSON; imports are not timed, connecting is."""
+    name, stage, tenant = sys.argv[1:]
+    started = time.perf_counter()
+    rows = STAGES[name, stage](get_settings(), Tenant(tenant))
+    print(json.dumps({"rows": rows, "wall_s": time.perf_counter() - started}))
+
+
+if __name__ == "__main__":
+    main()
