@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pyarrow.fs import LocalFileSystem, SubTreeFileSystem, copy_files
+from pyarrow.fs import LocalFileSystem, copy_files
 
 from benchmarks.lake.storage import contents, listed, output
 from iotops.lake import lake_filesystem
@@ -74,8 +74,10 @@ def bronze_to_silver(settings: Settings, tenant: Tenant) -> int:
             database.sql(by_hour, params=params).write_parquet(
                 written, compression="zstd", partition_by=["hour"]
             )
-            target = SubTreeFileSystem(output(tenant, NAME, table), filesystem)
-            copy_files(SubTreeFileSystem(written, LocalFileSystem()), target)
+            copy_files(
+                written, output(tenant, NAME, table),
+                source_filesystem=LocalFileSystem(), destination_filesystem=filesystem,
+            )  # fmt: skip
         (rows,) = database.execute(f"SELECT count(*) FROM '{folder}/telemetry/*/*.parquet'").fetchone() or (
             0,
         )
