@@ -94,6 +94,12 @@ def silver_to_gold(tenant: str | None = None, days: list[date] | None = None) ->
     return _stage(silver_to_gold, tenant, days=days)
 
 
+@flow(name="lake-maintenance", **FLOW)  # type: ignore[untyped-decorator]
+def lake_maintenance(tenant: str | None = None) -> Counts:
+    """Remove what the silver tables of a tenant, or of every one, no longer need."""
+    return _stage(lake_maintenance, tenant)
+
+
 @flow(name="doc-ingestion", **FLOW)  # type: ignore[untyped-decorator]
 def doc_ingestion(tenant: str | None = None) -> Counts:
     """Bring the index of a tenant, of `shared`, or of all of them, up to date with its documents."""
@@ -106,7 +112,10 @@ def enrichment(tenant: str | None = None) -> Counts:
     return _stage(enrichment, tenant)
 
 
-FLOWS = {each.name: each for each in (bronze_to_silver, silver_to_gold, enrichment, doc_ingestion)}
+FLOWS = {
+    each.name: each
+    for each in (bronze_to_silver, silver_to_gold, lake_maintenance, enrichment, doc_ingestion)
+}
 
 
 def _stage(

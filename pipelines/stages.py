@@ -158,6 +158,18 @@ SUMMARY = text("""
     WHERE day BETWEEN :first AND :last ORDER BY day""")
 
 
+def _lake_maintenance(
+    settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress, run: Run
+) -> StageResult:
+    from pipelines.lake.maintenance import maintain
+    from pipelines.lineage import Dataset
+
+    done = maintain(settings, Tenant(tenant_id), on_progress)
+    run.outputs += [Dataset(each.table) for each in done if each.snapshots or each.files]
+    totals = {name: sum(getattr(each, name) for each in done) for name in ("snapshots", "files", "bytes")}
+    return StageResult(dict(totals), [asdict(each) for each in done])
+
+
 def _doc_ingestion(
     settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress, run: Run
 ) -> StageResult:
@@ -213,6 +225,9 @@ STAGES = {
     ),
     "silver-to-gold": Stage(
         "Silver to the health scores and summaries in Postgres.", _silver_to_gold, takes=frozenset({"days"})
+    ),
+    "lake-maintenance": Stage(
+        "Old snapshots of the silver tables, and files that none holds, are removed.", _lake_maintenance
     ),
     "enrichment": Stage("The fleet's error codes and the articles that explain them.", _enrichment),
     "doc-ingestion": Stage("A shelf's documents to its published index.", _doc_ingestion, for_shared=True),

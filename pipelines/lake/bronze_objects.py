@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 import zlib
@@ -86,15 +85,36 @@ def group_objects(hours: Iterable[BronzeHour], tasks: int) -> list[pa.Table]:
 
 
 def read_objects(filesystem: FileSystem, group: pa.Table) -> pa.Table:
-    """The text (`OBJECTS`) of a group of objects; one that is no gzip is a single bad line, which says so."""
+    """The text (`OBJECTS`) of a group of objects; what is unreadable of one is a last line that says so."""
     paths: Sequence[str] = group["object"].to_pylist()
     with ThreadPoolExecutor(TRANSFERS) as pool:
-        contents = list(pool.map(lambda path: _text(get(filesystem, path)), paths))
+        contents = list(pool.map(lambda path: text_of(get(filesystem, path)), paths))
     return group.append_column(OBJECTS.field("content"), pa.array(contents, pa.string()))
 
 
-def _text(compressed: bytes) -> str:
-    try:
-        return gzip.decompress(compressed).decode(errors="replace")
-    except (OSError, EOFError, zlib.error) as error:
-        return f"unreadable object: {error}"
+def text_of(compressed: bytes) -> str:
+    """The lines of a gzip object; of a broken one those before the damage and one that says what it is."""
+    content, problem = _decompressed(compressed)
+    if not problem:
+        return content.decode(errors="replace")
+    whole, _, rest = content.rpartition(b"\n")
+    lines = [whole.decode(errors="replace")] if whole else []
+    cut = f"; at the damage: {rest.decode(errors='replace')}" if rest else ""
+    return "\n".join([*lines, f"unreadable object: {problem}{cut}"])
+
+
+def _decompressed(compressed: bytes) -> tuple[bytes, str]:
+    """The content, and what is wrong with it; a member with an error is left out, one cut short kept."""
+    members: list[bytes] = []
+    rest = compressed
+    while rest:
+        stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip
+        try:
+            members.append(stream.decompress(rest))
+        except zlib.error as error:
+            return b"".join(members), str(error)
+        if not stream.eof:
+            return b"".join(members), "it is cut short"
+        rest = stream.unused_data.lstrip(b"\0")
+    content = b"".join(members)
+    return content, "" if content else "it is empty"
