@@ -20,7 +20,7 @@ from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.lake.bronze_objects import TRANSFERS
 from pipelines.lake.bronze_to_silver import Progress
-from pipelines.lake.loads import locked_lake
+from pipelines.lake.loads import locked_lake, naming_outage
 from pipelines.lake.silver_tables import TABLES, table_name
 
 if TYPE_CHECKING:
@@ -56,8 +56,11 @@ def maintain(
     It waits for a load of the tenant to end, and loads wait for it. Doing it again changes nothing.
     """
     now = now or datetime.now(UTC)
-    catalog = iceberg_catalog(settings.lake, settings.database)
-    with locked_lake(engine(settings.database), tenant):
+    with (
+        naming_outage(settings.database, f"silver of tenant {tenant.id} was maintained"),
+        locked_lake(engine(settings.database), tenant),
+    ):
+        catalog = iceberg_catalog(settings.lake, settings.database)
         return [
             _upkeep(settings, catalog, name, on_progress, now)
             for table in TABLES

@@ -42,6 +42,7 @@ class Run:
         )
         self.steps: list[float] = []
         self.output: list[str] = []
+        self._silent = False
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -54,7 +55,7 @@ class Run:
     def reach(self, step: int, timeout_s: float) -> bool:
         """Wait for the nth step to begin; whether it did before the end."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self.steps) > step or not self._reader.is_alive(), timeout_s)
+            self._changed.wait_for(lambda: len(self.steps) > step or self._silent, timeout_s)
         return len(self.steps) > step
 
     def end(self, timeout_s: float) -> int:
@@ -74,6 +75,7 @@ class Run:
                     self.steps.append(time.monotonic() - began)
                     self._changed.notify_all()
         with self._changed:
+            self._silent = True
             self._changed.notify_all()
 
 

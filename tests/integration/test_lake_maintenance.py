@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ from iotops.tenancy import Tenant
 from pipelines.lake import maintenance
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.maintenance import ORPHAN_AGE, SNAPSHOT_AGE, held_files, maintain
+from pipelines.lake.silver_tables import PROPERTIES
 from pipelines.stages import Parameters, run_stage
 from tests.integration.test_lake import DAYS, FIRST, put_object, readings, silver
 
@@ -50,3 +51,22 @@ def test_old_snapshots_go_with_their_files_and_live_files_stay(
     assert silver(settings, tenant, "telemetry").num_rows == rows
     load_silver(settings, tenant, [FIRST])
     assert silver(settings, tenant, "telemetry").num_rows == rows
+
+
+def test_loads_merge_their_manifests(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROPERTIES, "commit.manifest.min-count-to-merge", "3")
+    tenant = Tenant("manifests")
+    create_tenant(settings, tenant)
+    sent, hours = readings(DAYS), [FIRST + timedelta(hours=number) for number in range(4)]
+    for number, hour in enumerate(hours):
+        put_object(settings, tenant.telemetry_topic, hour, sent[number::4], number * 1000)
+        load_silver(settings, tenant)
+    table = iceberg_catalog(settings.lake, settings.database).load_table(f"{tenant.id}.telemetry")
+    snapshot = table.current_snapshot()
+    assert snapshot is not None
+    assert len(snapshot.manifests(table.io)) == 2, "one of the first three loads, and one of the fourth"
+    put_object(settings, tenant.telemetry_topic, hours[1], sent[1::4][:-1], 1000)
+    load_silver(settings, tenant)
+    rows = silver(settings, tenant, "telemetry")
+    assert rows.num_rows == 2 * (len(sent) - 1)
+    assert len(rows.group_by(["device_id", "ts", "metric"]).aggregate([])) == rows.num_rows
