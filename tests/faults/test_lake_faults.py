@@ -78,7 +78,7 @@ def a_task(settings: Settings, run: Run) -> bool:
                 with suppress(psutil.NoSuchProcess):
                     each.kill()
                     return True
-        time.sleep(0.01)
+        time.sleep(0.05)
     return False
 
 
@@ -153,7 +153,8 @@ def disturbed(
     if status == 0:
         return f"{done}; the run went on to its end"
     run(settings, TENANT, lambda message: None)
-    return f"{done}; the run ended with status {status} ({first.output[-1][:160]})"
+    said = [line for line in first.output if "Error" in line] or first.output
+    return f"{done}; the run ended with status {status} ({said[-1][:200]})"
 
 
 def test_runs_at_once_leave_one_result(running: Settings, undisturbed: Undisturbed) -> None:
