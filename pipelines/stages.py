@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from iotops.database import engine, tenant_transaction
 from iotops.errors import TenantError
@@ -90,11 +91,15 @@ def known_owner(settings: Settings, tenant_id: str, stage: Stage) -> Tenant | No
 def alone(settings: Settings, name: str, tenant_id: str, on_progress: Progress) -> Iterator[None]:
     """Nobody else does `name` for the tenant meanwhile; whoever dies lets go with its connection."""
     key = {"name": name, "tenant": tenant_id}
-    with engine(settings.database).begin() as connection:
+    connection = engine(settings.database).connect()
+    try:
         if not connection.execute(TRY_LOCK, key).scalar_one():
             on_progress(f"waiting for another {name} of {tenant_id}")
             connection.execute(LOCK, key)
         yield
+    finally:
+        with suppress(SQLAlchemyError):  # a lost connection has let go already; it must not hide the failure
+            connection.close()
 
 
 def _bronze_to_silver(

@@ -26,14 +26,25 @@ Content = dict[str, tuple[int, str]]
 
 def content(settings: Settings, tenant: Tenant) -> Content:
     """By table the number of its rows and the digest of all their values, in whatever order they lie."""
+    return silver(settings, tenant) | gold(settings, tenant)
+
+
+def silver(settings: Settings, tenant: Tenant) -> Content:
+    """The content of the Iceberg tables."""
     found: Content = {}
     catalog = iceberg_catalog(settings.lake, settings.database)
-    for name in TABLES:
-        rows = catalog.load_table(table_name(tenant, name)).scan().to_arrow()
-        with duckdb.connect() as database:
+    with duckdb.connect() as database:
+        for name in TABLES:
+            rows = catalog.load_table(table_name(tenant, name)).scan().to_arrow()
             database.register("stored", rows)
             digests = "(SELECT md5(stored::VARCHAR) AS row_digest FROM stored)"
-            found[name] = database.execute(DIGEST.format(rows=digests)).fetchone() or (0, "")
+            (found[name],) = database.execute(DIGEST.format(rows=digests)).fetchall()
+    return found
+
+
+def gold(settings: Settings, tenant: Tenant) -> Content:
+    """The content of the tables in Postgres."""
+    found: Content = {}
     with tenant_transaction(engine(settings.database), tenant) as connection:
         for name in GOLD:
             columns = connection.execute(COLUMNS, {"table": name}).scalars()
