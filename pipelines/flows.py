@@ -97,6 +97,12 @@ def silver_to_gold(tenant: str | None = None, days: list[date] | None = None) ->
     return _stage(silver_to_gold, tenant, days=days)
 
 
+@flow(name="lake-maintenance", **FLOW)  # type: ignore[untyped-decorator]
+def lake_maintenance(tenant: str | None = None) -> Counts:
+    """Remove what the silver tables of a tenant, or of every one, no longer need."""
+    return _stage(lake_maintenance, tenant)
+
+
 @flow(name="doc-ingestion", **FLOW)  # type: ignore[untyped-decorator]
 def doc_ingestion(tenant: str | None = None) -> Counts:
     """Bring the index of a tenant, of `shared`, or of all of them, up to date with its documents."""
@@ -116,7 +122,15 @@ def rag_evaluation(tenant: str | None = None) -> Counts:
 
 
 FLOWS = {
-    each.name: each for each in (bronze_to_silver, silver_to_gold, enrichment, doc_ingestion, rag_evaluation)
+    each.name: each
+    for each in (
+        bronze_to_silver,
+        silver_to_gold,
+        lake_maintenance,
+        enrichment,
+        doc_ingestion,
+        rag_evaluation,
+    )
 }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from iotops.database import engine, tenant_transaction
 from iotops.errors import TenantError
@@ -92,11 +93,15 @@ def known_owner(settings: Settings, tenant_id: str, stage: Stage) -> Tenant | No
 def alone(settings: Settings, name: str, tenant_id: str, on_progress: Progress) -> Iterator[None]:
     """Nobody else does `name` for the tenant meanwhile; whoever dies lets go with its connection."""
     key = {"name": name, "tenant": tenant_id}
-    with engine(settings.database).begin() as connection:
+    connection = engine(settings.database).connect()
+    try:
         if not connection.execute(TRY_LOCK, key).scalar_one():
             on_progress(f"waiting for another {name} of {tenant_id}")
             connection.execute(LOCK, key)
         yield
+    finally:
+        with suppress(SQLAlchemyError):  # a lost connection has let go already; it must not hide the failure
+            connection.close()
 
 
 def _bronze_to_silver(
@@ -158,6 +163,18 @@ def _silver_to_gold(
 SUMMARY = text("""
     SELECT day, devices, readings, errors, unhealthy_devices FROM gold.customer_summary
     WHERE day BETWEEN :first AND :last ORDER BY day""")
+
+
+def _lake_maintenance(
+    settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress, run: Run
+) -> StageResult:
+    from pipelines.lake.maintenance import maintain
+    from pipelines.lineage import Dataset
+
+    done = maintain(settings, Tenant(tenant_id), on_progress)
+    run.outputs += [Dataset(each.table) for each in done if each.snapshots or each.files]
+    totals = {name: sum(getattr(each, name) for each in done) for name in ("snapshots", "files", "bytes")}
+    return StageResult(dict(totals), [asdict(each) for each in done])
 
 
 def _doc_ingestion(
@@ -240,6 +257,9 @@ STAGES = {
     ),
     "silver-to-gold": Stage(
         "Silver to the health scores and summaries in Postgres.", _silver_to_gold, takes=frozenset({"days"})
+    ),
+    "lake-maintenance": Stage(
+        "Old snapshots of the silver tables, and files that none holds, are removed.", _lake_maintenance
     ),
     "enrichment": Stage("The fleet's error codes and the articles that explain them.", _enrichment),
     "doc-ingestion": Stage("A shelf's documents to its published index.", _doc_ingestion, for_shared=True),

@@ -86,17 +86,38 @@ def group_objects(hours: Iterable[BronzeHour], tasks: int) -> list[pa.Table]:
 
 
 def read_objects(filesystem: FileSystem, group: pa.Table) -> pa.Table:
-    """The content (`OBJECTS`) of a group of objects; one that cannot be read is a bad line that says why."""
+    """The content (`OBJECTS`) of a group of objects; what is unreadable of one is a last line that says so."""
     paths: Sequence[str] = group["object"].to_pylist()
     with ThreadPoolExecutor(TRANSFERS) as pool:
-        contents = list(pool.map(lambda path: _content(get(filesystem, path)), paths))
+        contents = list(pool.map(lambda path: lines_of(get(filesystem, path)), paths))
     return group.append_column(OBJECTS.field("content"), pa.array(contents, pa.binary()))
 
 
-def _content(compressed: bytes) -> bytes:
+def lines_of(compressed: bytes) -> bytes:
+    """The lines of a gzip object; of a broken one those before the damage and one that says what it is."""
     try:
-        if not compressed:
-            raise EOFError("it is empty")
-        return bytes(igzip.decompress(compressed))
-    except (OSError, EOFError, zlib.error) as error:
-        return f"unreadable object: {error}".encode()
+        content, problem = bytes(igzip.decompress(compressed)), ""
+    except (OSError, EOFError, zlib.error):
+        content, problem = _readable(compressed)
+    if not problem and content:
+        return content
+    whole, _, rest = content.rpartition(b"\n")
+    cut = b"; at the damage: " + rest if rest else b""
+    damage = f"unreadable object: {problem or 'it is empty'}".encode() + cut
+    return b"\n".join([whole, damage] if whole else [damage])
+
+
+def _readable(compressed: bytes) -> tuple[bytes, str]:
+    """The content, and what is wrong with it; a member with an error is left out, one cut short kept."""
+    members: list[bytes] = []
+    rest = compressed
+    while rest:
+        stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip
+        try:
+            members.append(stream.decompress(rest))
+        except zlib.error as error:
+            return b"".join(members), str(error)
+        if not stream.eof:
+            return b"".join(members), "it is cut short"
+        rest = stream.unused_data.lstrip(b"\0")
+    return b"".join(members), ""

@@ -8,10 +8,8 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from iotops.database import engine
-from iotops.errors import LakeError
 from iotops.lake import iceberg_catalog, lake_filesystem
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
@@ -24,6 +22,7 @@ from pipelines.lake.loads import (
     hour_load,
     listings,
     locked_lake,
+    naming_outage,
     owe_loads,
     record_loads,
 )
@@ -61,16 +60,12 @@ def load_silver(
     `LakeError` for a breaking change of the schema or when Postgres goes away.
     """
     ray_data.prepare(settings.ray)
-    try:
-        with locked_lake(engine(settings.database), tenant) as book:
-            run = _Run(settings, tenant, book, on_progress)
-            loads = [load for job in jobs(run.changed_hours(hours)) for load in run.load(job)]
-    except DBAPIError as error:
-        database = settings.database
-        raise LakeError(
-            f"Postgres at {database.host}:{database.port} went away while silver of tenant {tenant.id} was "
-            f"loaded: {error.orig}. The hours that were loaded stay; run it again for the others"
-        ) from error
+    with (
+        naming_outage(settings.database, f"silver of tenant {tenant.id} was loaded"),
+        locked_lake(engine(settings.database), tenant) as book,
+    ):
+        run = _Run(settings, tenant, book, on_progress)
+        loads = [load for job in jobs(run.changed_hours(hours)) for load in run.load(job)]
     if run.refused:
         raise quarantine_error(tenant, run.refused, settings.lake.max_quarantine_share)
     return loads

@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass, fields
 from datetime import date, datetime
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from iotops.database import bind_tenant
+from iotops.errors import LakeError
+from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 
 
@@ -73,6 +77,19 @@ def locked_lake(engine: Engine, tenant: Tenant) -> Iterator[Connection]:
         connection.execute(KEEP_LOCK, {"tenant": tenant.id})
         connection.commit()
         yield connection
+
+
+@contextmanager
+def naming_outage(database: DatabaseSettings, doing: str) -> Iterator[None]:
+    """Make the loss of Postgres a `LakeError` that names the server and what it interrupted."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
+        reason = error if isinstance(error, psycopg.Error) else error.orig
+        raise LakeError(
+            f"Postgres at {database.host}:{database.port} went away while {doing}: {reason}. "
+            "What was recorded until then stays; run it again for the rest"
+        ) from error
 
 
 def listings(connection: Connection, tenant: Tenant) -> dict[datetime, str]:

@@ -100,6 +100,8 @@ def train(history: History, failures: Failures, horizon_h: int, until: float) ->
         return None
     held_out = np.empty(len(fails))
     for seen, unseen in GroupKFold(folds, shuffle=True, random_state=0).split(fails, groups=known.devices):
+        if len(np.unique(fails[seen])) < 2:  # all of it fails within the horizon, or nothing does
+            return None
         trees = _trees().fit(known.features[seen], fails[seen], known.weights[seen])
         held_out[unseen] = _log_odds(trees, known.features[unseen])
     line = LogisticRegression(C=1e6).fit(held_out[:, None], fails, known.weights)

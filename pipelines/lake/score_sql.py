@@ -68,10 +68,11 @@ VALUES = (
                     || '{:.0f}', parts, wear, oldest, oldest_age) END
         FROM facts""",
 )  # fmt: skip
+# Rounded: the last bits of a mean depend on the order in which its parts came.
 COMPONENTS = f"""
     CREATE TEMP TABLE components AS
     WITH valued AS ({" UNION ALL ".join(VALUES)})
-    SELECT device_id, day, component, CAST(value AS DOUBLE) AS value,
+    SELECT device_id, day, component, round(CAST(value AS DOUBLE), 6) AS value,
         round(weight * least(1, greatest(0,
             coalesce((value - free - allowance) / (fully - free), 0))), 1) AS penalty, weight, detail
     FROM valued JOIN penalties USING (component)"""
@@ -108,7 +109,7 @@ FAILED = """
 
 SUMMARIES = """
     WITH fleet AS (
-        SELECT day, sum(devices) AS devices, sum(scores) / sum(devices) AS mean_score,
+        SELECT day, sum(devices) AS devices, round(sum(scores) / sum(devices), 6) AS mean_score,
             sum(unhealthy_devices) AS unhealthy_devices, sum(readings) AS readings, sum(errors) AS errors,
             sum(failures) AS failures, sum(active_days) AS active_days
         FROM totals GROUP BY day),

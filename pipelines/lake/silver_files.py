@@ -123,7 +123,7 @@ def replace_hours(table: Table, hours: Sequence[datetime], files: Sequence[DataF
             with table.transaction() as transaction:
                 transaction.delete(arrived_in(hours))
                 if files:
-                    with transaction.update_snapshot().fast_append() as append:
+                    with transaction.update_snapshot().merge_append() as append:
                         for file in files:
                             append.append_data_file(file)
         except CommitFailedException as error:

@@ -67,6 +67,8 @@ PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
+    # A load adds a manifest, and whoever reads the table reads them all: a hundred become one (the default).
+    "commit.manifest-merge.enabled": "true",
     # Whoever finds that another has changed the table since has lost the tenant's lock: it must not go on.
     "commit.retry.num-retries": "0",
 }

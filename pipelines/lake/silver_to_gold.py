@@ -25,7 +25,7 @@ from pipelines.lake.gold_tables import Staged, read, replace_service_events
 from pipelines.lake.health import ALERTS, SERVICES, WINDOW_DAYS, summary
 from pipelines.lake.health_parts import score_parts
 from pipelines.lake.known import event_times
-from pipelines.lake.loads import lock_lake
+from pipelines.lake.loads import lock_lake, naming_outage
 from pipelines.lake.silver_tables import table_name
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
@@ -82,7 +82,10 @@ def build_gold(
     """
     ray_data.prepare(settings.ray)
     now = now or datetime.now(UTC)
-    with tenant_transaction(engine(settings.database), tenant) as connection:
+    with (
+        naming_outage(settings.database, f"gold of tenant {tenant.id} was computed"),
+        tenant_transaction(engine(settings.database), tenant) as connection,
+    ):
         lock_lake(connection, tenant)
         wanted = sorted(set(days)) if days is not None else stale_days(connection)
         wanted = [day for day in wanted if day <= now.date()]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
 from iotops.database import engine, tenant_transaction
-from iotops.lake import iceberg_catalog, lake_filesystem, put
+from iotops.lake import get, iceberg_catalog, lake_filesystem, put
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
@@ -132,13 +134,36 @@ def test_resent_in_a_later_hour_is_kept_once(settings: Settings, tenant: Tenant)
     assert silver(settings, tenant, "telemetry").num_rows == 288
 
 
-def test_unreadable_object_is_quarantined(settings: Settings, tenant: Tenant) -> None:
-    path = f"{tenant.id}/bronze/raw/{FIRST:%Y-%m-%d/%H}/{tenant.telemetry_topic}-1-{0:020d}.jsonl.gz"
-    put(lake_filesystem(settings.lake), path, b"\x1f\x8b\x08 torn")
+def test_of_damaged_objects_the_rest_is_quarantined_under_their_names(
+    settings: Settings, tenant: Tenant
+) -> None:
+    folder = f"{tenant.id}/bronze/raw/{FIRST:%Y-%m-%d/%H}/{tenant.telemetry_topic}"
+    sent = readings(DAYS, ["pump-7"])
+    put_object(settings, tenant.telemetry_topic, FIRST, sent, 0, partition=1)
+    cut = f"{folder}-1-{0:020d}.jsonl.gz"
+    lake, parquet = lake_filesystem(settings.lake), io.BytesIO()
+    pq.write_table(pa.table({"device_id": ["pump-8"]}), parquet)
+    whole = get(lake, cut)
+    bad = {
+        cut: whole[: len(whole) * 2 // 3],
+        f"{folder}-2-{0:020d}.jsonl.gz": b"",
+        f"{folder}-3-{0:020d}.jsonl.gz": b"\x1f\x8b\x08 torn",
+        f"{folder}-4-{0:020d}.jsonl.gz": parquet.getvalue(),
+        f"{folder}-5-{0:020d}.jsonl.gz": gzip.compress(b'{"device": "pump-9", "celsius": 20}\n[1, 2]\n'),
+    }
+    for path, content in bad.items():
+        put(lake, path, content)
     first, _ = load_silver(settings, tenant)
-    assert (first.readings, first.quarantined) == (100, 2)
+    kept = first.readings - 100
+    assert 0 < kept < len(sent)
+    telemetry = silver(settings, tenant, "telemetry").to_pylist()
+    assert len([row for row in telemetry if row["device_id"] == "pump-7"]) == 2 * kept
+    assert {row["kafka_offset"] for row in telemetry if row["kafka_partition"] == 1} == set(range(kept))
     found = silver(settings, tenant, "quarantine").to_pylist()
-    assert path in [row["object"] for row in found if row["raw"].startswith("unreadable object")]
+    rows = {path: [row["raw"] for row in found if row["object"] == path] for path in bad}
+    assert [len(raw) for raw in rows.values()] == [1, 1, 1, 1, 2]
+    beginnings = [raw[0].partition("unreadable object: ")[2][:12] for raw in list(rows.values())[:4]]
+    assert beginnings == ["it is cut sh", "it is empty", "Error -3 whi", "Error -3 whi"]
 
 
 def test_gold_is_the_same_twice(settings: Settings, tenant: Tenant) -> None:

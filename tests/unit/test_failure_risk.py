@@ -35,6 +35,8 @@ def test_a_short_history_teaches_nothing() -> None:
     four = {name: failures[name] for name in [f"d{number}" for number in range(4)]}
     assert train(history, four, 72, DAYS * 24) is None, "failures of four devices only"
     assert train(history, failures, 72, 48) is None, "no horizon has ended"
+    daily: Failures = {name: np.arange(DAYS) * 24.0 + 36 for name in failures}
+    assert train(history, daily, 72, DAYS * 24) is None, "every device fails within every horizon"
 
 
 def test_each_component_may_only_raise_the_risk() -> None:
