@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from iotops.database import engine, tenant_transaction
-from iotops.errors import TenantError
+from iotops.provisioning import known_tenant
 from iotops.settings import Settings
 from iotops.tenancy import SHARED_PREFIX, Tenant
 from pipelines.jobs.protocol import JobRefused
@@ -26,7 +26,6 @@ MOST_ROWS = 500
 
 TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext(:name), hashtext(:tenant))")
 LOCK = text("SELECT pg_advisory_xact_lock(hashtext(:name), hashtext(:tenant))")
-KNOWN = text("SELECT 1 FROM platform.tenants WHERE tenant_id = :tenant")
 
 
 @dataclass(frozen=True)
@@ -66,24 +65,14 @@ def run_stage(
     Raises `TenantError` where there is no such tenant, `JobRefused` for a parameter that it does not take.
     """
     stage = STAGES[name]
-    owner = known_owner(settings, tenant_id, stage)
+    shared = stage.for_shared and tenant_id == SHARED_PREFIX
+    owner = None if shared else known_tenant(settings, tenant_id)
     if unknown := {given for given, values in asdict(parameters).items() if values} - stage.takes:
         raise JobRefused(f"{name} takes no {', '.join(sorted(unknown))}")
     from pipelines.lineage import recorded
 
     with alone(settings, name, tenant_id, on_progress), recorded(settings, owner, job=name) as run:
         return stage.run(settings, tenant_id, parameters, on_progress, run)
-
-
-def known_owner(settings: Settings, tenant_id: str, stage: Stage) -> Tenant | None:
-    """The tenant, None for the shared shelf; raises `TenantError` where there is no such tenant."""
-    if stage.for_shared and tenant_id == SHARED_PREFIX:
-        return None
-    tenant = Tenant(tenant_id)
-    with tenant_transaction(engine(settings.database), tenant) as connection:
-        if connection.execute(KNOWN, {"tenant": tenant.id}).first() is None:
-            raise TenantError(f"there is no tenant {tenant.id!r}; `iotops tenant list` shows all")
-    return tenant
 
 
 @contextmanager
@@ -187,22 +176,24 @@ def _doc_ingestion(
 def _enrichment(
     settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress, run: Run
 ) -> StageResult:
-    from pipelines.knowledge.enrichment import enrich
+    from indexes.schema import shelf_prefix
+    from pipelines.knowledge.enrichment import enrich  # loads the embedding model's libraries
     from pipelines.lineage import Dataset
 
-    counts = _counts(enrich(settings, Tenant(tenant_id), on_progress))
-    run.inputs += [Dataset(f"{tenant_id}.events"), Dataset(f"{tenant_id}/indexes")]
-    run.outputs.append(Dataset("gold.error_knowledge"))
-    return StageResult(counts, [dict(counts)])
+    report = enrich(settings, Tenant(tenant_id), on_progress)
+    run.inputs.append(Dataset(f"{tenant_id}.events", report.events))
+    for owner, snapshot in report.snapshots.items():
+        run.inputs.append(Dataset(shelf_prefix(owner, "indexes"), version=snapshot))
+    with tenant_transaction(engine(settings.database), Tenant(tenant_id)) as connection:
+        rows = [dict(row) for row in connection.execute(KNOWLEDGE, {"most": MOST_ROWS}).mappings()]
+    run.outputs.append(Dataset("gold.error_knowledge", report.articles + report.codes - report.explained))
+    names = ("codes", "events", "explained", "articles", "changed")
+    return StageResult({name: getattr(report, name) for name in names}, rows)
 
 
-def _counts(report: Any) -> Counts:
-    """The report's plain fields; what is no number is shown as text."""
-    return {
-        name: value if isinstance(value, int) else str(value)
-        for name, value in asdict(report).items()
-        if isinstance(value, int | float | str)
-    }
+KNOWLEDGE = text("""
+    SELECT error_code, method, confidence, title, section, uri, devices, events FROM gold.error_knowledge
+    ORDER BY events DESC, error_code, confidence DESC LIMIT :most""")
 
 
 STAGES = {
