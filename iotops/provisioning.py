@@ -19,6 +19,8 @@ from iotops.settings import Settings
 from iotops.stack.object_store import grant_tenant
 from iotops.tenancy import Tenant
 
+KNOWN = text("SELECT 1 FROM platform.tenants WHERE tenant_id = :tenant")
+
 
 @dataclass(frozen=True)
 class TenantCredentials:
@@ -74,6 +76,15 @@ def list_tenants(settings: Settings) -> list[Tenant]:
     with engine(settings.database, as_owner=True).connect() as connection:
         rows = connection.execute(text("SELECT tenant_id FROM platform.tenants ORDER BY tenant_id"))
         return [Tenant(row.tenant_id) for row in rows]
+
+
+def known_tenant(settings: Settings, tenant_id: str) -> Tenant:
+    """The tenant of that id; raises `TenantError` where there is none."""
+    tenant = Tenant(tenant_id)
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        if connection.execute(KNOWN, {"tenant": tenant.id}).first() is None:
+            raise TenantError(f"there is no tenant {tenant.id!r}; `iotops tenant list` shows all")
+    return tenant
 
 
 def _create_database_role(settings: Settings, tenant: Tenant, password: SecretStr) -> None:

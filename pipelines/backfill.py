@@ -11,10 +11,11 @@ from sqlalchemy import text
 
 from iotops.database import engine, tenant_transaction
 from iotops.lake import lake_filesystem
+from iotops.provisioning import known_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.jobs.protocol import JobRefused
-from pipelines.stages import STAGES, Parameters, alone, known_owner, run_stage
+from pipelines.stages import STAGES, Parameters, alone, run_stage
 
 FLOWS = tuple(name for name, stage in STAGES.items() if stage.takes)
 CHUNK = {"bronze-to-silver": 24, "silver-to-gold": 7}
@@ -68,10 +69,8 @@ def backfill(
     Progress reads `12 of 480 hours`. Raises `JobRefused` for a flow without a range, `TenantError` where
     there is no such tenant.
     """
-    if flow not in FLOWS:
-        raise JobRefused(f"{flow!r} cannot be backfilled; these can: {', '.join(FLOWS)}")
-    tenant = known_owner(settings, tenant_id, STAGES[flow])
-    assert tenant is not None, "no flow with a range is for the shared shelf"
+    check_flow(flow)
+    tenant = known_tenant(settings, tenant_id)
     key = {"flow": flow, "first": midnight(days.first), "last": midnight(days.last)}
     with alone(settings, f"backfill {flow}", tenant_id, on_progress):
         with tenant_transaction(engine(settings.database), tenant) as connection:
@@ -90,6 +89,12 @@ def backfill(
         with tenant_transaction(engine(settings.database), tenant) as connection:
             connection.execute(FINISH, key)
     return BackfillReport(len(parts), len(parts) - len(left))
+
+
+def check_flow(flow: str) -> None:
+    """Raise `JobRefused` for a flow without a range."""
+    if flow not in FLOWS:
+        raise JobRefused(f"{flow!r} cannot be backfilled; these can: {', '.join(FLOWS)}")
 
 
 def chunks(parts: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

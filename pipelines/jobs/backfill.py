@@ -9,40 +9,47 @@ came of it as JSON.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from dataclasses import asdict
+from typing import Annotated
 
+import typer
+
+from iotops.commands.tenant import TenantOption
+from iotops.provisioning import known_tenant
 from iotops.settings import get_settings
-from pipelines.backfill import FLOWS, Range, backfill
+from pipelines.backfill import FLOWS, Range, check_flow
+from pipelines.backfill import backfill as do_anew
+from pipelines.jobs.arguments import Check, main, say
 from pipelines.jobs.protocol import progress, reported
 from pipelines.jobs.stage import day
 
 
-def main() -> int:
-    """The job; its exit status."""
-    given = parser().parse_args()
+def backfill(
+    flow: Annotated[str, typer.Argument(help=f"One of: {', '.join(FLOWS)}.")],
+    tenant: TenantOption,
+    first: Annotated[str, typer.Option("--from", help="First day (UTC), e.g. 2026-11-01.")],
+    last: Annotated[str, typer.Option("--to", help="Last day (UTC), included.")],
+    check: Check = False,
+) -> None:
+    """Do a range of days anew, whether it changed or not.
+
+    A run after a kill does only what is left. `iotops flow backfill` is the same with a progress bar.
+
+    Example: bronze-to-silver --tenant acme --from 2026-11-01 --to 2026-11-20
+    """
+    if check:
+        check_flow(flow)
+        known_tenant(get_settings(), tenant)
+        days = Range(day(first), day(last))
+        say(f"{flow} of {tenant} anew, {days.first} to {days.last}")
+        return
 
     def work() -> dict[str, int]:
-        days = Range(day(given.first), day(given.last))
-        return asdict(backfill(get_settings(), given.tenant, given.name, days, progress))
+        days = Range(day(first), day(last))
+        return asdict(do_anew(get_settings(), tenant, flow, days, progress))
 
-    return reported(work)
-
-
-def parser() -> argparse.ArgumentParser:
-    """Its options."""
-    parsed = argparse.ArgumentParser(
-        prog="python -m pipelines.jobs.backfill",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parsed.add_argument("name", choices=FLOWS, metavar="NAME", help=f"One of: {', '.join(FLOWS)}.")
-    parsed.add_argument("--tenant", required=True, help="Tenant id, e.g. acme.")
-    parsed.add_argument("--from", dest="first", required=True, help="First day (UTC): 2026-11-01.")
-    parsed.add_argument("--to", dest="last", required=True, help="Last day (UTC), included: 2026-11-20.")
-    return parsed
+    raise typer.Exit(reported(work))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(backfill)

@@ -19,6 +19,7 @@ import typer
 from iotops.auth import issue_token
 from iotops.commands.tenant import TenantOption
 from iotops.errors import IotOpsError
+from iotops.provisioning import known_tenant
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 from pipelines.jobs.arguments import Check, Input, Output, main, say
@@ -73,7 +74,8 @@ def batch_ask(
 
     Example: --tenant acme --input lake://acme/exports/questions.csv --output lake://acme/exports/answers
     """
-    planned = plan(get_settings(), Tenant(tenant), source, output, concurrency)
+    settings = get_settings()
+    planned = plan(settings, known_tenant(settings, tenant), source, output, concurrency)
     say(str(planned))
     if not check:
         asyncio.run(run(planned))

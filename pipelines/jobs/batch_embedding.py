@@ -18,9 +18,10 @@ import typer
 
 from iotops.commands.tenant import TenantOption
 from iotops.errors import IotOpsError
+from iotops.provisioning import known_tenant
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
-from pipelines.jobs.arguments import Check, Input, Output, main, say
+from pipelines.jobs.arguments import Check, Input, main, say
 from pipelines.jobs.parts import Parts, part_name, part_names
 from pipelines.jobs.places import SCHEME, Place, input_place, output_place
 from pipelines.jobs.texts import check_columns, fingerprint, parts_of, text_files
@@ -77,7 +78,10 @@ class EmbedParts:
 def batch_embedding(
     tenant: TenantOption,
     source: Input,
-    output: Output,
+    output: Annotated[
+        str,
+        typer.Option("--output", help="Folder: lake://TENANT/exports/NAME or lake://TENANT/reports/NAME."),
+    ],
     column: Annotated[str, typer.Option(help="Column that holds the text.")] = "text",
     id_column: Annotated[
         str | None, typer.Option(help="Column that identifies a row; else its number, from 0.")
@@ -96,7 +100,10 @@ def batch_embedding(
     Example: --tenant acme --column message --input lake://acme/exports/notes.parquet
     --output lake://acme/exports/vectors
     """
-    planned = plan(get_settings(), Tenant(tenant), source, output, column, id_column, actors, part_rows)
+    settings = get_settings()
+    planned = plan(
+        settings, known_tenant(settings, tenant), source, output, column, id_column, actors, part_rows
+    )
     say(str(planned))
     if not check:
         run(planned)

@@ -28,7 +28,7 @@ def job_client(settings: Settings) -> JobSubmissionClient:
         return JobSubmissionClient(settings.ray.dashboard_url)
     except (ConnectionError, RuntimeError) as error:
         raise IotOpsError(
-            f"Ray's job API at {settings.ray.dashboard_url} does not answer: {error}. "
+            f"Ray's job API at {settings.ray.dashboard_url} does not answer: {str(error).rstrip('.')}. "
             "Start the cluster (`iotops up`), or set IOTOPS_RAY__DASHBOARD_URL."
         ) from error
 

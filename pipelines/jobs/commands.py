@@ -9,13 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
-from rich import box
-from rich.table import Table
 
 from iotops.commands.console import print_json, results
 from iotops.commands.tenant import Json
 from iotops.errors import IotOpsError
 from iotops.settings import get_settings
+from pipelines.jobs.backfill import backfill
 from pipelines.jobs.batch_ask import batch_ask
 from pipelines.jobs.batch_embedding import batch_embedding
 from pipelines.jobs.client import follow, job_client
@@ -29,6 +28,7 @@ JOBS: dict[str, Callable[..., None]] = {
     "fleet-report": fleet_report,
     "batch-ask": batch_ask,
     "batch-embedding": batch_embedding,
+    "backfill": backfill,
 }
 """A job is a function of the module of its name, with the options of `python -m`."""
 JobId = Annotated[str, typer.Argument(help="Id, as `iotops job list` shows it.")]
@@ -70,19 +70,21 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         print_json(listed)
         return
-    table = Table("id", "job", "tenant", "state", "started (UTC)", "ran", box=box.SIMPLE, pad_edge=False)
-    table.columns[0].no_wrap = True
-    table.columns[0].min_width = max((len(job.id) for job in listed), default=0)
-    for job in listed:
-        table.add_row(
-            job.id,
-            job.job,
-            job.tenant or "",
+    rows = [("state", "started (UTC)", "ran", "job", "tenant", "id")]
+    rows += [
+        (
             job.state,
             f"{job.started:%m-%d %H:%M:%S}" if job.started else "",
             str(timedelta(seconds=round(job.seconds))) if job.seconds is not None else "",
+            job.job,
+            job.tenant or "",
+            job.id,
         )
-    results.print(table)
+        for job in listed
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # not a table of rich, which cuts what is wider than the terminal: an id is to be copied
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def logs(job_id: JobId, following: Follow = False) -> None:
@@ -147,13 +149,17 @@ def _submitting(name: str, job: Callable[..., None]) -> Callable[..., None]:
 
     def submit(context: typer.Context, following: bool, **arguments: Any) -> None:
         job(**arguments, check=True)
-        options = {option.name: option.opts[0] for option in context.command.params}
-        given = [(options[key], str(value)) for key, value in arguments.items() if value is not None]
+        words = [
+            word
+            for option in context.command.params
+            if (value := arguments.get(option.name or "")) is not None
+            for word in ([option.opts[0]] if option.param_type_name == "option" else []) + [str(value)]
+        ]
         client = job_client(get_settings())
         job_id = submit_module(
             client,
             job.__module__,
-            [word for pair in given for word in pair],
+            words,
             metadata={"tenant": arguments["tenant"]},
         )
         results.print(f"{name} is job {job_id}: `iotops job logs {job_id} --follow`", highlight=False)

@@ -16,6 +16,7 @@ import typer
 
 from iotops.commands.tenant import TenantOption
 from iotops.errors import IotOpsError
+from iotops.provisioning import known_tenant
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 from pipelines.jobs.arguments import Check, Output, main, say
@@ -57,7 +58,8 @@ def fleet_report(
 
     Example: --tenant acme --from 2026-11-10 --to 2026-11-23 --output lake://acme/reports/november
     """
-    planned = plan(get_settings(), Tenant(tenant), first, last, output)
+    settings = get_settings()
+    planned = plan(settings, known_tenant(settings, tenant), first, last, output)
     say(str(planned))
     if not check:
         run(planned)
@@ -72,7 +74,7 @@ def plan(settings: Settings, tenant: Tenant, first: str, last: str, output: str)
     if not days:
         raise IotOpsError(
             f"gold has no scores of {tenant.id} from {first} to {last}: `iotops flow run silver-to-gold "
-            f"--tenant {tenant.id}` computes them, and `iotops tenant list` shows the tenants"
+            f"--tenant {tenant.id}` computes them"
         )
     return FleetReport(settings, tenant, period, output_place(settings.lake, tenant, output), days)
 

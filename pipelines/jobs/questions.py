@@ -16,6 +16,7 @@ import orjson
 
 from iotops.errors import IotOpsError
 
+SUFFIXES = ("txt", "csv", "jsonl")
 LIMITS = (3, 2000)
 """Characters of a question that the API takes."""
 ATTEMPTS = 6
@@ -40,6 +41,8 @@ def parse_questions(name: str, content: bytes) -> list[Question]:
     wrong.
     """
     suffix = name.rpartition(".")[2].lower()
+    if suffix not in SUFFIXES:
+        raise IotOpsError(f"{name} is refused: questions are a .txt, .csv or .jsonl file")
     try:
         text = content.decode("utf-8-sig")
         rows: list[Any]
@@ -47,10 +50,8 @@ def parse_questions(name: str, content: bytes) -> list[Question]:
             rows = [{"question": line} for line in text.splitlines() if line.strip()]
         elif suffix == "csv":
             rows = list(csv.DictReader(io.StringIO(text)))
-        elif suffix == "jsonl":
-            rows = [orjson.loads(line) for line in text.splitlines() if line.strip()]
         else:
-            raise IotOpsError(f"{name} is refused: questions are a .txt, .csv or .jsonl file")
+            rows = [orjson.loads(line) for line in text.splitlines() if line.strip()]
     except ValueError as error:
         raise IotOpsError(f"{name} cannot be read as .{suffix}: {error}") from None
     questions = [_question(name, number, row) for number, row in enumerate(rows, start=1)]

@@ -103,12 +103,9 @@ def _search(
 ) -> list[list[Explanation]]:
     if not codes or not snapshots:
         return [[] for _ in codes]
-    queries = [query(code) for code in codes]
     # By meaning, the message alone: the name of a code has none.
-    indexes, vectors = indexes_and_vectors(
-        settings, snapshots, [code.message or code.error_code for code in codes]
-    )
+    indexes, vectors = indexes_and_vectors(settings, snapshots, [code.message for code in codes])
     return [
-        explanations(code, search_all(indexes, words, vector, CANDIDATES))
-        for code, words, vector in zip(codes, queries, vectors, strict=True)
+        explanations(code, search_all(indexes, query(code), vector, CANDIDATES))
+        for code, vector in zip(codes, vectors, strict=True)
     ]

@@ -67,13 +67,14 @@ def query(code: SeenCode) -> str:
 def explanations(code: SeenCode, hits: Sequence[Hit], limit: int = ARTICLES) -> list[Explanation]:
     """The best section of each of at most `limit` documents, by falling confidence.
 
-    Hybrid matches count only where there is no exact one, and not from documents for other models.
+    Hybrid matches count only where there is no exact one and the code has a message; a document for other
+    models than the code's explains nothing.
     """
-    found = [Explanation(hit, *confidence(code.error_code, hit)) for hit in hits]
-    exact = [each for each in found if each.method == "exact"]
-    kept = exact or [
-        each for each in found if each.confidence >= HYBRID_LEAST and _concerns(each.hit, code.models)
+    found = [
+        Explanation(hit, *confidence(code.error_code, hit)) for hit in hits if _concerns(hit, code.models)
     ]
+    exact = [each for each in found if each.method == "exact"]
+    kept = exact or [each for each in found if code.message and each.confidence >= HYBRID_LEAST]
     best: dict[str, Explanation] = {}
     for each in sorted(kept, key=lambda each: (-each.confidence, each.hit.uri, each.hit.start)):
         best.setdefault(each.hit.doc_id, each)
@@ -98,7 +99,7 @@ def confidence(code: str, hit: Hit) -> tuple[str, float]:
 def _names(heading: str, code: str) -> bool:
     """Whether a heading names the code, which may be a plain word or number that is no code in a text."""
     return code_key(code) in codes_in(heading) or (
-        re.search(rf"(?<!\w){re.escape(code)}(?!\w)", heading) is not None
+        re.search(rf"(?<![\w.-]){re.escape(code)}(?![\w-]|\.\w)", heading) is not None
     )
 
 

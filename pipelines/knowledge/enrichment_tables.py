@@ -52,7 +52,6 @@ UPSERT = text(f"""
 DELETE = text(f"""
     DELETE FROM gold.error_knowledge WHERE ({KEY}) NOT IN (
         SELECT * FROM unnest(CAST(:codes AS text[]), CAST(:docs AS text[]), CAST(:sections AS text[])))""")
-LOCK = text("SELECT pg_advisory_xact_lock(hashtext('enrichment'), hashtext(:tenant))")
 
 
 def seen_codes(settings: Settings, tenant: Tenant, since: datetime) -> list[SeenCode]:
@@ -76,7 +75,7 @@ def count_codes(events: pa.Table | pa.RecordBatchReader, models: Sequence[tuple[
         {"device_id": [device for device, _ in models], "model": [model for _, model in models]},
         schema=pa.schema([("device_id", pa.string()), ("model", pa.string())]),
     )
-    with duckdb.connect(config={"threads": 1, "TimeZone": "UTC"}) as database:
+    with duckdb.connect(config={"threads": 1}) as database:
         database.register("events", events)
         database.register("models", pairs)
         return [SeenCode(**row) for row in database.sql(COUNT).to_arrow_table().to_pylist()]
@@ -85,11 +84,7 @@ def count_codes(events: pa.Table | pa.RecordBatchReader, models: Sequence[tuple[
 def write(
     connection: Connection, tenant: Tenant, codes: Sequence[SeenCode], found: Sequence[Sequence[Explanation]]
 ) -> int:
-    """Make the tenant's rows exactly these; returns how many were written or deleted.
-
-    `connection` is in a `tenant_transaction`; a concurrent enrichment of the tenant waits.
-    """
-    connection.execute(LOCK, {"tenant": tenant.id})
+    """Make the tenant's rows exactly these, in a `tenant_transaction`; how many were written or deleted."""
     rows = [
         row
         for code, articles in zip(codes, found, strict=True)
@@ -99,8 +94,8 @@ def write(
         parameter: [row[name] for row in rows]
         for parameter, name in (("codes", "error_code"), ("docs", "doc_id"), ("sections", "section"))
     }
-    changed = connection.execute(DELETE, keys).rowcount
-    return changed + sum(connection.execute(UPSERT, row).rowcount for row in rows)
+    deleted = connection.execute(DELETE, keys).rowcount
+    return deleted + (connection.execute(UPSERT, rows).rowcount if rows else 0)
 
 
 def _row(tenant: Tenant, code: SeenCode, explanation: Explanation) -> dict[str, Any]:

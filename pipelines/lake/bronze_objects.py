@@ -86,7 +86,7 @@ def group_objects(hours: Iterable[BronzeHour], tasks: int) -> list[pa.Table]:
 
 
 def read_objects(filesystem: FileSystem, group: pa.Table) -> pa.Table:
-    """The content (`OBJECTS`) of a group of objects; what is unreadable of one is a last line that says so."""
+    """The content (`OBJECTS`) of a group of objects; what is unreadable of one is a last line."""
     paths: Sequence[str] = group["object"].to_pylist()
     with ThreadPoolExecutor(TRANSFERS) as pool:
         contents = list(pool.map(lambda path: lines_of(get(filesystem, path)), paths))

@@ -1,0 +1,73 @@
+"""The stages by name, and running one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from iotops.database import engine
+from iotops.provisioning import known_tenant
+from iotops.settings import Settings
+from iotops.tenancy import SHARED_PREFIX
+from pipelines.jobs.protocol import JobRefused
+from pipelines.stages.knowledge import doc_ingestion, enrichment, rag_evaluation
+from pipelines.stages.lake import bronze_to_silver, lake_maintenance, silver_to_gold
+from pipelines.stages.stage import Parameters, Progress, Stage, StageResult
+
+STAGES = {
+    "bronze-to-silver": Stage(
+        "New and changed bronze objects to the silver tables of the lake.",
+        bronze_to_silver,
+        takes=frozenset({"hours"}),
+    ),
+    "silver-to-gold": Stage(
+        "Silver to the health scores and summaries in Postgres.", silver_to_gold, takes=frozenset({"days"})
+    ),
+    "lake-maintenance": Stage(
+        "Old snapshots of the silver tables, and files that none holds, are removed.", lake_maintenance
+    ),
+    "enrichment": Stage("The fleet's error codes and the articles that explain them.", enrichment),
+    "doc-ingestion": Stage("A shelf's documents to its published index.", doc_ingestion, for_shared=True),
+    "rag-evaluation": Stage("How well retrieval finds what a tenant's shelves hold.", rag_evaluation),
+}
+
+TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext(:name), hashtext(:tenant))")
+LOCK = text("SELECT pg_advisory_xact_lock(hashtext(:name), hashtext(:tenant))")
+
+
+def run_stage(
+    name: str, settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress
+) -> StageResult:
+    """Run a stage in this process, a driver on the cluster; its lineage is recorded.
+
+    Two of the same stage and tenant never run at once, on however many machines: the second waits.
+    Raises `TenantError` where there is no such tenant, `JobRefused` for a parameter that it does not take.
+    """
+    stage = STAGES[name]
+    shared = stage.for_shared and tenant_id == SHARED_PREFIX
+    owner = None if shared else known_tenant(settings, tenant_id)
+    if unknown := {given for given, values in asdict(parameters).items() if values} - stage.takes:
+        raise JobRefused(f"{name} takes no {', '.join(sorted(unknown))}")
+    from pipelines.lineage import recorded
+
+    with alone(settings, name, tenant_id, on_progress), recorded(settings, owner, job=name) as run:
+        return stage.run(settings, tenant_id, parameters, on_progress, run)
+
+
+@contextmanager
+def alone(settings: Settings, name: str, tenant_id: str, on_progress: Progress) -> Iterator[None]:
+    """Nobody else does `name` for the tenant meanwhile; whoever dies lets go with its connection."""
+    key = {"name": name, "tenant": tenant_id}
+    connection = engine(settings.database).connect()
+    try:
+        if not connection.execute(TRY_LOCK, key).scalar_one():
+            on_progress(f"waiting for another {name} of {tenant_id}")
+            connection.execute(LOCK, key)
+        yield
+    finally:
+        with suppress(SQLAlchemyError):  # a lost connection has let go already; it must not hide the failure
+            connection.close()
