@@ -118,8 +118,8 @@ def workers(settings: Settings) -> list[tuple[psutil.Process, str]]:
     return found
 
 
-@pytest.mark.parametrize("number", range(ROUNDS))
 @pytest.mark.parametrize("victim", [a_task, ray_workers, the_driver, the_database])
+@pytest.mark.parametrize("number", range(ROUNDS))
 def test_the_run_after_a_kill_leaves_the_same_tables(
     running: Settings, undisturbed: Undisturbed, victim: Callable[[Settings, Run], bool], number: int
 ) -> None:
