@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
+from multiprocessing import get_context
 
 import msgspec
 import pyarrow as pa
@@ -49,7 +50,7 @@ def _floor(settings: Settings, tenant: Tenant) -> int:
     """Read, decompress and parse, and nothing else: a process for each core."""
     objects = listed(settings, tenant)
     cores = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(cores) as pool:
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:  # S3 clients do not survive a fork
         return sum(pool.map(partial(_parse, settings), [objects[core::cores] for core in range(cores)]))
 
 
