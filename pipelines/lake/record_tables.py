@@ -60,16 +60,18 @@ QUARANTINE = pa.schema([("record", pa.int64()), ("raw", pa.string()), ("reason",
 
 def line_table(path: str, hour: datetime, lines: Sequence[tuple[int, Envelope | str]]) -> pa.Table:
     """`LINES` of one object, from its numbered lines."""
-    positions = [
-        (line.topic, line.partition, line.offset, line.timestamp) if isinstance(line, Envelope) else NOWHERE
-        for _, line in lines
+    count, first = len(lines), pa.array(np.zeros(len(lines), np.int32))
+    envelopes: list[Any] = [line if isinstance(line, Envelope) else None for _, line in lines]
+    columns = [
+        pa.DictionaryArray.from_arrays(first, [path]),
+        [number for number, _ in lines],
+        pa.repeat(pa.scalar(hour, UTC_US), count),
+        *(
+            [None if line is None else getattr(line, name) for line in envelopes]
+            for name in ("topic", "partition", "offset", "timestamp")
+        ),
     ]
-    columns = [list(column) for column in zip(*positions, strict=True)] or [[]] * len(NOWHERE)
-    numbers = [number for number, _ in lines]
-    return _table(LINES, [[path] * len(lines), numbers, [hour] * len(lines), *columns])
-
-
-NOWHERE = (None, None, None, None)
+    return _table(LINES, columns)
 
 
 def record_table(schema: pa.Schema, indices: Sequence[int], records: Sequence[Any]) -> pa.Table:
@@ -101,6 +103,8 @@ def _table(schema: pa.Schema, columns: Sequence[Any]) -> pa.Table:
 
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, pa.Array):
+        return values
     if kind == TEXT:
         return pa.array(values, pa.string()).dictionary_encode()
     if kind == UTC_US and (not len(values) or isinstance(values[0], int)):  # records have milliseconds
