@@ -23,8 +23,8 @@ MIN_TS_MS = 946_684_800_000  # 2000-01-01: an earlier clock was never set.
 NUL = b"\\u0000"  # as JSON writes it; a raw NUL byte is no JSON
 
 NOT_FINITE = re.compile(rb":\s*-?(?:NaN|Infinity|inf)\b", re.I)
-DEVICE_ID = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z"  # `$` would let a newline follow
-DeviceId = Annotated[str, msgspec.Meta(pattern=DEVICE_ID)]
+DEVICE_ID = r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
+DeviceId = Annotated[str, msgspec.Meta(pattern=rf"^{DEVICE_ID}\Z")]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Severity = Literal["info", "warning", "error", "critical"]
 

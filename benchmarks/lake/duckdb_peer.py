@@ -30,7 +30,7 @@ LINES = f"""
         CASE WHEN json_valid(value) THEN from_json(value, '{RECORD}') END AS record
     FROM read_json($files, format = 'newline_delimited', columns = {ENVELOPE}, filename = true)"""
 # `value IS NULL` in a map is a metric that is no number.
-SOUND = f"""record IS NOT NULL AND regexp_full_match(record.device_id, '{DEVICE_ID[1:-2]}')
+SOUND = f"""record IS NOT NULL AND regexp_full_match(record.device_id, '{DEVICE_ID}')
     AND record.ts BETWEEN {MIN_TS_MS} AND arrived_ms + $max_future_ms
     AND coalesce(record.tenant_id, $tenant) = $tenant AND cardinality(record.metrics) > 0
     AND NOT list_contains(list_transform(map_values(record.metrics), lambda x: x IS NULL), true)"""

@@ -37,7 +37,7 @@ def bronze_to_silver(settings: Settings, tenant: Tenant) -> int:
     del parts
     latest = pl.col("arrived_ms") + settings.ingest.max_future_s * 1000
     sound = (
-        pl.col("device_id").str.contains(f"^{DEVICE_ID[1:-2]}$")
+        pl.col("device_id").str.contains(f"^{DEVICE_ID}$")
         & pl.col("ts").is_between(MIN_TS_MS, latest)
         & (pl.col("tenant_id").is_null() | (pl.col("tenant_id") == tenant.id))
         & ~pl.col("text_metric")

@@ -43,6 +43,9 @@ FLOWS = {
     "bronze-to-silver": "Bronze to silver (Iceberg)",
     "silver-to-gold": "Silver to gold (health)",
 }
+IN_SILVER = text("""
+    SELECT count(*) AS hours, sum(readings) AS readings, sum(events) AS events,
+        sum(quarantined) AS refused FROM ingest.lake_hours""")
 COUNT = text("SELECT (SELECT count(*) FROM silver.telemetry), (SELECT count(*) FROM silver.events)")
 
 
@@ -71,6 +74,8 @@ def run(console: Console, steps: Steps) -> None:
     for name, title in FLOWS.items():
         with steps.step(title) as step:
             step.result = str(run_flow(name, TENANT.id, step.progress))
+            if name == "bronze-to-silver":  # a new hour of bronze may have started it before us
+                step.result = _in_silver(settings)
     with steps.step("Copilot") as step:
         wait_until_running(settings, applications, step.progress)
     worst = _worst(settings)
@@ -120,6 +125,15 @@ def _stored(settings: Settings) -> tuple[int, int]:
     with tenant_transaction(engine(settings.database), TENANT) as connection:
         row = connection.execute(COUNT).one()
         return row[0], row[1]
+
+
+def _in_silver(settings: Settings) -> str:
+    with tenant_transaction(engine(settings.database), TENANT) as connection:
+        held = connection.execute(IN_SILVER).one()
+    return (
+        f"{held.readings:,} readings and {held.events:,} events of {held.hours} arrival hours, "
+        f"{held.refused:,} refused"
+    )
 
 
 def _worst(settings: Settings) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from pipelines.ingest.deadletter import Kind
 from pipelines.ingest.intake import Intake, Sent
 from pipelines.ingest.worker import Progress
 
-TOPIC = re.compile(rf"tenants/([a-z0-9_]+)/devices/({DEVICE_ID.strip('^$')})/(telemetry|events)")
+TOPIC = re.compile(rf"tenants/([a-z0-9_]+)/devices/({DEVICE_ID})/(telemetry|events)")
 FILTERS = ("tenants/+/devices/+/telemetry", "tenants/+/devices/+/events")
 SHARE = "$share/iotops/"
 QOS = 1

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -15,7 +14,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from iotops.database import engine, tenant_transaction
+from iotops.database import engine
 from iotops.errors import IotOpsError
 from iotops.lake import iceberg_catalog
 from iotops.provisioning import create_tenant
@@ -183,12 +182,18 @@ def test_a_stage_that_takes_too_long_is_stopped_and_tried_again(
     eventually(lambda: all(client.get_job_status(job) == "STOPPED" for job in mine), 20)
 
 
-def test_one_failing_tenant_stops_no_other(settings: Settings, tenant: Tenant) -> None:
+def test_one_failing_tenant_stops_no_other(
+    settings: Settings, tenant: Tenant, configured: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(retries=0)
     run_flow("bronze-to-silver", tenant.id)
-    broken = replace(tenant, id="flows_broken")  # has loads in the book, and no tables
-    with tenant_transaction(engine(settings.database), broken) as connection:
-        connection.execute(text("INSERT INTO platform.tenants VALUES ('flows_broken')"))
-        connection.execute(
-            text("INSERT INTO ingest.lake_hours SELECT 'flows_broken', :hour, 'x'"
-                 " WHERE false"), {"hour": FIRST}
-        )  # fmt: skip
+    put_object(settings, tenant.telemetry_topic, FIRST, readings(DAYS)[100:150], 1000)
+    broken = Tenant("flows_broken")
+    create_tenant(settings, broken)
+    put_object(settings, broken.telemetry_topic, FIRST, ['{"broken"'] * 150, 0)
+    # Of every tenant on this stack, those of this test.
+    monkeypatch.setattr("pipelines.flows.list_tenants", lambda settings: [broken, tenant])
+    with pytest.raises(IotOpsError, match="failed for 1 of 2 tenants: flows_broken") as failed:
+        run_flow("bronze-to-silver", None)
+    assert "150 of 150 records" in str(failed.value)
+    assert telemetry_rows(settings, tenant) == 300

@@ -37,6 +37,7 @@ def test_a_reading_is_stamped_with_its_sender_and_keeps_unknown_fields():
         (b"{not json", "invalid_json"),
         (b'{"a": "\xff"}', "invalid_utf8"),
         (b"[1]", "invalid_type"),
+        (b'{"device_id": "pump-1\\n", "ts": 1767319445000, "metrics": {"volt": 1}}', "invalid_type"),
         (b'{"metrics": {"volt": NaN}, "ts": 1}', "not_finite"),
         (reading(metrics={"volt": "170"}), "invalid_type"),
         (reading(metrics={"volt": True}), "invalid_type"),
