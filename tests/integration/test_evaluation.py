@@ -112,7 +112,8 @@ def test_a_fall_and_a_broken_set_are_shown_and_fail_nothing(settings: Settings, 
     warned = "nDCG@10 of hybrid:tickets fell from 1.000"
     assert f"**Warning:** {warned}" in artifact["description"]
     assert "evaluation/broken/qrels/test.tsv is missing" in artifact["description"]
-    logged = httpx.post(f"{api}/logs/filter", json={"logs": {"level": {"ge_": logging.WARNING}}}).json()
+    warnings = {"logs": {"level": {"ge_": logging.WARNING}}, "sort": "TIMESTAMP_DESC"}
+    logged = httpx.post(f"{api}/logs/filter", json=warnings).json()
     assert any(entry["message"].startswith(warned) for entry in logged)
 
 
