@@ -18,7 +18,7 @@ QUESTIONS = (
     "What does E421 mean on an HX-200 and what should I do first?",
     "How long is the warranty of the CR-310?",
 )
-PARTS = 12
+PARTS = 4
 
 
 @pytest.mark.timeout(600)
