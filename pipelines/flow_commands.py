@@ -90,14 +90,13 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         print_json([{**asdict(each), "description": STAGES[each.flow].description} for each in found])
         return
-    table = Table("flow", "from what to what", "starts (UTC)", "last run", "state")
+    table = Table("flow", "starts (UTC)", "last run (UTC)", "state", box=None)
     for each in found:
         starts = [each.schedule, *each.triggers]
         table.add_row(
             each.flow,
-            STAGES[each.flow].description,
             "\n".join(filter(None, starts)) or "on demand",
-            f"{each.run}\n{each.started[:19]}" if each.run else "",
+            each.started[:19].replace("T", " ") if each.run else "",
             each.state,
         )
     results.print(table)

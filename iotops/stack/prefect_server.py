@@ -33,6 +33,7 @@ class PrefectServer(Server):
             {
                 "PREFECT_HOME": str(self.data),
                 "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{port}/prefect",
+                "PREFECT_SERVER_UI_API_URL": self.settings.prefect.api_url,  # whom its pages ask
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
                 "DO_NOT_TRACK": "1",
