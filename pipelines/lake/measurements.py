@@ -74,9 +74,9 @@ def _outside(
 ) -> Iterator[tuple[int, str]]:
     """What lies outside the limits of its device model."""
     models = {None, *rules.models}
-    widest = [rules.limits(metric, model) for model in models]
-    low = max((each.min if each.min is not None else -np.inf) for each in widest)
-    high = min((each.max if each.max is not None else np.inf) for each in widest)
+    narrowing = [rules.limits(metric, model) for model in models]
+    low = max((each.min if each.min is not None else -np.inf) for each in narrowing)
+    high = min((each.max if each.max is not None else np.inf) for each in narrowing)
     # Few are outside the narrowest limits of all models: only these are looked at one by one.
     for row in rows[(values[rows] < low) | (values[rows] > high)]:
         model = readings[owners[row]].model
