@@ -102,14 +102,14 @@ def train(history: History, failures: Failures, horizon_h: int, until: float) ->
     for seen, unseen in GroupKFold(folds, shuffle=True, random_state=0).split(fails, groups=known.devices):
         if len(np.unique(fails[seen])) < 2:  # all of it fails within the horizon, or nothing does
             return None
-        trees = _trees().fit(known.features[seen], fails[seen], known.weights[seen])
+        trees = _fitted(known[seen], fails[seen])
         held_out[unseen] = _log_odds(trees, known.features[unseen])
     line = LogisticRegression(C=1e6).fit(held_out[:, None], fails, known.weights)
     slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
     if slope <= 0:  # what it learned says nothing about other devices: the rate at which they fail does
         rate = float(np.average(fails, weights=known.weights))
         slope, intercept = 0.0, float(np.log(rate / (1 - rate)))
-    return RiskModel(_trees().fit(known.features, fails, known.weights), slope, intercept)
+    return RiskModel(_fitted(known, fails), slope, intercept)
 
 
 def version(history: History, failures: Failures) -> str:
@@ -151,8 +151,8 @@ def failure_times(services: pa.Table) -> Failures:
     return {str(device): np.sort(hours[devices == device]) for device in np.unique(devices)}
 
 
-def _trees() -> Any:
-    return HistGradientBoostingClassifier(
+def _fitted(history: History, fails: Bools) -> Any:
+    trees = HistGradientBoostingClassifier(
         max_iter=60,
         learning_rate=0.06,
         max_leaf_nodes=6,
@@ -161,6 +161,8 @@ def _trees() -> Any:
         monotonic_cst=[1] * len(FEATURES),
         random_state=0,
     )
+    equal = len(np.unique(history.weights)) == 1  # said to scikit-learn, whose weighted quantiles are slow
+    return trees.fit(history.features, fails, None if equal else history.weights)
 
 
 def _log_odds(trees: Any, features: Floats) -> Floats:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +24,7 @@ from pipelines.deployments import apply
 from pipelines.flow_commands import run_flow
 from pipelines.jobs.client import job_client
 from tests.integration.test_lake import DAYS, FIRST, put_object, readings
+from tests.waiting import eventually
 
 BACKFILLED = date(2026, 11, 1)
 
@@ -103,14 +103,6 @@ def artifact(settings: Settings, key: str) -> list[dict[str, Any]]:
     found = httpx.get(f"{settings.prefect.api_url}/artifacts/{key.replace('_', '-')}/latest").json()
     rows: list[dict[str, Any]] = json.loads(found["data"])
     return rows
-
-
-def eventually(what: Callable[[], Any], timeout_s: float = 90) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.3)
-    return found
 
 
 def completed(settings: Settings, name: str) -> bool:

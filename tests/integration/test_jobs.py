@@ -6,8 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,10 +32,11 @@ from pipelines.jobs.batch_embedding import batch_embedding
 from pipelines.jobs.client import job_client
 from pipelines.jobs.commands import JOBS
 from tests.integration.test_lake import put_object, readings
+from tests.waiting import eventually
 
 TENANT = Tenant("jobs_east")
 OUTPUT = f"lake://{TENANT.id}/exports/vectors"
-PARTS, PART_ROWS = 24, 100
+PARTS, PART_ROWS = 10, 100
 FIRST_HOUR = datetime(2026, 11, 1, tzinfo=UTC)
 HOURS = 30
 LOADED = text("SELECT arrival_hour, loaded_at FROM ingest.lake_hours ORDER BY 1")
@@ -62,14 +61,6 @@ def iotops(*words: str) -> Result:
 
 def listed(job_id: str) -> dict[str, Any]:
     return next(job for job in orjson.loads(iotops("job", "list", "--json").stdout) if job["id"] == job_id)
-
-
-def eventually(what: Callable[[], Any], timeout_s: float = 120) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.mark.parametrize("job", JOBS)
