@@ -20,8 +20,7 @@ down: ## Stop the embedded stack and all that runs on it
 	@if [ -x $(BIN)/iotops ]; then $(BIN)/iotops down; fi
 
 test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
-	@$(BIN)/python -m pytest tests/unit tests/integration tests/e2e
-	@$(BIN)/python -m pytest tests/faults
+	@.ci/test
 
 test-unit: setup ## The tests that need no service
 	@$(BIN)/python -m pytest tests/unit
