@@ -12,5 +12,5 @@ def eventually(what: Callable[[], Any], timeout_s: float = 120) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := what()):
         assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.05)
+        time.sleep(0.1)
     return found

@@ -21,7 +21,7 @@ from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 
-CRASHES = int(os.environ.get("IOTOPS_FAULT_ROUNDS", "3"))
+CRASHES = 10
 DEVICES, READINGS = 40, 100
 CLIENTS = ("kafka-python", "confluent-kafka")
 FAST = {
@@ -59,7 +59,7 @@ class Supervisor:
 
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("client", CLIENTS)
-def test_crashes_between_write_and_commit_lose_and_double_nothing(
+def test_ten_crashes_between_write_and_commit_lose_and_double_nothing(
     settings: Settings, tmp_path: Path, client: str
 ):
     tenant = Tenant(f"crashing_{client.partition('-')[0]}")

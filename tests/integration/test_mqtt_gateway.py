@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -31,6 +31,7 @@ from pipelines.ingest import deadletter, members
 from pipelines.ingest.mqtt_devices import MqttDevices
 from tests.embedded import stack_settings
 from tests.integration.sinks import running, stored
+from tests.waiting import eventually
 
 TENANT = Tenant("over_mqtt")
 KILLS = 3
@@ -51,13 +52,6 @@ def reading(seq: int, **changes: object) -> bytes:
     return orjson.dumps({"ts": int(time.time() * 1000), "seq": seq, "metrics": {"volt": 1.0}, **changes})
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def test_a_killed_gateway_loses_nothing(gateway: Settings):
     names = [f"pump-{number}" for number in range(10)]
     sent, kills = [], 0
@@ -69,7 +63,7 @@ def test_a_killed_gateway_loses_nothing(gateway: Settings):
                 os.kill(ray.get(ray.get_actor("mqtt-0", NAMESPACE).pid.remote()), signal.SIGKILL)
                 kills += 1
         assert devices.wait(len(sent), 60)
-        wait_for(lambda: stored(gateway, TENANT) >= len(sent))
+        eventually(lambda: stored(gateway, TENANT) >= len(sent))
         time.sleep(1)
     print(f"sent {len(sent)} messages; killed the gateway {kills} times; stored {stored(gateway, TENANT)}")
     assert (kills, stored(gateway, TENANT)) == (KILLS, len(sent))
@@ -89,7 +83,7 @@ def test_the_topic_says_who_sends(gateway: Settings):
             with tenant_transaction(engine(gateway.database), TENANT) as connection:
                 return [(row.device_id, row.type) for row in connection.execute(EVENTS)]
 
-        wait_for(lambda: bool(events()) and len(list(deadletter.read_letters(gateway, TENANT))) >= 2)
+        eventually(lambda: bool(events()) and len(list(deadletter.read_letters(gateway, TENANT))) >= 2)
         assert events() == [("valve-1", "restart")]
     letters = [each.letter for each in deadletter.read_letters(gateway, TENANT)]
     assert [(each.device_id, each.code, each.gateway) for each in letters] == [
@@ -110,7 +104,7 @@ def test_two_gateways_share_the_load(gateway: Settings):
             for name in names:
                 devices.publish(name, reading(seq))
         assert devices.wait(1000, 60)
-        wait_for(lambda: stored(gateway, TENANT) >= before + 1000)
+        eventually(lambda: stored(gateway, TENANT) >= before + 1000)
     first, second = (members.status()[f"mqtt-{number}"].stored for number in range(2))
     print(f"1000 messages: {first - taken} through the first gateway, {second} through the second")
     assert (first - taken + second, stored(gateway, TENANT)) == (1000, before + 1000)
@@ -126,7 +120,7 @@ def test_the_example_of_the_documentation_works(gateway: Settings):
     code = example.replace("tenants/acme/", f"tenants/{TENANT.id}/")
     subprocess.run([sys.executable, "-c", code], env={**os.environ, **account}, check=True, timeout=60)
     with running(gateway, "silver"):
-        wait_for(lambda: stored(gateway, TENANT) == before + 3)
+        eventually(lambda: stored(gateway, TENANT) == before + 3)
 
 
 def test_a_broker_with_tls_takes_only_those_that_speak_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
