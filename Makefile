@@ -2,7 +2,9 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test test-unit lint
+OWN_STACK := tests/integration/test_crash.py tests/integration/test_stack.py
+
+.PHONY: help setup demo up down test test-unit test-services test-apart lint
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,7 +22,17 @@ down: ## Stop the embedded stack and all that runs on it
 	@if [ -x $(BIN)/iotops ]; then $(BIN)/iotops down; fi
 
 test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
-	@.ci/test
+	@$(MAKE) --no-print-directory -j2 test-services test-apart
+	@$(BIN)/python -m pytest tests/faults
+
+test-services:
+	@$(BIN)/python -m pytest tests/integration tests/e2e $(OWN_STACK:%=--ignore=%)
+
+# Beside the services' tests, since both wait more than they compute, on a stack of its own; told when it ends.
+test-apart:
+	@output=$$(mktemp); \
+	$(BIN)/python -m pytest -p no:cacheprovider tests/unit $(OWN_STACK) >$$output 2>&1; \
+	status=$$?; cat $$output; rm $$output; exit $$status
 
 test-unit: setup ## The tests that need no service
 	@$(BIN)/python -m pytest tests/unit

@@ -32,6 +32,9 @@ def bronze_to_silver(
     loads = load_silver(settings, tenant, parameters.hours or None, on_progress)
     names = ("objects", "records", "readings", "events", "telemetry_rows", "quarantined", "duplicates")
     totals = {name: sum(getattr(load, name) for load in loads) for name in names}
+    counts: Counts = {"hours": len(loads), **totals}
+    if not loads:
+        return StageResult(counts)
     parts = tuple(f"{load.arrival_hour:%Y-%m-%d/%H}" for load in loads)
     run.inputs.append(
         Dataset(f"{tenant.prefix('bronze')}/raw", totals["records"], files=totals["objects"], parts=parts)
@@ -45,7 +48,7 @@ def bronze_to_silver(
         run.outputs.append(Dataset(f"{tenant.id}.{table}", rows))
     bad = [load.arrival_hour for load in loads if load.quarantined]
     return StageResult(
-        {"hours": len(loads), **totals},
+        counts,
         [asdict(load) for load in loads[-MOST_ROWS:]],
         quarantined(settings, tenant, bad) if bad else [],
     )

@@ -23,6 +23,10 @@ from iotops.settings import LineageSettings, Settings
 from iotops.tenancy import Tenant
 from pipelines.lineage import Dataset, recorded
 from pipelines.lineage.runs import owned_by
+from pipelines.lineage.upstream import last_runs, upstream
+from pipelines.stages.running import run_stage
+from pipelines.stages.stage import Parameters
+from tests.integration.test_lake import DAYS, FIRST, put_object, readings
 
 ONE, OTHER = Tenant("lineage_one"), Tenant("lineage_other")
 BRONZE = Dataset("lineage_one/bronze/raw", rows=101, files=2, parts=("2026-11-02/15", "2026-11-02/16"))
@@ -221,3 +225,17 @@ def test_a_tenant_sees_its_own_runs_and_those_of_the_shared_shelf(settings: Sett
         owned_by(settings.database, OTHER.id) as other,
     ):
         other.execute(text(forged))
+
+
+def test_a_load_that_found_nothing_is_not_what_wrote_the_table(settings: Settings) -> None:
+    tenant = Tenant("lineage_idle")
+    create_tenant(settings, tenant)
+    put_object(settings, tenant.telemetry_topic, FIRST, readings(DAYS)[:100], 0)
+    for _ in range(2):
+        run_stage("bronze-to-silver", settings, tenant.id, Parameters(), lambda message: None)
+    idle, loading = last_runs(settings.database, tenant)
+    assert (idle.state, idle.inputs, idle.outputs) == ("COMPLETE", [], [])
+    source = upstream([idle, loading], Dataset(f"{tenant.id}.telemetry"))
+    assert source.run == loading
+    assert source.dataset.rows == 200
+    assert [each.dataset.name for each in source.inputs] == ["lineage_idle/bronze/raw"]
