@@ -1,4 +1,4 @@
-"""Writing gold: staged by binary COPY from Arrow, merged by upsert, in the tenant's own transaction."""
+"""Writing gold: staged by binary COPY from Arrow, merged, in the tenant's own transaction."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Staged:
             ),
             {"days": list(days)},
         )
-        self._connection.execute(text(_upsert(self.name, self._columns, keys)), {"tenant": tenant.id})
+        self._connection.execute(text(_merge(self.name, self._columns, keys)), {"tenant": tenant.id})
 
 
 def replace_service_events(
@@ -103,15 +103,19 @@ def read(connection: Connection, query: str, schema: pa.Schema, **parameters: ob
     return pa.concat_tables([schema.empty_table(), *parts])
 
 
-def _upsert(name: str, columns: Sequence[str], keys: Sequence[str]) -> str:
-    names = ", ".join(columns)
-    values = ", ".join(f"{column}::jsonb" if column in JSON else column for column in columns)
-    changes = [f"{column} = excluded.{column}" for column in columns if column not in keys]
+def _merge(name: str, columns: Sequence[str], keys: Sequence[str]) -> str:
+    values = {column: f"s.{column}::jsonb" if column in JSON else f"s.{column}" for column in columns}
     if name in COMPUTED_AT:
-        changes.append("computed_at = clock_timestamp()")
-    stamp = ("computed_at, ", "clock_timestamp(), ") if name in COMPUTED_AT else ("", "")
+        values["computed_at"] = "clock_timestamp()"
+    stored = {column: value for column, value in values.items() if column not in keys}
+    changed = (
+        f"({', '.join(f't.{column}' for column in stored)}) IS DISTINCT FROM ({', '.join(stored.values())})"
+    )
+    updates = ", ".join(f"{column} = {value}" for column, value in stored.items())
+    same = " AND ".join(f"t.{key} = s.{key}" for key in keys)
     return (
-        f"INSERT INTO gold.{name} (tenant_id, {stamp[0]}{names}) "
-        f"SELECT :tenant, {stamp[1]}{values} FROM staging_{name} "
-        f"ON CONFLICT (tenant_id, {', '.join(keys)}) DO UPDATE SET {', '.join(changes)}"
+        f"MERGE INTO gold.{name} t USING staging_{name} s ON t.tenant_id = :tenant AND {same} "
+        f"WHEN MATCHED AND {changed} THEN UPDATE SET {updates} "
+        f"WHEN NOT MATCHED THEN INSERT (tenant_id, {', '.join(values)}) "
+        f"VALUES (:tenant, {', '.join(values.values())})"
     )

@@ -12,17 +12,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
 
 from pipelines.lake.daily import UTC_US
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -91,6 +91,9 @@ def train(history: History, failures: Failures, horizon_h: int, until: float) ->
 
     A row whose horizon runs past `until` is left out: whether it fails is not yet known.
     """
+    from sklearn.linear_model import LogisticRegression  # takes two seconds: not where nothing is learned
+    from sklearn.model_selection import GroupKFold
+
     if not enough(history, failures):
         return None
     known = history[history.ends + horizon_h <= until]
@@ -152,6 +155,8 @@ def failure_times(services: pa.Table) -> Failures:
 
 
 def _fitted(history: History, fails: Bools) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     trees = HistGradientBoostingClassifier(
         max_iter=60,
         learning_rate=0.06,

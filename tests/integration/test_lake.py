@@ -183,8 +183,11 @@ def test_gold_is_the_same_twice(settings: Settings, tenant: Tenant) -> None:
     assert last[0][3:] == (4, 1)
     assert len(before[1]) == 36 * 10
     assert build_gold(settings, tenant, now=NOW).days == (), "nothing changed"
+    writers = "SELECT DISTINCT xmin::text FROM gold.device_health_components"
+    writer = gold(settings, tenant, writers)
     assert build_gold(settings, tenant, DAYS, now=NOW).scores == 36
     assert [gold(settings, tenant, query) for query in (scores, parts, summary)] == before
+    assert gold(settings, tenant, writers) == writer, "what stays the same is not written again"
 
 
 def test_a_history_of_failures_gives_risks(settings: Settings) -> None:
