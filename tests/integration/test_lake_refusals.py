@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from pyiceberg.table import Table
@@ -71,6 +73,35 @@ def test_a_new_column_comes_without_a_rewrite_and_a_breaking_one_not_at_all(
     monkeypatch.setitem(TABLES, "telemetry", {**TABLES["telemetry"], "value": IntegerType()})
     with pytest.raises(LakeError, match=r"telemetry: value changed from double to int.*Nothing was written"):
         open_tables(catalog, settings.lake, tenant)
+
+
+def test_a_field_is_added_and_widened_without_a_rewrite_and_nothing_else_is_done_to_it(
+    settings: Settings, tenant: Tenant, tmp_path: Path
+) -> None:
+    configs = tmp_path / "configs"
+    shutil.copytree(settings.configs, configs)
+    ruled = settings.model_copy(update={"configs": configs})
+    table = iceberg_catalog(settings.lake, settings.database).load_table(f"{tenant.id}.telemetry")
+
+    def load(kind: str, boots: list[int], start: int) -> list[set[str]]:
+        """Files before and after a load of one reading for each of `boots`, a field of this kind."""
+        (configs / "readings.yaml").write_text(f"fields: {{boots: {kind}}}\n")
+        sent = [reading | {"boots": value} for reading, value in zip(GOOD[start:], boots, strict=False)]
+        put_object(settings, tenant.telemetry_topic, SECOND + timedelta(hours=start), sent, start)
+        before = files(table)
+        load_silver(ruled, tenant)
+        return [before, files(table.refresh())]
+
+    for kind, boots, start in (("int", [1, 2], 110), ("long", [2**40], 120)):
+        before, after = load(kind, boots, start)
+        assert before < after, "earlier files are as they were"
+    rows = silver(settings, tenant, "telemetry")
+    assert sorted(set(rows["boots"].drop_null().to_pylist())) == [1, 2, 2**40]
+    assert (rows["boots"].null_count, rows.num_rows) == (200, 206)
+    for kind in ("int", "string"):
+        with pytest.raises(LakeError, match=f"telemetry: boots changed from long to {kind}.*Nothing was"):
+            load(kind, [3], 130)
+    assert silver(settings, tenant, "telemetry").num_rows == 206
 
 
 def test_what_a_broken_off_run_recorded_stays(settings: Settings, tenant: Tenant) -> None:
