@@ -11,9 +11,8 @@ import pytest
 import yaml
 from huggingface_hub import constants
 
-from iotops import model_sources
 from iotops.errors import ModelError
-from iotops.models import load_catalogue, prepare, resolve, resolve_role
+from iotops.models import load_catalogue, prepare, resolve, resolve_role, sources
 from iotops.settings import Settings
 
 NAME = "acme/tiny"
@@ -112,7 +111,7 @@ def test_only_what_loading_needs_is_unpacked(settings):
     write_catalogue(settings, **{NAME: build_wheel(settings)})
     folder = resolve(settings, NAME).path
     names = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
-    assert names == {"config.json", "model.safetensors", "1_Pooling/config.json", model_sources.ORIGIN}
+    assert names == {"config.json", "model.safetensors", "1_Pooling/config.json", sources.ORIGIN}
 
 
 def test_a_second_call_needs_no_index(settings):
@@ -154,8 +153,8 @@ def test_an_archive_with_a_link_is_refused(settings):
         lambda folder: (folder / "config.json").unlink(),
         lambda folder: (folder / "model.safetensors").write_bytes(b"wei"),
         lambda folder: (folder / "model.safetensors").write_bytes(b"WEIGHTS"),
-        lambda folder: (folder / model_sources.ORIGIN).unlink(),
-        lambda folder: (folder / model_sources.ORIGIN).write_text('{"package"'),
+        lambda folder: (folder / sources.ORIGIN).unlink(),
+        lambda folder: (folder / sources.ORIGIN).write_text('{"package"'),
     ],
     ids=["file missing", "weights cut short", "weights changed", "no origin", "origin cut short"],
 )
@@ -188,7 +187,7 @@ def test_without_a_network_the_refusal_is_immediate_and_says_why(settings, close
 
 def test_a_hub_that_hangs_is_given_up_at_the_limit(settings, monkeypatch):
     write_catalogue(settings)
-    monkeypatch.setattr(model_sources, "PROBE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(sources, "PROBE_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()

@@ -23,7 +23,8 @@ from urllib.request import Request, urlopen
 from huggingface_hub import constants, snapshot_download
 
 from iotops.errors import ModelError
-from iotops.models import ModelSpec, Package, models_folder, weight_files, weights_checksum
+from iotops.models.catalogue import ModelSpec, Package
+from iotops.models.weights import models_folder, weight_files, weights_checksum
 from iotops.settings import Settings
 
 PROBE_TIMEOUT_S = 3.0
