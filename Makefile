@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-OWN_STACK := tests/integration/test_crash.py tests/integration/test_stack.py
+# In this order: the stack of the first is down before that of the second comes up.
+OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py
 
 .PHONY: help setup demo up down test test-unit test-services test-apart lint
 
