@@ -1,13 +1,10 @@
-"""A sink that is killed with SIGKILL between its write and its commit, until its budget of crashes is spent.
-
-Run as `python -m tests.integration.crashing_sink bronze FOLDER`; each crash takes one file from FOLDER.
-"""
+"""A sink killed with SIGKILL between its write and its commit, until its budget of crashes is spent."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import event
@@ -24,8 +21,13 @@ def crash_while_budget_lasts(budget: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(name: str, budget: Path) -> None:
-    """Run the sink that the platform runs, with a crash in front of its commit."""
+def run(name: str, budget: Path, environment: Mapping[str, str]) -> None:
+    """Run the sink that the platform runs, with a crash in front of its commit.
+
+    Each crash takes one file from the folder `budget`.
+    """
+    os.environ.update(environment)
+    get_settings.cache_clear()
     settings = get_settings()
     sink = SINKS[name](settings)
     commit_to_group = sink.commit
@@ -54,7 +56,3 @@ def main(name: str, budget: Path) -> None:
         sink.commit = commit
         event.listen(engine(settings.database), "commit", on_commit)
     sink.run()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
