@@ -24,12 +24,13 @@ down: ## Stop the embedded stack and all that runs on it
 
 test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
 	@$(MAKE) --no-print-directory -j2 test-services test-apart
+	@$(BIN)/python -m pytest tests/e2e
 	@$(BIN)/python -m pytest tests/faults
 
 test-services:
-	@$(BIN)/python -m pytest tests/integration tests/e2e $(OWN_STACK:%=--ignore=%)
+	@$(BIN)/python -m pytest tests/integration $(OWN_STACK:%=--ignore=%)
 
-# Beside the services' tests, since both wait more than they compute, on a stack of its own; told when it ends.
+# Beside the services' tests, since both wait half their time, on a stack of its own; told when it ends.
 test-apart:
 	@output=$$(mktemp); \
 	$(BIN)/python -m pytest -p no:cacheprovider tests/unit $(OWN_STACK) >$$output 2>&1; \
