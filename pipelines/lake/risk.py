@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from threadpoolctl import threadpool_limits
 
 from pipelines.lake.daily import UTC_US
 
@@ -33,6 +34,8 @@ LEAST_FAILURES = 10
 LEAST_FAILED_DEVICES = 5
 FOLDS = 5
 CLIP = 1e-6
+ONE_THREAD = 1
+"""Threads of OpenMP wait by spinning: on a node whose cores are busy two take six times as long as one."""
 UNKNOWN = -1.0
 """Stands for a component without a value, below every other: what is not known does not raise the risk."""
 
@@ -167,9 +170,11 @@ def _fitted(history: History, fails: Bools) -> Any:
         random_state=0,
     )
     whole = (history.weights == 1).all()  # scikit-learn's weighted quantiles take longer than all the rest
-    return trees.fit(history.features, fails, None if whole else history.weights)
+    with threadpool_limits(ONE_THREAD, "openmp"):
+        return trees.fit(history.features, fails, None if whole else history.weights)
 
 
 def _log_odds(trees: Any, features: Floats) -> Floats:
-    chance = np.clip(trees.predict_proba(features)[:, 1], CLIP, 1 - CLIP)
+    with threadpool_limits(ONE_THREAD, "openmp"):
+        chance = np.clip(trees.predict_proba(features)[:, 1], CLIP, 1 - CLIP)
     return np.asarray(np.log(chance / (1 - chance)))
