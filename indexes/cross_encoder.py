@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
-from indexes.encoder import preferred_device, preferred_dtype
 from iotops.models import ResolvedModel
+from iotops.models.hardware import preferred_device, preferred_dtype
 
 _BATCH = 32
 

@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from indexes.vector import Vectors
 from iotops.models import ResolvedModel
+from iotops.models.hardware import preferred_device, preferred_dtype
 
 _BATCH = 32
 
@@ -57,17 +58,3 @@ class SentenceEncoder:
         # The model's own normalisation rounds to bfloat16, which leaves lengths off by up to 0.4 %.
         unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         return unit
-
-
-def preferred_device() -> str:
-    """A GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def preferred_dtype(device: str) -> torch.dtype:
-    """Bfloat16 where the hardware multiplies it; elsewhere it is emulated, and slower than float32."""
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    features = torch.cpu.get_capabilities()
-    multiplies = features.get("avx512_bf16") or features.get("amx_bf16")
-    return torch.bfloat16 if multiplies else torch.float32

@@ -19,6 +19,7 @@ from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
 from iotops.models import ModelSpec, load_catalogue, resolve
+from iotops.models.hardware import preferred_dtype
 from iotops.settings import Settings, get_settings
 from ray_apps.chat import Completion, EngineError, Messages
 
@@ -29,7 +30,7 @@ KV_CACHE_GIB = 1
 WARM_UP_TOKENS = 8
 REQUESTS_AT_ONCE = 64
 """Of one replica: the engine batches them, and more wait at the caller, where Serve counts them."""
-CPU_ENGINE = {"dtype": "bfloat16", "enforce_eager": True, "distributed_executor_backend": "mp"}
+CPU_ENGINE = {"enforce_eager": True, "distributed_executor_backend": "mp"}
 
 
 class LanguageModel(LLMServer):  # type: ignore[misc]
@@ -40,6 +41,8 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
         set_engine_environment(on_cpu)
         self._model = await asyncio.to_thread(resolve, get_settings(), llm_config.model_id)
         self._device = llm_config.accelerator_config.kind
+        if on_cpu and "dtype" not in llm_config.engine_kwargs:  # the replica's own node decides
+            llm_config.update_engine_kwargs(dtype=str(preferred_dtype("cpu")).removeprefix("torch."))
         llm_config.get_engine_config().hf_model_id = str(self._model.path)
         # The weights are here already: without this Ray starts a worker that imports vLLM to look for them.
         llm_config.get_or_create_callback().ctx.run_init_node = False

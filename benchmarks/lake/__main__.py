@@ -1,7 +1,7 @@
 """`python -m benchmarks.lake`: bronze to silver to gold, by us, in Polars and in DuckDB, in one run.
 
 All on one embedded stack, from the same objects to Parquet in the same object store, each in processes of
-its own; the peers neither keep an hour's ledger nor look for what silver has already, nor write to Postgres.
+its own, and gold to Postgres; the peers neither keep an hour's ledger nor look for what silver has already.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sqlalchemy import text
 
 from benchmarks.lake.bronze import generate
 from benchmarks.lake.measure import Cost, measure
-from benchmarks.lake.storage import output
+from benchmarks.lake.storage import gold_tenant, output
 from iotops.database import engine, tenant_transaction
 from iotops.lake import iceberg_catalog, lake_filesystem
 from iotops.provisioning import create_tenant
@@ -40,7 +40,13 @@ WHOLE, PART = Tenant("bench"), Tenant("bench_part")
 SHARE = 5  # the smaller input is this part of the whole
 CONTENDERS = {"silver": ("ours", "polars", "duckdb", "floor"), "gold": ("ours", "polars", "duckdb")}
 CONTENT = """SELECT count(*), sum(hash(device_id, epoch_us(ts), metric, value) % 1000000007) FROM rows"""
-LEDGER = ("ingest.lake_hours", "gold.device_health", "gold.customer_summary")
+LEDGER = (
+    "ingest.lake_hours",
+    "gold.failure_risk",
+    "gold.device_health_components",
+    "gold.device_health",
+    "gold.customer_summary",
+)
 
 
 def content(settings: Settings, tenant: Tenant, contender: str) -> tuple[int, ...]:
@@ -57,14 +63,20 @@ def content(settings: Settings, tenant: Tenant, contender: str) -> tuple[int, ..
 
 
 def forget(settings: Settings, tenant: Tenant) -> None:
-    """Drop what our loads wrote, so that the next starts from nothing."""
+    """Drop what our loads and the gold of all wrote, so that the next starts from nothing."""
     catalog = iceberg_catalog(settings.lake, settings.database)
     for table in TABLES:
         if catalog.table_exists(table_name(tenant, table)):
             catalog.drop_table(table_name(tenant, table))
-    with tenant_transaction(engine(settings.database), tenant) as connection:
-        for name in LEDGER:
-            connection.execute(text(f"DELETE FROM {name}"))
+    for owner in owners(tenant):
+        with tenant_transaction(engine(settings.database), owner) as connection:
+            for name in LEDGER:
+                connection.execute(text(f"DELETE FROM {name}"))
+
+
+def owners(tenant: Tenant) -> set[Tenant]:
+    """Whose gold the contenders write."""
+    return {gold_tenant(tenant, contender) for contender in CONTENDERS["gold"]}
 
 
 @contextmanager
@@ -142,7 +154,7 @@ def main() -> None:
         console.status("stack") as status,
         embedded_stack(Path(home)) as settings,
     ):
-        for tenant in (WHOLE, PART):
+        for tenant in (*owners(WHOLE), PART):
             create_tenant(settings, tenant)
         size = generate(settings, WHOLE, readings, lambda made: status.update(f"{made:,} readings of bronze"))
         console.log(f"{readings:,} readings, {size / 1e6:,.0f} MB compressed")

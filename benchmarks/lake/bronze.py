@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import UTC, datetime
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -27,49 +30,55 @@ def generate(
     settings: Settings, tenant: Tenant, readings: int, on_progress: Callable[[int], None] = lambda done: None
 ) -> int:
     """Write `readings` of `DEVICES` devices, one a minute each; returns the compressed bytes."""
-    lake, roll = lake_filesystem(settings.lake), settings.ingest.bronze_roll_records
-    fleet, chance = Fleet(DEVICES, "bench"), np.random.default_rng(7)
-    waiting: list[tuple[list[int], list[bytes]]] = [([], []) for _ in range(PARTITIONS)]
-    offsets = [0] * PARTITIONS
-    written = 0
+    cores = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores, get_context("spawn")) as pool:  # S3 clients do not survive a fork
+        parts = [pool.submit(_partition, settings, tenant, readings, number) for number in range(PARTITIONS)]
+        for done, _ in enumerate(as_completed(parts), 1):
+            on_progress(readings * done // PARTITIONS)
+        return sum(part.result() for part in parts)
 
-    def roll_out(number: int, records: int) -> int:
-        stamps, values = waiting[number]
+
+def _partition(settings: Settings, tenant: Tenant, readings: int, number: int) -> int:
+    """The objects of one partition, whose devices are every `PARTITIONS`th; their compressed bytes."""
+    lake, roll = lake_filesystem(settings.lake), settings.ingest.bronze_roll_records
+    fleet, chance = Fleet(DEVICES, "bench"), np.random.default_rng((7, number))
+    stamps: list[int] = []
+    values: list[bytes] = []
+    offset = written = 0
+
+    def roll_out(records: int) -> None:
+        nonlocal offset, written
         batch = Batch(
             Partition(tenant.telemetry_topic, number),
-            list(range(offsets[number], offsets[number] + records)),
+            list(range(offset, offset + records)),
             stamps[:records],
             [b""] * records,
             values[:records],
         )
         content = encode(batch)
         put(lake, object_key(batch), content)
-        offsets[number] += records
+        offset, written = offset + records, written + len(content)
         del stamps[:records], values[:records]
-        return len(content)
 
-    made = 0
-    while made < readings:
+    for made in range(0, readings, DEVICES):
         at_ms = FIRST_MS + made // DEVICES * EVERY_MS
-        if at_ms % HOUR_MS == 0:  # an object never crosses an hour
-            written += sum(roll_out(n, len(waiting[n][0])) for n in range(PARTITIONS) if waiting[n][0])
-            on_progress(made)
-        devices = np.arange(min(DEVICES, readings - made))
-        luck = chance.random(len(devices))
-        for device, (value, lot) in enumerate(zip(fleet.read(devices, at_ms), luck.tolist(), strict=True)):
-            copies = [value]
+        if at_ms % HOUR_MS == 0 and values:  # an object never crosses an hour
+            roll_out(len(values))
+        devices = np.arange(number, min(DEVICES, readings - made), PARTITIONS)
+        luck = chance.random(len(devices)).tolist()
+        for value, lot in zip(fleet.read(devices, at_ms), luck, strict=True):
             if lot < REPEATED:
                 copies = [value, value]
             elif lot > 1 - BROKEN / 2:
                 copies = [value[:-20]]
             elif lot > 1 - BROKEN:
                 copies = [value.replace(b'"vibration":', b'"vibration":"high","was":')]
-            stamps, values = waiting[device % PARTITIONS]
+            else:
+                copies = [value]
             stamps += [at_ms + DELAY_MS] * len(copies)
             values += copies
-        for number in range(PARTITIONS):
-            while len(waiting[number][0]) >= roll:
-                written += roll_out(number, roll)
-        made += len(devices)
-    written += sum(roll_out(n, len(waiting[n][0])) for n in range(PARTITIONS) if waiting[n][0])
+        while len(values) >= roll:
+            roll_out(roll)
+    if values:
+        roll_out(len(values))
     return written

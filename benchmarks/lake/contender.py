@@ -16,7 +16,8 @@ import msgspec
 import pyarrow as pa
 
 from benchmarks.lake import duckdb_peer, polars_peer
-from benchmarks.lake.storage import contents, listed
+from benchmarks.lake.storage import contents, gold_tenant, listed
+from iotops.database import engine, tenant_transaction
 from iotops.lake import lake_filesystem
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
@@ -24,9 +25,11 @@ from pipelines.lake import health
 from pipelines.lake.bronze_lines import ENVELOPES
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.daily import EVENT_COUNTS
+from pipelines.lake.gold_tables import Staged
 from pipelines.lake.reading_rules import StoredReading
 from pipelines.lake.silver_to_gold import build_gold
 
+GOLD = ("device_health", "device_health_components", "customer_summary")
 Stage = Callable[[Settings, Tenant], int]
 
 
@@ -38,12 +41,21 @@ def _gold(settings: Settings, tenant: Tenant) -> int:
     return build_gold(settings, tenant).scores
 
 
-def _scored(summaries: Callable[[Settings, Tenant], pa.Table], settings: Settings, tenant: Tenant) -> int:
-    """The peers' days are scored by our code in their process; they write nothing to Postgres."""
+def _scored(
+    name: str, summaries: Callable[[Settings, Tenant], pa.Table], settings: Settings, tenant: Tenant
+) -> int:
+    """The peers' days are scored by our code in their process, and written to Postgres as ours are."""
     stats = summaries(settings, tenant)
     first, last = min(stats["day"].to_pylist()), max(stats["day"].to_pylist())
     days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
-    return int(health.score(stats, EVENT_COUNTS.empty_table(), days).device_health.num_rows)
+    scored = health.score(stats, EVENT_COUNTS.empty_table(), days)
+    owner = gold_tenant(tenant, name)
+    with tenant_transaction(engine(settings.database), owner) as connection:
+        for table in GOLD:
+            rows = Staged(connection, table)
+            rows.add(getattr(scored, table))
+            rows.replace(owner, days)
+    return int(scored.device_health.num_rows)
 
 
 def _floor(settings: Settings, tenant: Tenant) -> int:
@@ -70,9 +82,9 @@ STAGES: dict[tuple[str, str], Stage] = {
     ("ours", "silver"): _silver,
     ("ours", "gold"): _gold,
     ("polars", "silver"): polars_peer.bronze_to_silver,
-    ("polars", "gold"): partial(_scored, polars_peer.summaries),
+    ("polars", "gold"): partial(_scored, "polars", polars_peer.summaries),
     ("duckdb", "silver"): duckdb_peer.bronze_to_silver,
-    ("duckdb", "gold"): partial(_scored, duckdb_peer.summaries),
+    ("duckdb", "gold"): partial(_scored, "duckdb", duckdb_peer.summaries),
     ("floor", "silver"): _floor,
 }
 

@@ -44,3 +44,8 @@ def contents(
 def output(tenant: Tenant, contender: str, table: str) -> str:
     """Folder in the bucket for a contender's Parquet files of a table."""
     return f"{tenant.id}/benchmark/{contender}/{table}"
+
+
+def gold_tenant(tenant: Tenant, contender: str) -> Tenant:
+    """Whose rows in Postgres a contender writes: its own, so that none finds what another has written."""
+    return tenant if contender == "ours" else Tenant(f"{tenant.id}_{contender}")

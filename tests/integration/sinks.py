@@ -17,13 +17,15 @@ from pipelines.ingest.sink import Sink
 
 @contextmanager
 def running(settings: Settings, name: str) -> Iterator[Sink]:
-    """A sink in a thread, while the test goes on."""
+    """A sink in a thread, while the test goes on; for one that fails it prints how far it came."""
     sink = SINKS[name](settings)
     thread = threading.Thread(target=sink.run)
     thread.start()
     try:
         yield sink
     finally:
+        unread = {str(partition): lag for partition, lag in sink.progress.lags.items() if lag}
+        print(f"{name} runs: {thread.is_alive()}; {sink.progress.stored} stored; unread: {unread}")
         sink.stop()
         thread.join()
 

@@ -6,8 +6,9 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from indexes.cross_encoder import RelevanceScorer
-from indexes.encoder import SentenceEncoder, preferred_dtype
+from indexes.encoder import SentenceEncoder
 from iotops.models import resolve_role
+from iotops.models.hardware import preferred_dtype
 from iotops.settings import Settings
 
 TEXTS = [
