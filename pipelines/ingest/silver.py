@@ -16,7 +16,7 @@ from iotops.tenancy import tenant_of_topic
 from pipelines.ingest.silver_rows import EVENTS, TELEMETRY, packed, staged
 from pipelines.ingest.sink import Sink
 
-LOAD_OFFSET = text("SELECT next_offset FROM ingest.offsets WHERE topic = :topic AND partition = :partition")
+LOAD_OFFSETS = text("SELECT topic, partition, next_offset FROM ingest.offsets")  # the tenant's own
 MOVE_OFFSET = text("""
     INSERT INTO ingest.offsets (tenant_id, topic, partition, next_offset)
     VALUES (:tenant, :topic, :partition, :next)
@@ -47,11 +47,12 @@ class SilverSink(Sink):
 
     def assigned(self, partitions: list[Partition]) -> dict[Partition, int]:
         """Go on where the database says, whatever the consumer group says."""
-        starts = {}
-        for partition in partitions:
-            with tenant_transaction(self._engine, tenant_of_topic(partition.topic)) as connection:
-                found = {"topic": partition.topic, "partition": partition.number}
-                starts[partition] = connection.execute(LOAD_OFFSET, found).scalar_one_or_none() or 0
+        starts = dict.fromkeys(partitions, 0)
+        for tenant in {tenant_of_topic(partition.topic) for partition in partitions}:
+            with tenant_transaction(self._engine, tenant) as connection:
+                for topic, number, offset in connection.execute(LOAD_OFFSETS):
+                    if (partition := Partition(topic, number)) in starts:
+                        starts[partition] = offset
         return starts
 
     def tick(self) -> None:

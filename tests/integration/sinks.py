@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +19,17 @@ from pipelines.ingest.sink import Sink
 
 @contextmanager
 def running(settings: Settings, name: str) -> Iterator[Sink]:
-    """A sink in a thread, while the test goes on; for one that fails it prints how far it came."""
+    """A sink in a thread, while the test goes on; for one that fails it says where it is."""
     sink = SINKS[name](settings)
     thread = threading.Thread(target=sink.run)
     thread.start()
     try:
         yield sink
+    except AssertionError:
+        print(f"{name} runs: {thread.is_alive()}; {sink.progress}")
+        faulthandler.dump_traceback(sys.__stderr__)
+        raise
     finally:
-        unread = {str(partition): lag for partition, lag in sink.progress.lags.items() if lag}
-        print(f"{name} runs: {thread.is_alive()}; {sink.progress.stored} stored; unread: {unread}")
         sink.stop()
         thread.join()
 
