@@ -7,10 +7,13 @@ left of a running day as the shift its label stands for the 24 h up to now.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
+Rows: TypeAlias = pa.Table | pa.RecordBatchReader
 UTC_US = pa.timestamp("us", tz="UTC")
 STATS = pa.schema(
     [
@@ -50,7 +53,7 @@ DAY = "CAST(make_timestamp(epoch_us(ts) + $shift_us) AS DATE) AS day"
 LATE = f"(epoch_us(ts) + $shift_us) % 86400000000 >= {24 - LATE_HOURS} * 3600000000"
 # A reading is one Kafka record: a partition has fewer than 2^48 of them.
 SUMMARISE = f"""
-    WITH placed AS (
+    WITH placed AS MATERIALIZED (
         SELECT *, {DAY}, {LATE} AS late, kafka_partition * 281474976710656 + kafka_offset AS reading
         FROM rows)
     SELECT device_id, day, metric, max_by(model, ts) AS model, count(*) AS n, avg(value) AS mean,
@@ -79,8 +82,8 @@ MERGE_EVENTS = """
     SELECT device_id, day, type, severity, label, occurred_at, sum(n) AS n FROM parts GROUP BY ALL"""
 
 
-def summarise(rows: pa.Table, shift: timedelta = timedelta(0)) -> pa.Table:
-    """`STATS` of silver telemetry rows; a reading's rows must come in one batch to count as one reading."""
+def summarise(rows: Rows, shift: timedelta = timedelta(0)) -> pa.Table:
+    """`STATS` of silver telemetry rows; all rows of a reading must be among them to count as one reading."""
     return _query(SUMMARISE, STATS, shift, rows=rows)
 
 
@@ -89,7 +92,7 @@ def merge(parts: pa.Table) -> pa.Table:
     return _query(MERGE, STATS, parts=parts)
 
 
-def count_events(rows: pa.Table, shift: timedelta = timedelta(0)) -> pa.Table:
+def count_events(rows: Rows, shift: timedelta = timedelta(0)) -> pa.Table:
     """`EVENT_COUNTS` of silver event rows."""
     return _query(COUNT_EVENTS, EVENT_COUNTS, shift, rows=rows)
 
@@ -99,10 +102,19 @@ def merge_events(parts: pa.Table) -> pa.Table:
     return _query(MERGE_EVENTS, EVENT_COUNTS, parts=parts)
 
 
-def _query(sql: str, schema: pa.Schema, shift: timedelta | None = None, **tables: pa.Table) -> pa.Table:
+def split(table: pa.Table, parts: int) -> list[pa.Table]:
+    """The rows of a table in `parts` tables, all of a device in one."""
+    if parts == 1:
+        return [table]
+    numbered = _query(f"SELECT *, md5_number_lower(device_id) % {parts} AS part FROM rows", rows=table)
+    whole = numbered.select(table.schema.names).cast(table.schema)
+    return [whole.filter(pc.equal(numbered["part"], part)) for part in range(parts)]
+
+
+def _query(sql: str, schema: pa.Schema = None, shift: timedelta | None = None, **tables: Rows) -> pa.Table:
     with duckdb.connect(config={"threads": 1}) as database:
         for name, table in tables.items():
             database.register(name, table)
         params = {} if shift is None else {"shift_us": shift // timedelta(microseconds=1)}
         result = database.sql(sql, params=params).to_arrow_table()
-    return result.select(schema.names).cast(schema)
+    return result.select(schema.names).cast(schema) if schema else result

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyiceberg.expressions.parser import parse
 from sqlalchemy import Connection, text
 
 from iotops.database import engine, tenant_transaction
-from iotops.lake import CATALOG, catalog_properties
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines import ray_data
 from pipelines.lake.bronze_to_silver import BLOCK_ROWS, Progress
-from pipelines.lake.daily import EVENT_COUNTS, count_events, summarise
+from pipelines.lake.daily import EVENT_COUNTS
 from pipelines.lake.forecast import write_risks
 from pipelines.lake.gold_tables import Staged, read, replace_service_events
 from pipelines.lake.health import ALERTS, SERVICES, WINDOW_DAYS, summary
 from pipelines.lake.health_parts import score_parts
-from pipelines.lake.known import event_times
 from pipelines.lake.loads import lock_lake, naming_outage
-from pipelines.lake.silver_tables import table_name
+from pipelines.lake.silver_sums import EVENTS, TELEMETRY, Refs, sums_by_part
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-TELEMETRY_COLUMNS = ("device_id", "ts", "metric", "value", "model", "kafka_partition", "kafka_offset")
-EVENT_COLUMNS = ("device_id", "ts", "type", "severity", "error_code", "message")
-Summarise = Callable[..., pa.Table]
 
 # A day that was scored while it was running has to be scored again.
 TOUCHED = text("""
@@ -89,14 +81,15 @@ def build_gold(
         lock_lake(connection, tenant)
         wanted = sorted(set(days)) if days is not None else stale_days(connection)
         wanted = [day for day in wanted if day <= now.date()]
-        rows = connection.execute(TOUCHED).one().rows
+        rows = int(connection.execute(TOUCHED).one().rows)
         if not wanted or not rows:
             return GoldReport(())
-        tasks = max(2, int(rows) // BLOCK_ROWS)
         report = GoldReport(tuple(wanted))
         for part, shift in passes(wanted, now):
             on_progress(f"reading {part[0]} to {part[-1]} from silver")
-            scores, unhealthy = _write_health(settings, connection, tenant, part, shift, tasks, on_progress)
+            scores, unhealthy = _write_health(
+                settings, connection, tenant, part, shift, int(rows), on_progress
+            )
             report = GoldReport(report.days, report.scores + scores, unhealthy)
         on_progress(f"forecasting failures after {wanted[-1]}")
         forecasts = write_risks(connection, tenant, wanted[-1], shift)
@@ -129,69 +122,44 @@ def _write_health(
     tenant: Tenant,
     days: list[date],
     shift: timedelta,
-    tasks: int,
+    rows: int,
     on_progress: Progress,
 ) -> tuple[int, int]:
     """Score `days` and make gold's rows of them so; the scores, and the unhealthy devices of the last."""
     first_day = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC) - shift
     end = datetime(days[-1].year, days[-1].month, days[-1].day, tzinfo=UTC) + DAY - shift
     period = (first_day - DAY * WINDOW_DAYS, end)
-    stats = _sums(settings, tenant, "telemetry", TELEMETRY_COLUMNS, summarise, period, shift, tasks)
-    events = _sums(settings, tenant, "events", EVENT_COLUMNS, count_events, period, shift, tasks)
+    tasks, parts = max(2, rows // BLOCK_ROWS), max(1, rows // BLOCK_ROWS // 2)
+    stats, events = (
+        sums_by_part(settings, tenant, sums, period, shift, tasks=tasks, parts=parts)
+        for sums in (TELEMETRY, EVENTS)
+    )
     replace_service_events(connection, tenant, _service_events(events), period)
     times = {"first": first_day, "end": end}
     serviced = read(connection, SERVICED, SERVICES, **times)
     alerts = read(connection, ALERTED, ALERTS, **times)
     staged = {name: Staged(connection, name) for name in ("device_health", "device_health_components")}
     shares = []
-    for scored in score_parts(stats, events, serviced, alerts, days, shift, tasks // 2):
-        for name, rows in staged.items():
-            rows.add(getattr(scored, name))
+    for scored in score_parts(stats, events, serviced, alerts, days, shift):
+        for name, target in staged.items():
+            target.add(getattr(scored, name))
         shares.append(scored.share)
         on_progress(f"{staged['device_health'].rows:,} scores of {len(days)} days")
     customers = summary(shares)
     staged["customer_summary"] = Staged(connection, "customer_summary")
     staged["customer_summary"].add(customers)
-    for rows in staged.values():
-        rows.replace(tenant, days)
+    for target in staged.values():
+        target.replace(tenant, days)
     unhealthy = customers.filter(pc.field("day") == days[-1])["unhealthy_devices"]
     return staged["device_health"].rows, sum(unhealthy.to_pylist())
 
 
-def _service_events(events: list[Any]) -> pa.Table:
-    """The failures and services among the batches' events."""
+def _service_events(events: Sequence[Refs]) -> pa.Table:
+    """The failures and services among the events' sums."""
     import ray
 
     kept = [EVENT_COUNTS.empty_table()]
-    for part in events:
+    for part in (ref for refs in events for ref in refs):
         rows = ray.get(part)
-        if rows.num_rows:
-            kept.append(rows.filter(pc.not_equal(rows["type"], "error")).select(EVENT_COUNTS.names))
+        kept.append(rows.filter(pc.not_equal(rows["type"], "error")))
     return pa.concat_tables(kept)
-
-
-def _sums(
-    settings: Settings,
-    tenant: Tenant,
-    table: str,
-    columns: tuple[str, ...],
-    function: Summarise,
-    period: tuple[datetime, datetime],
-    shift: timedelta,
-    tasks: int,
-) -> list[Any]:
-    """References to the batches' sums by `function` over a table's rows of a period of event time."""
-    import ray
-
-    rows = ray.data.read_iceberg(
-        table_identifier=table_name(tenant, table),
-        row_filter=parse(event_times(*period)),
-        selected_fields=columns,
-        catalog_kwargs={"name": CATALOG, **catalog_properties(settings.lake, settings.database)},
-        override_num_blocks=tasks,
-        **ray_data.TASK,
-    )
-    sums = rows.map_batches(
-        partial(function, shift=shift), batch_size=None, batch_format="pyarrow", **ray_data.TASK
-    )
-    return list(sums.to_arrow_refs())

@@ -18,6 +18,7 @@ from pipelines.lake.daily import (
     count_events,
     merge,
     merge_events,
+    split,
     summarise,
 )
 from pipelines.lake.health import (
@@ -31,7 +32,6 @@ from pipelines.lake.health import (
     score_devices,
     summary,
 )
-from pipelines.lake.health_parts import devices_of
 from pipelines.lake.silver_to_gold import passes
 
 DAY = date(2026, 11, 10)
@@ -222,15 +222,14 @@ def test_parts_of_a_fleet_add_up_to_the_whole() -> None:
         schema=EVENT_COUNTS,
     )
     whole = score(stats, events, [DAY])
-    shares = [devices_of(stats, part, 3) for part in range(3)]
+    shares = split(stats, 3)
     assert sum(share.num_rows for share in shares) == stats.num_rows
     assert sorted(map(len, shares))[0] > 0
     models = fleet([peers(share, [DAY]) for share in shares])
     scored = [
-        score_devices(share, devices_of(events, part, 3), SERVICES.empty_table(), ALERTS.empty_table(),
-                      models, [DAY])
-        for part, share in enumerate(shares)
-    ]  # fmt: skip
+        score_devices(share, mine, SERVICES.empty_table(), ALERTS.empty_table(), models, [DAY])
+        for share, mine in zip(shares, split(events, 3), strict=True)
+    ]
     for name in ("device_health", "device_health_components"):
         found = pa.concat_tables([getattr(each, name) for each in scored]).to_pylist()
         assert sorted(map(repr, found)) == sorted(map(repr, getattr(whole, name).to_pylist()))
