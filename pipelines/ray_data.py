@@ -8,10 +8,9 @@ from typing import Any
 from iotops.ray_cluster import connect, prepare_environment
 from iotops.settings import RaySettings
 
-TASK_CPUS = 0.5
-"""CPUs that a task asks for: it waits for storage half its time, and the copilot needs the others."""
-
-TASK: dict[str, Any] = {"num_cpus": TASK_CPUS}
+TASK: dict[str, Any] = {"num_cpus": 1}
+"""What a task asks of the cluster. A task waits for storage half its time, but with two on a core the memory
+and the start of their processes cost more than that."""
 
 
 def prepare(settings: RaySettings) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow.fs import LocalFileSystem, copy_files
 
-from benchmarks.lake.storage import contents, listed, output
+from benchmarks.lake.storage import Listed, contents, output
 from iotops.lake import lake_filesystem
 from iotops.records import DEVICE_ID, MIN_TS_MS
 from iotops.settings import Settings
@@ -48,24 +48,24 @@ QUARANTINE = f"""
     FROM lines JOIN objects USING (filename) WHERE NOT coalesce(({SOUND}), false)"""
 
 
-def bronze_to_silver(settings: Settings, tenant: Tenant) -> int:
-    """Parse, validate, take once and write; the telemetry rows."""
+def bronze_to_silver(settings: Settings, tenant: Tenant, objects: list[Listed]) -> int:
+    """Parse, validate, take once and write an hour's objects; the telemetry rows."""
     filesystem = lake_filesystem(settings.lake)
     names = {}
     with tempfile.TemporaryDirectory() as folder, _database(folder) as database:
         # Its own reader of S3 is an extension that has to be downloaded.
-        for number, (path, hour, content) in enumerate(contents(filesystem, listed(settings, tenant))):
+        for number, (path, hour, content) in enumerate(contents(filesystem, objects)):
             file = Path(folder) / f"{number:06d}.jsonl"
             file.write_bytes(content)
             names[str(file)] = (path, hour)
-        objects = pa.table(
+        arrived = pa.table(
             {
                 "filename": list(names),
                 "object": [path for path, _ in names.values()],
                 "arrival_hour": pa.array([hour for _, hour in names.values()], pa.timestamp("us", tz="UTC")),
             }
         )
-        database.register("objects", objects)
+        database.register("objects", arrived)
         database.execute(LINES, {"files": list(names)})
         params = {"tenant": tenant.id, "max_future_ms": settings.ingest.max_future_s * 1000}
         for table, query in (("quarantine", QUARANTINE), ("telemetry", SILVER)):

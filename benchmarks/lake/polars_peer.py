@@ -6,7 +6,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from benchmarks.lake.storage import contents, listed, output
+from benchmarks.lake.storage import Listed, contents, output
 from iotops.lake import lake_filesystem
 from iotops.records import DEVICE_ID, MIN_TS_MS
 from iotops.settings import Settings
@@ -28,10 +28,9 @@ RECORD = pl.Struct(
 )  # fmt: skip
 
 
-def bronze_to_silver(settings: Settings, tenant: Tenant) -> int:
-    """Parse, validate, take once and write; the telemetry rows."""
+def bronze_to_silver(settings: Settings, tenant: Tenant, objects: list[Listed]) -> int:
+    """Parse, validate, take once and write an hour's objects; the telemetry rows."""
     filesystem = lake_filesystem(settings.lake)
-    objects = listed(settings, tenant)
     parts = [_records(content, path, hour) for path, hour, content in contents(filesystem, objects)]
     lines = pl.concat(parts).unique(POSITION, keep="first", maintain_order=True)
     del parts

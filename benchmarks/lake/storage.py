@@ -16,16 +16,18 @@ from iotops.tenancy import Tenant
 from pipelines.lake.bronze_objects import list_hours
 
 TRANSFERS = 8
+Listed = tuple[str, datetime]
+"""Path and arrival hour of a bronze object."""
 
 
-def listed(settings: Settings, tenant: Tenant) -> list[tuple[str, datetime]]:
-    """Path and arrival hour of each bronze object."""
+def listed(settings: Settings, tenant: Tenant) -> list[list[Listed]]:
+    """The bronze objects of each arrival hour."""
     hours = list_hours(lake_filesystem(settings.lake), tenant)
-    return [(info.path, hour.arrival_hour) for hour in hours for info in hour.objects]
+    return [[(info.path, hour.arrival_hour) for info in hour.objects] for hour in hours]
 
 
 def contents(
-    filesystem: FileSystem, objects: list[tuple[str, datetime]], ahead: int = TRANSFERS
+    filesystem: FileSystem, objects: list[Listed], ahead: int = TRANSFERS
 ) -> Iterator[tuple[str, datetime, bytes]]:
     """The objects decompressed, in order; at most `ahead` are read before they are asked for."""
 
