@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,10 +17,12 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from iotops.lake import get
 from iotops.tenancy import Tenant
-from pipelines.lake.decoding import OBJECTS
+from pipelines.lake.record_tables import UTC_US
 
 HOUR_FOLDER = re.compile(r"/(\d{4}-\d{2}-\d{2}/\d{2})/[^/]+$")
 TRANSFERS = 8
+GROUP = pa.schema([("object", pa.string()), ("arrival_hour", UTC_US)])
+"""Path and arrival hour of the bronze objects of a task."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def list_hours(filesystem: FileSystem, tenant: Tenant, since: datetime | None = 
 
 
 def group_objects(hours: Iterable[BronzeHour], tasks: int) -> list[pa.Table]:
-    """The hours' objects as at most `tasks` tables of `object` and `arrival_hour`, about equally large.
+    """The hours' objects as at most `tasks` tables (`GROUP`), about equally large.
 
     A Kafka partition's objects stay together: a device's records are all in one partition, so whoever
     reads the group sees every copy of them.
@@ -81,16 +84,28 @@ def group_objects(hours: Iterable[BronzeHour], tasks: int) -> list[pa.Table]:
         emptiest = filled.index(min(filled))
         groups[emptiest] += partitions[name]
         filled[emptiest] += sizes[name]
-    schema = pa.schema([OBJECTS.field("object"), OBJECTS.field("arrival_hour")])
-    return [pa.table(list(zip(*group, strict=True)), schema=schema) for group in groups if group]
+    return [pa.table(list(zip(*group, strict=True)), schema=GROUP) for group in groups if group]
 
 
-def read_objects(filesystem: FileSystem, group: pa.Table) -> pa.Table:
-    """The content (`OBJECTS`) of a group of objects; what is unreadable of one is a last line."""
-    paths: Sequence[str] = group["object"].to_pylist()
+def read_objects(filesystem: FileSystem, group: pa.Table) -> Iterator[tuple[str, datetime, bytes]]:
+    """Path, arrival hour and lines of each object of a group, in the order of arrival and path.
+
+    `TRANSFERS` of them are in memory at a time; what is unreadable of one is a last line.
+    """
+    in_order = group.sort_by([("arrival_hour", "ascending"), ("object", "ascending")])
+    waiting = zip(*(in_order[name].to_pylist() for name in GROUP.names), strict=True)
     with ThreadPoolExecutor(TRANSFERS) as pool:
-        contents = list(pool.map(lambda path: lines_of(get(filesystem, path)), paths))
-    return group.append_column(OBJECTS.field("content"), pa.array(contents, pa.binary()))
+        reading = deque[tuple[str, datetime, Future[bytes]]]()
+        for path, hour in waiting:
+            reading.append((path, hour, pool.submit(get, filesystem, path)))
+            if len(reading) == TRANSFERS:
+                yield _read(*reading.popleft())
+        while reading:
+            yield _read(*reading.popleft())
+
+
+def _read(path: str, hour: datetime, compressed: Future[bytes]) -> tuple[str, datetime, bytes]:
+    return path, hour, lines_of(compressed.result())
 
 
 def lines_of(compressed: bytes) -> bytes:

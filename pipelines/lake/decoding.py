@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,15 +27,11 @@ from pipelines.lake.reading_rules import ReadingRules
 from pipelines.lake.record_tables import (
     EVENTS,
     READINGS,
-    UTC_US,
     line_table,
     measurement_table,
     quarantine_table,
     record_table,
 )
-
-OBJECTS = pa.schema([("object", pa.string()), ("arrival_hour", UTC_US), ("content", pa.binary())])
-"""A bronze object's path, its arrival hour and its decompressed content."""
 
 Refused = list[tuple[int, str, str]]
 """Rows of the lines, the text of each and why it is refused."""
@@ -75,14 +71,12 @@ class BronzeDecoder:
         }
         self.readings = pa.schema([*READINGS, *rules.arrow_fields])
 
-    def decode(self, objects: pa.Table) -> Decoded:
-        """Decode objects (`OBJECTS`) in the order of arrival and path; nothing that can be in one raises."""
-        in_order = objects.sort_by([("arrival_hour", "ascending"), ("object", "ascending")])
-        rows = zip(*(in_order[name] for name in OBJECTS.names), strict=True)
+    def decode(self, objects: Iterable[tuple[str, datetime, bytes]]) -> Decoded:
+        """Decode objects, given by path, arrival hour and lines; nothing that can be in one raises."""
         collecting = gc.isenabled()
         gc.disable()  # records hold no cycles, and looking for some costs as much as decoding
         try:
-            return _concatenated([self._decode(*(value.as_py() for value in row)) for row in rows])
+            return _concatenated([self._decode(*each) for each in objects])
         finally:
             if collecting:
                 gc.enable()

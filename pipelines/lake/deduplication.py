@@ -74,15 +74,17 @@ def _without_repeats(decoded: Decoded) -> Decoded:
 
 def _telemetry(decoded: Decoded, known: pa.Table | None) -> pa.Table:
     """A row for each measurement, once."""
-    readings = _placed(decoded.readings, decoded.lines)
-    measurements = decoded.measurements
+    readings, measurements = _placed(decoded.readings, decoded.lines), decoded.measurements
+    of_reading, of_measurement = KEYS["telemetry"][:2], KEYS["telemetry"][2]
+    # Where no device has two readings of one time, no measurement can be there twice.
+    if not first_rows(readings, of_reading, known).all():
+        keys = readings.select(of_reading).take(measurements["reading"])
+        keys = keys.append_column(of_measurement, measurements[of_measurement])
+        measurements = measurements.filter(pa.array(first_rows(keys, KEYS["telemetry"], known)))
     rows = readings.take(measurements["reading"])
     for name in ("metric", "value"):
         rows = rows.append_column(name, measurements[name])
-    # Where no device has two readings of one time, no measurement can be there twice.
-    if first_rows(readings, KEYS["telemetry"][:2], known).all():
-        return rows
-    return rows.filter(pa.array(first_rows(rows, KEYS["telemetry"], known)))
+    return rows
 
 
 def _placed(records: pa.Table, lines: pa.Table) -> pa.Table:

@@ -76,11 +76,11 @@ def _write(rows: pa.Table, kind: str, table: Table) -> Iterator[DataFile]:
 
     if not rows.num_rows:
         return
-    in_order = rows.take(pa.array(ordered(rows, ("arrival_hour", *ROW_ORDER[kind]))))
+    order = pa.array(ordered(rows, ("arrival_hour", *ROW_ORDER[kind])))
     schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
     # An hour at a time: to find the rows of a partition, pyiceberg looks at all that it is given.
-    for hour in _runs(in_order["arrival_hour"]):
-        part = in_order.slice(*hour).select(schema.names).cast(schema)
+    for hour in _runs(rows["arrival_hour"].take(order)):
+        part = rows.select(schema.names).take(order.slice(*hour)).cast(schema)
         yield from _dataframe_to_data_files(table_metadata=table.metadata, df=part, io=table.io)
 
 

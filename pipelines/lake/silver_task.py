@@ -57,8 +57,8 @@ def run_tasks(work: Work, job: Sequence[BronzeHour]) -> Written:
 
 def _load_group(group: pa.Table, work: Work) -> pa.Table:
     tables = _tables(work.locations, work.lake)
-    content = read_objects(lake_filesystem(work.lake), group)
-    decoded = BronzeDecoder(work.tenant, work.rules, work.max_future_s).decode(content)
+    objects = read_objects(lake_filesystem(work.lake), group)
+    decoded = BronzeDecoder(work.tenant, work.rules, work.max_future_s).decode(objects)
     return write_files(silver_rows(decoded, known_keys(tables, decoded, work.hours)), tables)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from iotops.errors import SettingsError
 from iotops.tenancy import Tenant
-from pipelines.lake.decoding import OBJECTS, BronzeDecoder, Decoded
+from pipelines.lake.decoding import BronzeDecoder, Decoded
 from pipelines.lake.deduplication import KEYS, silver_rows
 from pipelines.lake.known import MAX_RANGES, hour_ranges
 from pipelines.lake.reading_rules import ReadingRules, load_reading_rules
@@ -42,7 +42,7 @@ def line(value: Any, offset: int = 0, topic: str = "telemetry_acme", partition: 
 
 def decoded(*lines: str, rules: ReadingRules | None = None) -> Decoded:
     """The lines decoded, as one object."""
-    objects = pa.table([["o"], [HOUR], ["\n".join(lines).encode() + b"\n"]], schema=OBJECTS)
+    objects = [("o", HOUR, "\n".join(lines).encode() + b"\n")]
     return BronzeDecoder(ACME, rules or load_reading_rules(CONFIGS), max_future_s=600).decode(objects)
 
 
