@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, In, LessThan, Not, Or
 
 from pipelines.lake.decoding import Decoded
 from pipelines.lake.deduplication import KEYS
@@ -30,22 +31,30 @@ def known_keys(tables: Mapping[str, Table], decoded: Decoded, hours: list[dateti
     for name, mine in (("telemetry", decoded.readings), ("events", decoded.events)):
         table = tables[name]
         if mine.num_rows and table.current_snapshot() is not None:
-            times = " or ".join(event_times(first, end) for first, end in hour_ranges(mine["ts"]))
+            times = [event_times(first, end) for first, end in hour_ranges(mine["ts"])]
             partitions = decoded.lines["kafka_partition"].take(mine["record"]).unique().to_pylist()
-            numbers = ", ".join(map(str, partitions))
-            elsewhere = f"({times}) and not ({arrived_in(hours)}) and kafka_partition in ({numbers})"
+            here = In("kafka_partition", partitions)  # type: ignore[call-arg]
+            elsewhere = And(any_of(times), Not(arrived_in(hours)), here)
             known[name] = table.scan(row_filter=elsewhere, selected_fields=KEYS[name]).to_arrow()
     return known
 
 
-def event_times(first: datetime, end: datetime) -> str:
+# Filters are built, not written as text: pyiceberg's parser remembers the stack that it was called from, and
+# with it the tables of every caller.
+def event_times(first: datetime, end: datetime) -> BooleanExpression:
     """Iceberg filter for event times in the half-open range."""
-    return f"(ts >= '{first.isoformat()}' and ts < '{end.isoformat()}')"
+    since = GreaterThanOrEqual("ts", first.isoformat())  # type: ignore[call-arg]
+    return And(since, LessThan("ts", end.isoformat()))  # type: ignore[call-arg]
 
 
-def arrived_in(hours: Sequence[datetime]) -> str:
+def arrived_in(hours: Iterable[datetime]) -> BooleanExpression:
     """Iceberg filter for rows that the arrival hours brought."""
-    return "arrival_hour in ({})".format(", ".join(f"'{hour.isoformat()}'" for hour in hours))
+    return In("arrival_hour", [hour.isoformat() for hour in hours])  # type: ignore[call-arg]
+
+
+def any_of(filters: Sequence[BooleanExpression]) -> BooleanExpression:
+    """Iceberg filter for rows that pass one of several."""
+    return Or(*filters) if len(filters) > 1 else filters[0]
 
 
 def hour_ranges(times: pa.ChunkedArray) -> list[tuple[datetime, datetime]]:

@@ -24,7 +24,7 @@ def quarantined(settings: Settings, tenant: Tenant, hours: Sequence[datetime]) -
     """By reason, the rows of arrival hours (UTC) that are in quarantine, most first; see `summary`."""
     catalog = iceberg_catalog(settings.lake, settings.database)
     table = catalog.load_table(table_name(tenant, "quarantine"))
-    return summary(table.scan(row_filter=arrived_in(list(hours)), selected_fields=COLUMNS).to_arrow())
+    return summary(table.scan(row_filter=arrived_in(hours), selected_fields=COLUMNS).to_arrow())
 
 
 def summary(rows: pa.Table) -> list[dict[str, Any]]:

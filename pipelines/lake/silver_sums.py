@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyiceberg.expressions.parser import parse
 from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 
 from iotops.lake import iceberg_catalog
@@ -63,7 +62,7 @@ def sums_by_part(
     import ray
 
     table = iceberg_catalog(settings.lake, settings.database).load_table(table_name(tenant, sums.table))
-    wanted = parse(event_times(*period))
+    wanted = event_times(*period)
     scan = table.scan(row_filter=wanted, selected_fields=sums.columns)
     groups = _groups(list(scan.plan_files()), tasks)
     if not groups:
