@@ -10,20 +10,20 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from functools import partial
-from itertools import chain
 from multiprocessing import get_context
 
 import msgspec
 import pyarrow as pa
 
 from benchmarks.lake import duckdb_peer, polars_peer
-from benchmarks.lake.storage import Listed, contents, gold_tenant, listed
+from benchmarks.lake.storage import gold_tenant, listed
 from iotops.database import engine, tenant_transaction
 from iotops.lake import lake_filesystem
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 from pipelines.lake import health
 from pipelines.lake.bronze_lines import ENVELOPES
+from pipelines.lake.bronze_objects import read_objects
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.daily import EVENT_COUNTS
 from pipelines.lake.gold_tables import Staged
@@ -38,9 +38,7 @@ def _silver(settings: Settings, tenant: Tenant) -> int:
     return sum(load.telemetry_rows for load in load_silver(settings, tenant))
 
 
-def _by_hour(
-    load: Callable[[Settings, Tenant, list[Listed]], int], settings: Settings, tenant: Tenant
-) -> int:
+def _by_hour(load: Callable[[Settings, Tenant, pa.Table], int], settings: Settings, tenant: Tenant) -> int:
     """A peer's load, an arrival hour at a time as ours, so that its memory holds one hour."""
     return sum(load(settings, tenant, objects) for objects in listed(settings, tenant))
 
@@ -68,15 +66,20 @@ def _scored(
 
 def _floor(settings: Settings, tenant: Tenant) -> int:
     """Read, decompress and parse, and nothing else: a process for each core."""
-    objects = list(chain.from_iterable(listed(settings, tenant)))
+    objects = pa.concat_tables(listed(settings, tenant))
     cores = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(cores, get_context("spawn")) as pool:  # S3 clients do not survive a fork
-        return sum(pool.map(partial(_parse, settings), [objects[core::cores] for core in range(cores)]))
+        return sum(
+            pool.map(
+                partial(_parse, settings),
+                [objects.take(range(core, len(objects), cores)) for core in range(cores)],
+            )
+        )
 
 
-def _parse(settings: Settings, objects: list[Listed]) -> int:
+def _parse(settings: Settings, objects: pa.Table) -> int:
     decoder, parsed = msgspec.json.Decoder(StoredReading), 0
-    for _, _, content in contents(lake_filesystem(settings.lake), objects):
+    for _, _, content in read_objects(lake_filesystem(settings.lake), objects):
         for line in ENVELOPES.decode_lines(content):
             try:
                 decoder.decode(line.value)

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow.fs import LocalFileSystem, copy_files
 
-from benchmarks.lake.storage import Listed, contents, output
+from benchmarks.lake.storage import output
 from iotops.lake import lake_filesystem
 from iotops.records import DEVICE_ID, MIN_TS_MS
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.lake.bronze_objects import read_objects
 from pipelines.lake.daily import STATS, SUMMARISE
 
 NAME = "duckdb"
@@ -48,13 +49,13 @@ QUARANTINE = f"""
     FROM lines JOIN objects USING (filename) WHERE NOT coalesce(({SOUND}), false)"""
 
 
-def bronze_to_silver(settings: Settings, tenant: Tenant, objects: list[Listed]) -> int:
+def bronze_to_silver(settings: Settings, tenant: Tenant, objects: pa.Table) -> int:
     """Parse, validate, take once and write an hour's objects; the telemetry rows."""
     filesystem = lake_filesystem(settings.lake)
     names = {}
     with tempfile.TemporaryDirectory() as folder, _database(folder) as database:
         # Its own reader of S3 is an extension that has to be downloaded.
-        for number, (path, hour, content) in enumerate(contents(filesystem, objects)):
+        for number, (path, hour, content) in enumerate(read_objects(filesystem, objects)):
             file = Path(folder) / f"{number:06d}.jsonl"
             file.write_bytes(content)
             names[str(file)] = (path, hour)

@@ -6,12 +6,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from benchmarks.lake.storage import Listed, contents, output
+from benchmarks.lake.storage import output
 from iotops.lake import lake_filesystem
 from iotops.records import DEVICE_ID, MIN_TS_MS
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.simulate import METRICS
+from pipelines.lake.bronze_objects import read_objects
 from pipelines.lake.daily import LATE_HOURS, STATS
 
 NAME = "polars"
@@ -28,10 +29,10 @@ RECORD = pl.Struct(
 )  # fmt: skip
 
 
-def bronze_to_silver(settings: Settings, tenant: Tenant, objects: list[Listed]) -> int:
+def bronze_to_silver(settings: Settings, tenant: Tenant, objects: pa.Table) -> int:
     """Parse, validate, take once and write an hour's objects; the telemetry rows."""
     filesystem = lake_filesystem(settings.lake)
-    parts = [_records(content, path, hour) for path, hour, content in contents(filesystem, objects)]
+    parts = [_records(content, path, hour) for path, hour, content in read_objects(filesystem, objects)]
     lines = pl.concat(parts).unique(POSITION, keep="first", maintain_order=True)
     del parts
     latest = pl.col("arrived_ms") + settings.ingest.max_future_s * 1000

@@ -1,46 +1,24 @@
-"""What each contender gets: the objects' decompressed lines, and a place for its Parquet files."""
+"""What each contender gets: the objects of each hour, and a place for its Parquet files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from itertools import islice
+import pyarrow as pa
 
-from isal import igzip
-from pyarrow.fs import FileSystem
-
-from iotops.lake import get, lake_filesystem
+from iotops.lake import lake_filesystem
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from pipelines.lake.bronze_objects import list_hours
-
-TRANSFERS = 8
-Listed = tuple[str, datetime]
-"""Path and arrival hour of a bronze object."""
+from pipelines.lake.bronze_objects import GROUP, list_hours
 
 
-def listed(settings: Settings, tenant: Tenant) -> list[list[Listed]]:
-    """The bronze objects of each arrival hour."""
+def listed(settings: Settings, tenant: Tenant) -> list[pa.Table]:
+    """The bronze objects (`GROUP`) of each arrival hour."""
     hours = list_hours(lake_filesystem(settings.lake), tenant)
-    return [[(info.path, hour.arrival_hour) for info in hour.objects] for hour in hours]
-
-
-def contents(
-    filesystem: FileSystem, objects: list[Listed], ahead: int = TRANSFERS
-) -> Iterator[tuple[str, datetime, bytes]]:
-    """The objects decompressed, in order; at most `ahead` are read before they are asked for."""
-
-    def read(path: str) -> bytes:
-        return bytes(igzip.decompress(get(filesystem, path)))
-
-    with ThreadPoolExecutor(TRANSFERS) as pool:
-        waiting = iter(objects)
-        reading = [(path, hour, pool.submit(read, path)) for path, hour in islice(waiting, ahead)]
-        while reading:
-            path, hour, future = reading.pop(0)
-            reading += [(path, hour, pool.submit(read, path)) for path, hour in islice(waiting, 1)]
-            yield path, hour, future.result()
+    return [
+        pa.table(
+            [[info.path for info in hour.objects], [hour.arrival_hour] * len(hour.objects)], schema=GROUP
+        )
+        for hour in hours
+    ]
 
 
 def output(tenant: Tenant, contender: str, table: str) -> str:
