@@ -12,13 +12,12 @@ import os
 import statistics
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import psutil
 import pyarrow.dataset as ds
 from rich.console import Console
 from rich.table import Table
@@ -88,13 +87,15 @@ def one_cpu(settings: Settings) -> Iterator[None]:
     cores = os.sched_getaffinity(0)
     _pin(pids, {min(cores)})
     yield
-    _pin({pid for pid in pids if psutil.pid_exists(pid)}, cores)
+    _pin(pids, cores)
 
 
 def _pin(pids: set[int], cores: set[int]) -> None:
     for pid in pids:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), cores)
+        with suppress(FileNotFoundError):  # the process is gone
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                with suppress(ProcessLookupError):  # the thread is
+                    os.sched_setaffinity(int(task.name), cores)
 
 
 def table(costs: dict[str, list[Cost]], readings: int) -> Table:

@@ -13,6 +13,7 @@ from functools import partial
 from multiprocessing import get_context
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from benchmarks.lake import duckdb_peer, polars_peer
@@ -72,7 +73,7 @@ def _floor(settings: Settings, tenant: Tenant) -> int:
         return sum(
             pool.map(
                 partial(_parse, settings),
-                [objects.take(range(core, len(objects), cores)) for core in range(cores)],
+                [objects.take(np.arange(core, len(objects), cores)) for core in range(cores)],
             )
         )
 
