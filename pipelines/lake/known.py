@@ -40,7 +40,7 @@ def known_keys(tables: Mapping[str, Table], decoded: Decoded, hours: list[dateti
 
 
 # Filters are built, not written as text: pyiceberg's parser remembers the stack that it was called from, and
-# with it the tables of every caller.
+# with it the tables of every caller. Ignored: pydantic's plugin for mypy invents constructors.
 def event_times(first: datetime, end: datetime) -> BooleanExpression:
     """Iceberg filter for event times in the half-open range."""
     since = GreaterThanOrEqual("ts", first.isoformat())  # type: ignore[call-arg]
