@@ -75,10 +75,15 @@ FACTS = (
     FROM compared""",
     """
     CREATE TEMP TABLE worst AS
-    SELECT day, device_id, max_by(deviations, abs(z) - allowance) FILTER (z IS NOT NULL) AS own,
-        max_by(deviations, abs(late_z) - late_allowance) FILTER (late_z IS NOT NULL) AS late,
-        max_by(deviations, abs(week_z) - week_allowance) FILTER (week_z IS NOT NULL) AS week,
-        max_by(deviations, abs(fleet_z) - fleet_allowance) FILTER (fleet_z IS NOT NULL) AS fleet
+    SELECT day, device_id,
+        max_by(deviations, row(round(abs(z) - allowance, 9), metric))
+            FILTER (z IS NOT NULL) AS own,
+        max_by(deviations, row(round(abs(late_z) - late_allowance, 9), metric))
+            FILTER (late_z IS NOT NULL) AS late,
+        max_by(deviations, row(round(abs(week_z) - week_allowance, 9), metric))
+            FILTER (week_z IS NOT NULL) AS week,
+        max_by(deviations, row(round(abs(fleet_z) - fleet_allowance, 9), metric))
+            FILTER (fleet_z IS NOT NULL) AS fleet
     FROM deviations GROUP BY day, device_id""",
     # Errors of the day and the two before, each day before counting half of the next; failures of the day.
     """
@@ -117,7 +122,7 @@ FACTS = (
             min((epoch_us(e.until) - epoch_us(s.occurred_at)) / 8.64e10) AS age
         FROM ends e JOIN services s ON s.occurred_at < e.until GROUP BY e.day, s.device_id, s.component)
     SELECT day, device_id, min(age) AS since, arg_min(component, age) AS latest, avg(age) AS wear,
-        count(*) AS parts, max(age) AS oldest_age, arg_max(component, age) AS oldest
+        count(*) AS parts, max(age) AS oldest_age, arg_max(component, row(age, component)) AS oldest
     FROM ages GROUP BY day, device_id""",
     """
     CREATE TEMP TABLE facts AS

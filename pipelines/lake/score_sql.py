@@ -95,7 +95,8 @@ WORST = """
     WITH ranked AS (
         SELECT *, row_number() OVER (PARTITION BY day ORDER BY score, device_id) AS place FROM scores),
     reasons AS (
-        SELECT device_id, day, max_by(detail, penalty + weight / 1e6) AS detail FROM components GROUP BY ALL)
+        SELECT device_id, day, max_by(detail, row(round(penalty, 9), weight, component)) AS detail
+        FROM components GROUP BY ALL)
     SELECT day, device_id, model, score, detail FROM ranked JOIN reasons USING (device_id, day)
     WHERE place <= 5"""
 CODES = """
