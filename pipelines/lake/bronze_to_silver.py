@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 JOB_BYTES = 32 * 2**20
 """Compressed bronze that one job reads at most, unless a single hour has more: about a million readings."""
-BLOCK_ROWS = 2_000_000
 REVISIT = timedelta(days=2)
 """How far before the newest loaded hour bronze is looked at again: no sink lags for longer."""
 

@@ -1,4 +1,4 @@
-"""Scoring a fleet in parts, the devices of one hash each: Ray tasks that never hold the whole fleet."""
+"""Scoring a fleet in parts, the devices of one hash each: here one after another, or in Ray tasks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,24 @@ from pipelines.lake.daily import merge, merge_events, split
 from pipelines.lake.health import Scored, fleet, peers, score_devices
 
 Refs = Sequence[Any]
+PART_SUMS = 1_000_000
+"""Sums of a device, day and metric that are scored at a time."""
+
+
+def score_here(
+    stats: pa.Table,
+    events: pa.Table,
+    services: pa.Table,
+    alerts: pa.Table,
+    days: Sequence[date],
+    shift: timedelta,
+) -> Iterator[Scored]:
+    """Each part's health, in this process; the tables are as `health.score_devices` takes them."""
+    count = stats.num_rows // PART_SUMS + 1
+    parts = list(zip(*(split(table, count) for table in (stats, events, services, alerts)), strict=True))
+    models = fleet([peers(part[0], days) for part in parts])
+    for of_stats, of_events, of_services, of_alerts in parts:
+        yield score_devices(of_stats, of_events, of_services, of_alerts, models, days, shift)
 
 
 def score_parts(

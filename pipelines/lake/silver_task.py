@@ -24,8 +24,9 @@ from pipelines.lake.silver_files import Written, by_hour, write_files
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
-TASK_BYTES = 4 * 2**20
-"""Compressed bronze of a task, more or less: a Kafka partition's objects stay together."""
+TASK_BYTES = 5 * 2**19
+"""Compressed bronze of a task, more or less: a Kafka partition's objects stay together. More needs
+more memory and saves no time."""
 
 
 @dataclass(frozen=True)

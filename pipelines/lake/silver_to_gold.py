@@ -1,10 +1,11 @@
-"""Silver to gold: the health of every device and day, from Iceberg on Ray Data to Postgres."""
+"""Silver to gold: the health of every device and day, from Iceberg to Postgres."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,16 +15,20 @@ from iotops.database import engine, tenant_transaction
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines import ray_data
-from pipelines.lake.bronze_to_silver import BLOCK_ROWS, Progress
+from pipelines.lake.bronze_to_silver import Progress
 from pipelines.lake.daily import EVENT_COUNTS
 from pipelines.lake.forecast import write_risks
 from pipelines.lake.gold_tables import Staged, read, replace_service_events
-from pipelines.lake.health import ALERTS, SERVICES, WINDOW_DAYS, summary
-from pipelines.lake.health_parts import score_parts
+from pipelines.lake.health import ALERTS, SERVICES, WINDOW_DAYS, Scored, summary
+from pipelines.lake.health_parts import score_here, score_parts
 from pipelines.lake.loads import lock_lake, naming_outage
-from pipelines.lake.silver_sums import EVENTS, TELEMETRY, Refs, sums_by_part
+from pipelines.lake.silver_sums import EVENTS, TELEMETRY, fetched, plan, sum_by_part, sum_here
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+SMALL_ROWS = 24_000_000
+"""Rows of silver that this process sums up by itself: workers for them would take longer to start."""
+PART_ROWS = 4_000_000
+"""Rows of silver for each part of a fleet that Ray's tasks score."""
 
 # A day that was scored while it was running has to be scored again.
 TOUCHED = text("""
@@ -72,7 +77,6 @@ def build_gold(
     part of its followers' past; and the newest again while it is running. The running day is scored on the
     24 h up to the end of the present hour.
     """
-    ray_data.prepare(settings.ray)
     now = now or datetime.now(UTC)
     with (
         naming_outage(settings.database, f"gold of tenant {tenant.id} was computed"),
@@ -81,15 +85,12 @@ def build_gold(
         lock_lake(connection, tenant)
         wanted = sorted(set(days)) if days is not None else stale_days(connection)
         wanted = [day for day in wanted if day <= now.date()]
-        rows = int(connection.execute(TOUCHED).one().rows)
-        if not wanted or not rows:
+        if not wanted or not connection.execute(TOUCHED).one().rows:
             return GoldReport(())
         report = GoldReport(tuple(wanted))
         for part, shift in passes(wanted, now):
             on_progress(f"reading {part[0]} to {part[-1]} from silver")
-            scores, unhealthy = _write_health(
-                settings, connection, tenant, part, shift, int(rows), on_progress
-            )
+            scores, unhealthy = _write_health(settings, connection, tenant, part, shift, on_progress)
             report = GoldReport(report.days, report.scores + scores, unhealthy)
         on_progress(f"forecasting failures after {wanted[-1]}")
         forecasts = write_risks(connection, tenant, wanted[-1], shift)
@@ -122,25 +123,30 @@ def _write_health(
     tenant: Tenant,
     days: list[date],
     shift: timedelta,
-    rows: int,
     on_progress: Progress,
 ) -> tuple[int, int]:
     """Score `days` and make gold's rows of them so; the scores, and the unhealthy devices of the last."""
     first_day = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC) - shift
     end = datetime(days[-1].year, days[-1].month, days[-1].day, tzinfo=UTC) + DAY - shift
     period = (first_day - DAY * WINDOW_DAYS, end)
-    tasks, parts = max(2, rows // BLOCK_ROWS), max(1, rows // BLOCK_ROWS // 2)
-    stats, events = (
-        sums_by_part(settings, tenant, sums, period, shift, tasks=tasks, parts=parts)
-        for sums in (TELEMETRY, EVENTS)
-    )
-    replace_service_events(connection, tenant, _service_events(events), period)
+    telemetry, events = (plan(settings, tenant, sums, period) for sums in (TELEMETRY, EVENTS))
+    rows = telemetry.rows + events.rows
+    scoring: Callable[..., Iterator[Scored]]
+    if rows <= SMALL_ROWS:
+        stats, counts = (sum_here(each, shift) for each in (telemetry, events))
+        happened, scoring = iter([counts]), partial(score_here, stats, counts)
+    else:
+        ray_data.prepare(settings.ray)
+        parts = rows // PART_ROWS
+        sums, counts_by_part = (sum_by_part(each, shift, parts) for each in (telemetry, events))
+        happened, scoring = fetched(counts_by_part), partial(score_parts, sums, counts_by_part)
+    replace_service_events(connection, tenant, _service_events(happened), period)
     times = {"first": first_day, "end": end}
     serviced = read(connection, SERVICED, SERVICES, **times)
     alerts = read(connection, ALERTED, ALERTS, **times)
     staged = {name: Staged(connection, name) for name in ("device_health", "device_health_components")}
     shares = []
-    for scored in score_parts(stats, events, serviced, alerts, days, shift):
+    for scored in scoring(serviced, alerts, days, shift):
         for name, target in staged.items():
             target.add(getattr(scored, name))
         shares.append(scored.share)
@@ -154,12 +160,7 @@ def _write_health(
     return staged["device_health"].rows, sum(unhealthy.to_pylist())
 
 
-def _service_events(events: Sequence[Refs]) -> pa.Table:
+def _service_events(counts: Iterator[pa.Table]) -> pa.Table:
     """The failures and services among the events' sums."""
-    import ray
-
-    kept = [EVENT_COUNTS.empty_table()]
-    for part in (ref for refs in events for ref in refs):
-        rows = ray.get(part)
-        kept.append(rows.filter(pc.not_equal(rows["type"], "error")))
-    return pa.concat_tables(kept)
+    kept = (rows.filter(pc.not_equal(rows["type"], "error")) for rows in counts)
+    return pa.concat_tables([EVENT_COUNTS.empty_table(), *kept])

@@ -16,16 +16,19 @@ from collections.abc import Callable
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 from pipelines.jobs.protocol import PROGRESS, progress
-from pipelines.lake import bronze_to_silver, silver_task
+from pipelines.lake import bronze_to_silver, silver_sums, silver_task, silver_to_gold
 from pipelines.stages import Parameters, run_stage
 
 STAGES = ("bronze-to-silver", "silver-to-gold")
 JOB_BYTES, TASK_BYTES = 3 * 2**19, 2**19
+ROWS = 60_000
 
 
 def run(settings: Settings, tenant: Tenant, on_progress: Callable[[str], None]) -> None:
     """Both stages; raises what they raise."""
     bronze_to_silver.JOB_BYTES, silver_task.TASK_BYTES = JOB_BYTES, TASK_BYTES
+    silver_to_gold.SMALL_ROWS = 0
+    silver_to_gold.PART_ROWS = silver_sums.GROUP_ROWS = ROWS
     for stage in STAGES:
         run_stage(stage, settings, tenant.id, Parameters(), on_progress)
 

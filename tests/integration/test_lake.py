@@ -18,6 +18,7 @@ from iotops.lake import get, iceberg_catalog, lake_filesystem, put
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.lake import silver_sums, silver_to_gold
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.loads import HourLoad
 from pipelines.lake.silver_to_gold import build_gold
@@ -188,6 +189,28 @@ def test_gold_is_the_same_twice(settings: Settings, tenant: Tenant) -> None:
     assert build_gold(settings, tenant, DAYS, now=NOW).scores == 36
     assert [gold(settings, tenant, query) for query in (scores, parts, summary)] == before
     assert gold(settings, tenant, writers) == writer, "what stays the same is not written again"
+
+
+def test_a_large_fleet_is_scored_by_ray_as_a_small_one_is_here(
+    settings: Settings, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_silver(settings, tenant)
+    tables = {
+        "device_health": "device_id, day, model, score, readings, errors",
+        "device_health_components": "device_id, day, component, round(value::numeric, 9), penalty, detail",
+        "customer_summary": "day, devices, readings, errors, failures, worst_devices, top_error_codes",
+    }
+    queries = [f"SELECT {columns} FROM gold.{table} ORDER BY 1, 2, 3" for table, columns in tables.items()]
+    build_gold(settings, tenant, now=NOW)
+    here = [gold(settings, tenant, query) for query in queries]
+    monkeypatch.setattr(silver_to_gold, "SMALL_ROWS", 0)
+    monkeypatch.setattr(silver_to_gold, "PART_ROWS", 50)
+    monkeypatch.setattr(silver_sums, "GROUP_ROWS", 50)
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        for table in reversed(tables):
+            connection.execute(text(f"DELETE FROM gold.{table}"))
+    assert build_gold(settings, tenant, DAYS, now=NOW).scores == 36
+    assert [gold(settings, tenant, query) for query in queries] == here
 
 
 def test_a_history_of_failures_gives_risks(settings: Settings) -> None:

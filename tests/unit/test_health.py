@@ -11,27 +11,9 @@ import pyarrow.csv as pa_csv
 import pytest
 
 from pipelines.demo.fleet import generate
-from pipelines.lake.daily import (
-    EVENT_COUNTS,
-    STATS,
-    UTC_US,
-    count_events,
-    merge,
-    merge_events,
-    split,
-    summarise,
-)
-from pipelines.lake.health import (
-    ALERTS,
-    PENALTIES,
-    SERVICES,
-    Health,
-    fleet,
-    peers,
-    score,
-    score_devices,
-    summary,
-)
+from pipelines.lake import health_parts
+from pipelines.lake.daily import EVENT_COUNTS, STATS, UTC_US, count_events, merge, merge_events, summarise
+from pipelines.lake.health import ALERTS, PENALTIES, SERVICES, Health, score, summary
 from pipelines.lake.silver_to_gold import passes
 
 DAY = date(2026, 11, 10)
@@ -213,7 +195,7 @@ def test_mean_time_between_failures_is_operating_hours_over_failures() -> None:
     assert score(stats, NO_EVENTS, [DAY]).customer_summary["mtbf_hours"].to_pylist() == [None]
 
 
-def test_parts_of_a_fleet_add_up_to_the_whole() -> None:
+def test_parts_of_a_fleet_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     devices = [f"p{number}" for number in range(12)]
     stats = table(*[stat(name, ago, 40.0 + n * (ago == 0)) for n, name in enumerate(devices)
                     for ago in range(5)])  # fmt: skip
@@ -222,14 +204,11 @@ def test_parts_of_a_fleet_add_up_to_the_whole() -> None:
         schema=EVENT_COUNTS,
     )
     whole = score(stats, events, [DAY])
-    shares = split(stats, 3)
-    assert sum(share.num_rows for share in shares) == stats.num_rows
-    assert sorted(map(len, shares))[0] > 0
-    models = fleet([peers(share, [DAY]) for share in shares])
-    scored = [
-        score_devices(share, mine, SERVICES.empty_table(), ALERTS.empty_table(), models, [DAY])
-        for share, mine in zip(shares, split(events, 3), strict=True)
-    ]
+    monkeypatch.setattr(health_parts, "PART_SUMS", stats.num_rows // 2)
+    empty = (SERVICES.empty_table(), ALERTS.empty_table())
+    scored = list(health_parts.score_here(stats, events, *empty, [DAY], timedelta(0)))
+    assert len(scored) == 3
+    assert min(part.device_health.num_rows for part in scored) > 0
     for name in ("device_health", "device_health_components"):
         found = pa.concat_tables([getattr(each, name) for each in scored]).to_pylist()
         assert sorted(map(repr, found)) == sorted(map(repr, getattr(whole, name).to_pylist()))
