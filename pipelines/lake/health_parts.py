@@ -11,10 +11,7 @@ import pyarrow as pa
 from pipelines import ray_data
 from pipelines.lake.daily import merge, merge_events, split
 from pipelines.lake.health import Scored, fleet, peers, score_devices
-
-Refs = Sequence[Any]
-PART_SUMS = 1_000_000
-"""Sums of a device, day and metric that are scored at a time."""
+from pipelines.lake.silver_sums import Refs
 
 
 def score_here(
@@ -24,12 +21,13 @@ def score_here(
     alerts: pa.Table,
     days: Sequence[date],
     shift: timedelta,
+    *,
+    parts: int,
 ) -> Iterator[Scored]:
     """Each part's health, in this process; the tables are as `health.score_devices` takes them."""
-    count = stats.num_rows // PART_SUMS + 1
-    parts = list(zip(*(split(table, count) for table in (stats, events, services, alerts)), strict=True))
-    models = fleet([peers(part[0], days) for part in parts])
-    for of_stats, of_events, of_services, of_alerts in parts:
+    own = list(zip(*(split(table, parts) for table in (stats, events, services, alerts)), strict=True))
+    models = fleet([peers(of_stats, days) for of_stats, *_ in own])
+    for of_stats, of_events, of_services, of_alerts in own:
         yield score_devices(of_stats, of_events, of_services, of_alerts, models, days, shift)
 
 

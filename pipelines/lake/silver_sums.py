@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pyiceberg.table import FileScanTask
 
 Refs = Sequence[Any]
-GROUP_ROWS = 2_000_000
-"""Rows that are in memory at a time, for each thread or task."""
 MOST_THREADS = 4
 
 
@@ -74,7 +72,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Planned:
-    """A table's files with rows of a period of event time, in groups of about `GROUP_ROWS`."""
+    """A table's files with rows of a period of event time, in groups that are read at once."""
 
     source: Source
     groups: list[list[FileScanTask]]
@@ -85,14 +83,19 @@ class Planned:
         return sum(file.file.record_count for group in self.groups for file in group)
 
 
-def plan(settings: Settings, tenant: Tenant, sums: Sums, period: tuple[datetime, datetime]) -> Planned:
-    """What there is to sum up over a period, from the table's metadata."""
+def plan(
+    settings: Settings, tenant: Tenant, sums: Sums, period: tuple[datetime, datetime], group_rows: int
+) -> Planned:
+    """What there is to sum up over a period, from the table's metadata, in groups of `group_rows` at most.
+
+    A file with more is a group of its own.
+    """
     table = iceberg_catalog(settings.lake, settings.database).load_table(table_name(tenant, sums.table))
     wanted = event_times(*period)
     scan = table.scan(row_filter=wanted, selected_fields=sums.columns)
     reader = ArrowScan(table.metadata, table.io, scan.projection(), wanted)
     source = Source(sums, reader, schema_to_pyarrow(scan.projection()))
-    return Planned(source, _groups(list(scan.plan_files())))
+    return Planned(source, _groups(list(scan.plan_files()), group_rows))
 
 
 def sum_here(planned: Planned, shift: timedelta) -> pa.Table:
@@ -124,12 +127,12 @@ def fetched(sums: Sequence[Refs]) -> Iterator[pa.Table]:
     return (ray.get(ref) for part in sums for ref in part)
 
 
-def _groups(files: list[FileScanTask]) -> list[list[FileScanTask]]:
+def _groups(files: list[FileScanTask], rows: int) -> list[list[FileScanTask]]:
     """The files in order of their days, cut where a group is full: most of a day's sums are of one group."""
     groups: list[list[FileScanTask]] = []
-    held = GROUP_ROWS
+    held = rows
     for file in sorted(files, key=lambda each: (str(each.file.partition), each.file.file_path)):
-        if held + file.file.record_count > GROUP_ROWS:
+        if held + file.file.record_count > rows:
             groups.append([])
             held = 0
         groups[-1].append(file)

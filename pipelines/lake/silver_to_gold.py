@@ -25,10 +25,6 @@ from pipelines.lake.loads import lock_lake, naming_outage
 from pipelines.lake.silver_sums import EVENTS, TELEMETRY, fetched, plan, sum_by_part, sum_here
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-SMALL_ROWS = 24_000_000
-"""Rows of silver that this process sums up by itself: workers for them would take longer to start."""
-PART_ROWS = 4_000_000
-"""Rows of silver for each part of a fleet that Ray's tasks score."""
 
 # A day that was scored while it was running has to be scored again.
 TOUCHED = text("""
@@ -53,6 +49,23 @@ SCORED = text("UPDATE ingest.lake_hours SET in_gold = true WHERE NOT in_gold")
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """How much is done where, and how much at a time."""
+
+    here: int = 24_000_000
+    """Rows of silver that the driver sums up by itself: workers for them would take longer to start."""
+    group: int = 2_000_000
+    """Rows of silver that a thread or a task holds."""
+    part: int = 4_000_000
+    """Rows of silver for each part of a fleet that Ray's tasks score."""
+    sums: int = 1_000_000
+    """Sums of a device, day and metric for each part that the driver scores."""
+
+
+SIZES = Sizes()
+
+
+@dataclass(frozen=True)
 class GoldReport:
     """What was computed: the days, and their rows in `gold.device_health`; none if nothing changed."""
 
@@ -70,6 +83,7 @@ def build_gold(
     days: Sequence[date] | None = None,
     on_progress: Progress = lambda message: None,
     now: datetime | None = None,
+    sizes: Sizes = SIZES,
 ) -> GoldReport:
     """Compute and store the health of the tenant's devices on `days` (UTC, event time).
 
@@ -90,7 +104,7 @@ def build_gold(
         report = GoldReport(tuple(wanted))
         for part, shift in passes(wanted, now):
             on_progress(f"reading {part[0]} to {part[-1]} from silver")
-            scores, unhealthy = _write_health(settings, connection, tenant, part, shift, on_progress)
+            scores, unhealthy = _write_health(settings, connection, tenant, part, shift, sizes, on_progress)
             report = GoldReport(report.days, report.scores + scores, unhealthy)
         on_progress(f"forecasting failures after {wanted[-1]}")
         forecasts = write_risks(connection, tenant, wanted[-1], shift)
@@ -123,21 +137,23 @@ def _write_health(
     tenant: Tenant,
     days: list[date],
     shift: timedelta,
+    sizes: Sizes,
     on_progress: Progress,
 ) -> tuple[int, int]:
     """Score `days` and make gold's rows of them so; the scores, and the unhealthy devices of the last."""
     first_day = datetime(days[0].year, days[0].month, days[0].day, tzinfo=UTC) - shift
     end = datetime(days[-1].year, days[-1].month, days[-1].day, tzinfo=UTC) + DAY - shift
     period = (first_day - DAY * WINDOW_DAYS, end)
-    telemetry, events = (plan(settings, tenant, sums, period) for sums in (TELEMETRY, EVENTS))
+    telemetry, events = (plan(settings, tenant, sums, period, sizes.group) for sums in (TELEMETRY, EVENTS))
     rows = telemetry.rows + events.rows
     scoring: Callable[..., Iterator[Scored]]
-    if rows <= SMALL_ROWS:
+    if rows <= sizes.here:
         stats, counts = (sum_here(each, shift) for each in (telemetry, events))
-        happened, scoring = iter([counts]), partial(score_here, stats, counts)
+        parts = stats.num_rows // sizes.sums + 1
+        happened, scoring = iter([counts]), partial(score_here, stats, counts, parts=parts)
     else:
         ray_data.prepare(settings.ray)
-        parts = rows // PART_ROWS
+        parts = max(2, rows // sizes.part)
         sums, counts_by_part = (sum_by_part(each, shift, parts) for each in (telemetry, events))
         happened, scoring = fetched(counts_by_part), partial(score_parts, sums, counts_by_part)
     replace_service_events(connection, tenant, _service_events(happened), period)

@@ -12,23 +12,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 from pipelines.jobs.protocol import PROGRESS, progress
-from pipelines.lake import bronze_to_silver, silver_sums, silver_task, silver_to_gold
+from pipelines.lake import bronze_to_silver, silver_task, silver_to_gold
 from pipelines.stages import Parameters, run_stage
 
 STAGES = ("bronze-to-silver", "silver-to-gold")
 JOB_BYTES, TASK_BYTES = 3 * 2**19, 2**19
-ROWS = 60_000
+GOLD = silver_to_gold.Sizes(here=0, group=60_000, part=60_000)  # in Ray tasks
 
 
 def run(settings: Settings, tenant: Tenant, on_progress: Callable[[str], None]) -> None:
     """Both stages; raises what they raise."""
     bronze_to_silver.JOB_BYTES, silver_task.TASK_BYTES = JOB_BYTES, TASK_BYTES
-    silver_to_gold.SMALL_ROWS = 0
-    silver_to_gold.PART_ROWS = silver_sums.GROUP_ROWS = ROWS
+    silver_to_gold.build_gold = partial(silver_to_gold.build_gold, sizes=GOLD)
     for stage in STAGES:
         run_stage(stage, settings, tenant.id, Parameters(), on_progress)
 

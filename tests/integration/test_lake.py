@@ -18,10 +18,9 @@ from iotops.lake import get, iceberg_catalog, lake_filesystem, put
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from pipelines.lake import silver_sums, silver_to_gold
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.loads import HourLoad
-from pipelines.lake.silver_to_gold import build_gold
+from pipelines.lake.silver_to_gold import Sizes, build_gold
 from ray_apps.copilot.devices import DeviceRecords
 
 FIRST = datetime(2026, 11, 2, 15, tzinfo=UTC)
@@ -191,9 +190,7 @@ def test_gold_is_the_same_twice(settings: Settings, tenant: Tenant) -> None:
     assert gold(settings, tenant, writers) == writer, "what stays the same is not written again"
 
 
-def test_a_large_fleet_is_scored_by_ray_as_a_small_one_is_here(
-    settings: Settings, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_fleet_is_scored_by_ray_as_a_small_one_is_here(settings: Settings, tenant: Tenant) -> None:
     load_silver(settings, tenant)
     tables = {
         "device_health": "device_id, day, model, score, readings, errors",
@@ -203,13 +200,13 @@ def test_a_large_fleet_is_scored_by_ray_as_a_small_one_is_here(
     queries = [f"SELECT {columns} FROM gold.{table} ORDER BY 1, 2, 3" for table, columns in tables.items()]
     build_gold(settings, tenant, now=NOW)
     here = [gold(settings, tenant, query) for query in queries]
-    monkeypatch.setattr(silver_to_gold, "SMALL_ROWS", 0)
-    monkeypatch.setattr(silver_to_gold, "PART_ROWS", 50)
-    monkeypatch.setattr(silver_sums, "GROUP_ROWS", 50)
     with tenant_transaction(engine(settings.database), tenant) as connection:
         for table in reversed(tables):
             connection.execute(text(f"DELETE FROM gold.{table}"))
-    assert build_gold(settings, tenant, DAYS, now=NOW).scores == 36
+    steps: list[str] = []
+    by_ray = Sizes(here=0, group=50, part=50)
+    assert build_gold(settings, tenant, DAYS, steps.append, now=NOW, sizes=by_ray).scores == 36
+    assert len([step for step in steps if "scores of" in step]) > 1, "in parts"
     assert [gold(settings, tenant, query) for query in queries] == here
 
 

@@ -11,9 +11,9 @@ import pyarrow.csv as pa_csv
 import pytest
 
 from pipelines.demo.fleet import generate
-from pipelines.lake import health_parts
 from pipelines.lake.daily import EVENT_COUNTS, STATS, UTC_US, count_events, merge, merge_events, summarise
 from pipelines.lake.health import ALERTS, PENALTIES, SERVICES, Health, score, summary
+from pipelines.lake.health_parts import score_here
 from pipelines.lake.silver_to_gold import passes
 
 DAY = date(2026, 11, 10)
@@ -195,7 +195,7 @@ def test_mean_time_between_failures_is_operating_hours_over_failures() -> None:
     assert score(stats, NO_EVENTS, [DAY]).customer_summary["mtbf_hours"].to_pylist() == [None]
 
 
-def test_parts_of_a_fleet_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_a_fleet_add_up_to_the_whole() -> None:
     devices = [f"p{number}" for number in range(12)]
     stats = table(*[stat(name, ago, 40.0 + n * (ago == 0)) for n, name in enumerate(devices)
                     for ago in range(5)])  # fmt: skip
@@ -204,9 +204,8 @@ def test_parts_of_a_fleet_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch) -
         schema=EVENT_COUNTS,
     )
     whole = score(stats, events, [DAY])
-    monkeypatch.setattr(health_parts, "PART_SUMS", stats.num_rows // 2)
     empty = (SERVICES.empty_table(), ALERTS.empty_table())
-    scored = list(health_parts.score_here(stats, events, *empty, [DAY], timedelta(0)))
+    scored = list(score_here(stats, events, *empty, [DAY], timedelta(0), parts=3))
     assert len(scored) == 3
     assert min(part.device_health.num_rows for part in scored) > 0
     for name in ("device_health", "device_health_components"):
