@@ -7,23 +7,29 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
+from typer.testing import CliRunner
 
+from indexes.exchange import current
+from indexes.schema import shelf_prefix
+from iotops.cli import build
 from iotops.database import engine
 from iotops.errors import IotOpsError
-from iotops.lake import iceberg_catalog
+from iotops.lake import iceberg_catalog, lake_filesystem
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings, get_settings
 from iotops.stack.prefect_worker import PrefectWorker
 from iotops.tenancy import Tenant
 from pipelines.deployments import apply
 from pipelines.flow_commands import run_flow
+from pipelines.ingest.new_hours import NewHours
 from pipelines.jobs.client import job_client
-from tests.integration.test_lake import DAYS, FIRST, put_object, readings
+from tests.integration.test_lake import DAYS, FIRST, ms, put_object, readings
 from tests.waiting import eventually
 
 BACKFILLED = date(2026, 11, 1)
@@ -132,6 +138,23 @@ def test_a_run_is_a_job_on_the_cluster_with_its_tables_in_prefect(settings: Sett
     assert (bad["reason"], bad["rows"], bad["excerpt"]) == ("invalid_json", 1, '{"broken"')
     assert bad["object"].startswith(f"{tenant.id}/bronze/raw/2026-11-02/15/")
     assert len(artifact(settings, f"silver-to-gold-{tenant.id}")) == 5
+
+
+def test_a_new_hour_of_bronze_and_a_changed_document_start_their_flows(
+    settings: Settings, tenant: Tenant, worker: None, tmp_path: Path
+) -> None:
+    hours = NewHours(settings)
+    hours.stored(tenant, ms(FIRST))
+    hours.stored(tenant, ms(FIRST))
+    hours.close()
+    (tmp_path / "guide.md").write_text("# Guide\n\nGrease the bearing of the pump every month.")
+    arguments = ["docs", "add", str(tmp_path / "guide.md"), "--tenant", tenant.id, "--background"]
+    added = CliRunner().invoke(build(), arguments)
+    assert added.exit_code == 0, added.output
+    eventually(lambda: completed(settings, f"bronze-to-silver-{tenant.id}"), 240)
+    assert telemetry_rows(settings, tenant) == 200
+    eventually(lambda: completed(settings, f"doc-ingestion-{tenant.id}"), 240)
+    assert current(lake_filesystem(settings.lake), shelf_prefix(tenant.id, "indexes")) is not None
 
 
 def test_a_failure_is_told_once_and_what_no_retry_mends_is_not_tried_again(
