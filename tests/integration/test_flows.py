@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -195,6 +196,25 @@ def test_a_stage_that_takes_too_long_is_stopped_and_tried_again(
     client = job_client(settings)
     mine = [f"bronze-to-silver-{tenant.id}-{run['id']}-1-{attempt}" for attempt in (1, 2)]
     eventually(lambda: all(client.get_job_status(job) == "STOPPED" for job in mine), 20)
+
+
+def test_a_tenant_at_its_limit_waits_and_holds_up_no_other(
+    settings: Settings, tenant: Tenant, configured: Callable[..., None]
+) -> None:
+    other = Tenant("flows_free")
+    create_tenant(settings, other)
+    configured(tenant_runs=1)
+    run_flow("silver-to-gold", tenant.id)  # there is no limit before a tenant's first run
+    from prefect.concurrency.sync import concurrency  # reads the settings that the run has set
+
+    with ThreadPoolExecutor(1) as pool:
+        with concurrency(f"tenant-{tenant.id}", strict=True):
+            waiting = pool.submit(run_flow, "bronze-to-silver", tenant.id)
+            (run,) = eventually(lambda: runs(settings, f"bronze-to-silver-{tenant.id}"))
+            assert run_flow("bronze-to-silver", other.id).counts["hours"] == 0
+            jobs = [job.metadata.get("flow_run") for job in job_client(settings).list_jobs()]
+            assert run["id"] not in jobs
+        assert waiting.result(240).counts["hours"] == 1
 
 
 def test_one_failing_tenant_stops_no_other(
