@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import uuid
@@ -9,20 +10,37 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
-from indexes.snapshot import MANIFEST, SNAPSHOT_ID, SnapshotError, read_manifest, verify
+from indexes.schema import DOCUMENT_SCHEMA
+from indexes.snapshot import (
+    DOCUMENTS,
+    MANIFEST,
+    SNAPSHOT_ID,
+    Manifest,
+    Snapshot,
+    SnapshotError,
+    parse_manifest,
+    read_manifest,
+    verify,
+)
 from iotops.lake import get, objects, put
 
 CURRENT = "current.json"
 _TRANSFERS = 8
 _COPY_CHUNK_BYTES = 8 * 2**20
+KEEP_NEWEST, KEEP_DAYS = 3, 7
+_DAY = len("20260531")  # of an id
 
 
-def publish(filesystem: FileSystem, prefix: str, directory: Path) -> None:
+def publish(filesystem: FileSystem, prefix: str, directory: Path, over: bytes | None) -> None:
     """Upload a snapshot to `<prefix>/<id>/`, then make it the current one by replacing one small object.
 
-    The manifest goes up last, so that a folder without one is an upload that never finished.
+    The manifest goes up last, so that a folder without one is an upload that never finished. Raises
+    `SnapshotError` where the `pointer` is not `over` any more, as it was when this one's making began: what
+    somebody else published meanwhile must not be lost.
     """
     snapshot_id = read_manifest(directory).snapshot_id
     manifest = verify(directory, snapshot_id)
@@ -30,14 +48,23 @@ def publish(filesystem: FileSystem, prefix: str, directory: Path) -> None:
     _create_folders(filesystem, target, manifest.files)
     _copy_all(LocalFileSystem(), str(directory), filesystem, target, manifest.files)
     put(filesystem, f"{target}/{MANIFEST}", (directory / MANIFEST).read_bytes())
+    if (now := pointer(filesystem, prefix)) != over:
+        raise SnapshotError(f"{prefix} became {now!r} while {snapshot_id} was made over {over!r}: repeat")
     put(filesystem, f"{prefix}/{CURRENT}", json.dumps({"snapshot_id": snapshot_id}).encode())
+
+
+def pointer(filesystem: FileSystem, prefix: str) -> bytes | None:
+    """The object that names the current snapshot, readable or not; None where none was published."""
+    try:
+        return get(filesystem, f"{prefix}/{CURRENT}")
+    except FileNotFoundError:
+        return None
 
 
 def current(filesystem: FileSystem, prefix: str) -> str | None:
     """Id of the snapshot to serve, None where none was published; `SnapshotError` if unreadable."""
-    try:
-        content = get(filesystem, f"{prefix}/{CURRENT}")
-    except FileNotFoundError:
+    content = pointer(filesystem, prefix)
+    if content is None:
         return None
     try:
         snapshot_id = json.loads(content)["snapshot_id"]
@@ -46,23 +73,27 @@ def current(filesystem: FileSystem, prefix: str) -> str | None:
     return _checked(snapshot_id)
 
 
-def fetch(filesystem: FileSystem, prefix: str, snapshot_id: str, cache: Path) -> Path:
-    """Folder of a snapshot under `cache`, downloaded if it is not there, every file verified.
+def fetch(
+    filesystem: FileSystem, prefix: str, snapshot_id: str, cache: Path, held: Snapshot | None = None
+) -> Path:
+    """Folder of a snapshot under `cache`, its base beside it, downloaded if not there, every file verified.
 
-    Safe between processes that share the cache: each downloads aside and renames; the first wins.
-    Raises `SnapshotError` where the snapshot is torn or corrupt; nothing of it stays in the cache.
+    A base that is loaded already, as `held` or its base, is not verified again. Safe between processes that
+    share the cache: each downloads aside and renames; the first wins. Raises `SnapshotError` where the
+    snapshot is torn or corrupt; nothing of it stays in the cache.
     """
     folder = cache / _checked(snapshot_id)
     if folder.is_dir():
         try:
-            verify(folder, snapshot_id)
-            return folder
+            base = verify(folder, snapshot_id).base
         except SnapshotError:
             shutil.rmtree(folder, ignore_errors=True)
+        else:
+            return _with_base(filesystem, prefix, folder, base, cache, held)
     partial = cache / f".{snapshot_id}.{uuid.uuid4().hex}"
     try:
         _download(filesystem, f"{prefix}/{snapshot_id}", partial)
-        verify(partial, snapshot_id)
+        base = verify(partial, snapshot_id).base
         try:
             partial.rename(folder)
         except OSError:
@@ -71,26 +102,78 @@ def fetch(filesystem: FileSystem, prefix: str, snapshot_id: str, cache: Path) ->
         raise SnapshotError(f"snapshot {snapshot_id} is torn: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    return _with_base(filesystem, prefix, folder, base, cache, held)
+
+
+def _with_base(
+    filesystem: FileSystem, prefix: str, folder: Path, base: str, cache: Path, held: Snapshot | None
+) -> Path:
+    if base and not (held and held.whole.manifest.snapshot_id == base):
+        fetch(filesystem, prefix, base, cache)
     return folder
 
 
-def prune(filesystem: FileSystem, prefix: str, keep: int = 3) -> list[str]:
-    """Delete all but the newest `keep` snapshots (the current one always stays); returns the deleted ids."""
-    # By files, not folders: some object stores go on listing a folder that has been emptied.
-    names = {path.removeprefix(f"{prefix}/").partition("/")[0] for path in objects(filesystem, prefix)}
-    serving = current(filesystem, prefix)
-    ids = sorted(name for name in names if SNAPSHOT_ID.fullmatch(name) and name != serving)
-    doomed = ids[: max(0, len(ids) - (keep - 1))]
+def snapshots(filesystem: FileSystem, prefix: str) -> list[str]:
+    """Ids of all snapshots of a shelf that were uploaded whole, oldest first."""
+    return _uploads(filesystem, prefix)[0]
+
+
+def manifest(filesystem: FileSystem, prefix: str, snapshot_id: str) -> Manifest:
+    """What a snapshot says of itself; raises `SnapshotError` where it does not."""
+    return parse_manifest(get(filesystem, f"{prefix}/{_checked(snapshot_id)}/{MANIFEST}"), snapshot_id)
+
+
+def documents(filesystem: FileSystem, prefix: str, snapshot_id: str) -> pa.Table:
+    """The files that a snapshot was made of: `DOCUMENT_SCHEMA`."""
+    content = get(filesystem, f"{prefix}/{_checked(snapshot_id)}/{DOCUMENTS}")
+    if hashlib.sha256(content).hexdigest() != manifest(filesystem, prefix, snapshot_id).files[DOCUMENTS]:
+        raise SnapshotError(f"snapshot {snapshot_id} is corrupt: {DOCUMENTS} does not match its checksum")
+    return pq.read_table(pa.BufferReader(content), schema=DOCUMENT_SCHEMA)
+
+
+def rollback(filesystem: FileSystem, prefix: str, snapshot_id: str) -> None:
+    """Make an earlier snapshot the current one; raises `SnapshotError` where there is no such one."""
+    if _checked(snapshot_id) not in snapshots(filesystem, prefix):
+        raise SnapshotError(f"{snapshot_id} is not kept: `iotops index list` shows what is")
+    put(filesystem, f"{prefix}/{CURRENT}", json.dumps({"snapshot_id": snapshot_id}).encode())
+
+
+def prune(filesystem: FileSystem, prefix: str) -> list[str]:
+    """Delete the snapshots that are not kept, and uploads that broke off before those; returns their ids.
+
+    Kept are the current one, the newest `KEEP_NEWEST`, and the last of each of the `KEEP_DAYS` newest days.
+    """
+    ids, broken_off = _uploads(filesystem, prefix)
+    last_of_day = {name[:_DAY]: name for name in ids}
+    kept = {*ids[-KEEP_NEWEST:], *list(last_of_day.values())[-KEEP_DAYS:], current(filesystem, prefix)}
+    kept |= {manifest(filesystem, prefix, name).base for name in kept if name}
+    doomed = [name for name in ids if name not in kept]
+    doomed += [name for name in broken_off if name < min(ids[-KEEP_NEWEST:], default="")]
     for name in doomed:
         filesystem.delete_dir(f"{prefix}/{name}")
     return doomed
 
 
 def prune_cache(cache: Path, keep: int = 3) -> None:
-    """Delete all but the newest `keep` snapshots of a local cache; a mapped file outlives its deletion."""
+    """Delete all but the newest `keep` snapshots of a local cache and their bases.
+
+    A mapped file outlives its deletion.
+    """
     folders = sorted(path for path in cache.iterdir() if SNAPSHOT_ID.fullmatch(path.name))
-    for folder in folders[: max(0, len(folders) - keep)]:
-        shutil.rmtree(folder, ignore_errors=True)
+    kept = folders[-keep:]
+    bases = {read_manifest(folder).base for folder in kept}
+    for folder in folders:
+        if folder not in kept and folder.name not in bases:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _uploads(filesystem: FileSystem, prefix: str) -> tuple[list[str], list[str]]:
+    """Ids of snapshots that are there whole, and of those without a manifest."""
+    # By files, not folders: some object stores go on listing a folder that has been emptied.
+    paths = [path.removeprefix(f"{prefix}/").split("/") for path in objects(filesystem, prefix)]
+    names = {path[0] for path in paths if SNAPSHOT_ID.fullmatch(path[0])}
+    whole = {path[0] for path in paths if path[1:] == [MANIFEST]} & names
+    return sorted(whole), sorted(names - whole)
 
 
 def _checked(snapshot_id: object) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from indexes.codes import codes_in
 from indexes.fusion import blend
 
 _WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"\d+")
 _SHINGLE_WORDS = 3
 
 
@@ -29,7 +32,7 @@ class HitScores:
 
 @dataclass(frozen=True)
 class Hit:
-    """A chunk that answers a query; `source[start:end] == text` in the document at `uri`."""
+    """A chunk that answers a query; `source[start:end] == text` in the Markdown of the document at `uri`."""
 
     doc_id: str
     chunk_id: str
@@ -42,6 +45,7 @@ class Hit:
     doc_type: str
     version: str
     models: list[str]
+    firmware: list[str]
     error_codes: list[str]
     updated: str | None
     score: float
@@ -73,26 +77,44 @@ def distinct(hits: Sequence[Hit], limit: int, similarity: float) -> list[Hit]:
     Two say the same where their word triples have a Jaccard similarity of at least `similarity` and they name
     the same codes: runbooks cut from one template differ in little else.
     """
-    kept: list[tuple[Hit, frozenset[tuple[str, ...]], frozenset[str]]] = []
+    kept: list[Hit] = []
+    alike: defaultdict[int, list[_Wording]] = defaultdict(list)
     for hit in hits:
         if len(kept) >= limit:
             break
-        shingles, codes = _shingles(hit.text), frozenset(codes_in(hit.text) | _numbers(hit.text))
-        if not any(codes == other and _jaccard(shingles, seen) >= similarity for _, seen, other in kept):
-            kept.append((hit, shingles, codes))
-    return [hit for hit, _, _ in kept]
+        wording = _Wording(hit.text)
+        rarest = wording.first(similarity)
+        if not any(wording.repeats(other, similarity) for triple in rarest for other in alike[triple]):
+            kept.append(hit)
+            for triple in rarest:
+                alike[triple].append(wording)
+    return kept
 
 
-def _numbers(text: str) -> set[str]:
-    return set(re.findall(r"\d+", text))
+class _Wording:
+    """A text by its word triples, in the order of their hashes."""
 
+    def __init__(self, text: str) -> None:
+        words = _WORD.findall(text.lower())
+        size = min(_SHINGLE_WORDS, max(len(words), 1))
+        self._text = text
+        self._triples = frozenset(map(hash, zip(*(words[at:] for at in range(size)), strict=False)))
 
-def _shingles(text: str) -> frozenset[tuple[str, ...]]:
-    words = _WORD.findall(text.lower())
-    size = min(_SHINGLE_WORDS, max(len(words), 1))
-    return frozenset(tuple(words[at : at + size]) for at in range(len(words) - size + 1))
+    def first(self, similarity: float) -> list[int]:
+        """Triples of which any text of that similarity has one among its own first.
 
+        Chaudhuri, Ganti, Kaushik 2006, "A Primitive Operator for Similarity Joins in Data Cleaning": prefix
+        filtering, which spares comparing each with each.
+        """
+        count = len(self._triples)
+        return sorted(self._triples)[: count - int(similarity * count) + 1]
 
-def _jaccard(left: frozenset[tuple[str, ...]], right: frozenset[tuple[str, ...]]) -> float:
-    union = len(left | right)
-    return len(left & right) / union if union else 1.0
+    def repeats(self, other: _Wording, similarity: float) -> bool:
+        """Whether the two say the same; see `distinct`."""
+        both = len(self._triples & other._triples)
+        either = len(self._triples) + len(other._triples) - both
+        return both >= similarity * either and self._names == other._names
+
+    @cached_property
+    def _names(self) -> set[str]:
+        return codes_in(self._text) | set(_NUMBER.findall(self._text))

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexes.filters import Filters
 from indexes.fusion import Scores, min_max, reciprocal_rank
 from indexes.hits import Hit, HitScores, best_first, distinct
-from indexes.snapshot import Fusion, Snapshot
+from indexes.snapshot import Fusion, Part, Snapshot
 from indexes.text import TermStatistics
 from indexes.vector import Vectors
 
@@ -41,17 +43,29 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class _Candidates:
-    snapshot: Snapshot
+class Candidates:
+    """Chunks of a part that a ranking or a code brought in, with what does not depend on the weights."""
+
+    part: Part
     rows: NDArray[np.int64]
     vector: Scores
-    bm25: Scores
+    """Cosine with the query; NaN where it was not embedded."""
     exact: Scores
+    """Share of the codes asked for that the chunk carries."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a query found in all that was searched."""
+
+    query: str
+    statistics: TermStatistics
+    pools: list[Candidates]
 
 
 @dataclass(frozen=True)
 class HybridIndex:
-    """One snapshot, searchable."""
+    """One snapshot, searchable with what it adds to."""
 
     snapshot: Snapshot
     ranking: Ranking = field(default_factory=Ranking)
@@ -65,29 +79,32 @@ class HybridIndex:
         return search_all([self], query, vector, limit, filters)
 
     def candidates(
-        self, query: str, vector: Vectors | None, filters: Filters, statistics: TermStatistics, spent: Timings
-    ) -> _Candidates:
-        """Everything that either ranking or a code brings in, with the scores each gave (NaN for none)."""
+        self,
+        part: Part,
+        query: str,
+        vector: Vectors | None,
+        filters: Filters,
+        statistics: TermStatistics,
+        spent: Timings,
+    ) -> Candidates:
+        """The best by vectors, by words and by codes, each with its cosine, whoever found it."""
         clock = _Stopwatch()
-        snapshot, count = self.snapshot, self.ranking.candidates
+        vectors, count = part.snapshot.vectors, self.ranking.candidates
         vector = vector if self.comparable else None
         near = np.empty(0, np.int64)
         if vector is not None:
-            _, found = snapshot.vectors.search(vector[np.newaxis, :], count, filters.mask(snapshot.chunks))
+            _, found = vectors.search(vector[np.newaxis, :], count, part.allowed(filters))
             near = found[0][found[0] >= 0]
         spent.vector += clock.lap()
-        bm25, worded = snapshot.text.search(query, count, filters, statistics)
-        shares, coded = snapshot.text.exact(query, count, filters, statistics)
-        spent.bm25 += clock.lap()
+        _, worded = part.text.search(query, count, filters, statistics)
+        shares, coded = part.text.exact(query, count, filters, statistics)
         rows = np.union1d(np.union1d(near, worded), coded)
-        # BM25's and the codes' candidates get their cosine too: a ranking cut at 50 is not a score of 0.
+        spent.bm25 += clock.lap()
         cosine = np.full(len(rows), np.nan)
         if vector is not None:
-            cosine = snapshot.vectors.scores(vector, rows).astype(np.float64)
+            cosine = vectors.scores(vector, rows).astype(np.float64)
         spent.vector += clock.lap()
-        return _Candidates(
-            snapshot, rows, cosine, _aligned(rows, worded, bm25), _aligned(rows, coded, shares)
-        )
+        return Candidates(part, rows, cosine, _aligned(rows, coded, shares))
 
 
 def search_all(
@@ -97,6 +114,7 @@ def search_all(
     limit: int,
     filters: Filters | None = None,
     *,
+    fusion: Fusion | None = None,
     now: datetime | None = None,
     spent: Timings | None = None,
 ) -> list[Hit]:
@@ -104,29 +122,62 @@ def search_all(
 
     `vector` is the query's unit vector (d,), or None to search by words alone. Scores are comparable across
     the indexes: cosines by nature, BM25 because term frequencies are summed first, and the scaling spans
-    all candidates. The first index's fusion weights and ranking hold for all.
+    all candidates. The first index's ranking holds for all, and its fusion unless another is given.
     """
-    spent = spent or Timings()
-    filters = filters or Filters()
     if not indexes:
         return []
-    statistics = TermStatistics.total(index.snapshot.text.statistics(query) for index in indexes)
-    pools = [index.candidates(query, vector, filters, statistics, spent) for index in indexes]
+    spent = spent or Timings()
+    found = find(indexes, query, vector, filters or Filters(), spent)
+    return rank(found, limit, fusion or indexes[0].snapshot.manifest.fusion, indexes[0].ranking, now, spent)
+
+
+def find(
+    indexes: Sequence[HybridIndex],
+    query: str,
+    vector: Vectors | None,
+    filters: Filters,
+    spent: Timings,
+) -> Found:
+    """The first half of `search_all`: what is to be ranked."""
+    parts = [(index, part) for index in indexes for part in index.snapshot.parts]
+    statistics = TermStatistics.total(part.text.statistics(query) for _, part in parts)
+    pools = [index.candidates(part, query, vector, filters, statistics, spent) for index, part in parts]
+    return Found(query, statistics, pools)
+
+
+def rank(
+    found: Found, limit: int, fusion: Fusion, ranking: Ranking, now: datetime | None, spent: Timings
+) -> list[Hit]:
+    """The second half of `search_all`: every candidate scored by words too, whoever found it; fused."""
     clock = _Stopwatch()
+    bm25 = [
+        pool.part.text.score(found.query, pool.rows, found.statistics, fusion.words) for pool in found.pools
+    ]
+    spent.bm25 += clock.lap()
     fused = fuse(
-        np.concatenate([pool.vector for pool in pools]),
-        np.concatenate([pool.bm25 for pool in pools]),
-        np.concatenate([pool.exact for pool in pools]),
-        indexes[0].snapshot.manifest.fusion,
+        np.concatenate([pool.vector for pool in found.pools]),
+        np.concatenate(bm25),
+        np.concatenate([pool.exact for pool in found.pools]),
+        fusion,
     )
-    hits, offset = [], 0
-    for pool in pools:
-        part = fused[offset : offset + len(pool.rows)]
-        hits += _hits(pool, part, indexes[0].ranking, now or datetime.now(UTC))
-        offset += len(pool.rows)
-    hits = distinct(best_first(hits), limit, indexes[0].ranking.near_duplicate)
+    words = np.concatenate(bm25)
+    fresh = np.concatenate([_freshness(pool, ranking, now or datetime.now(UTC)) for pool in found.pools])
+    hits: list[Hit] = []
+    for most in (2 * limit, len(fused)):  # few are near-duplicates: what stands far below is not read
+        hits = best_first(_hits(found.pools, words, fused, fresh, _best(fused * fresh, most)))
+        hits = distinct(hits, limit, ranking.near_duplicate)
+        if len(hits) >= limit:
+            break
     spent.fuse += clock.lap()
     return hits
+
+
+def _best(scores: Scores, count: int) -> NDArray[np.bool_]:
+    """Which are the `count` best, and all that equal the last of them."""
+    if count >= len(scores):
+        return np.ones(len(scores), np.bool_)
+    best: NDArray[np.bool_] = scores >= np.partition(scores, len(scores) - count)[len(scores) - count]
+    return best
 
 
 def fuse(vector: Scores, bm25: Scores, exact: Scores, weights: Fusion) -> Scores:
@@ -149,22 +200,32 @@ def fuse(vector: Scores, bm25: Scores, exact: Scores, weights: Fusion) -> Scores
     return lifted
 
 
-def _hits(pool: _Candidates, fused: Scores, ranking: Ranking, now: datetime) -> list[Hit]:
-    hits = []
-    chunks = pool.snapshot.chunks.take(pool.rows).to_pylist()
-    for chunk, score, cosine, bm25 in zip(chunks, fused, pool.vector, pool.bm25, strict=True):
-        updated: datetime | None = chunk["updated"]
-        factor = ranking.freshness if _fresh(updated, ranking.fresh_for, now) else 1.0
-        scores = HitScores(_number(cosine), _number(bm25), None, factor)
-        chunk["updated"] = updated and updated.isoformat()
-        del chunk["language"], chunk["content_hash"]
-        hits.append(Hit(**chunk, score=float(score) * factor, scores=scores))
+def _hits(
+    pools: Sequence[Candidates], words: Scores, fused: Scores, fresh: Scores, wanted: NDArray[np.bool_]
+) -> list[Hit]:
+    """The wanted candidates, which all arrays count through from pool to pool, with their chunks."""
+    hits, offset = [], 0
+    for pool in pools:
+        chosen = np.flatnonzero(wanted[offset : offset + len(pool.rows)])
+        chunks = pool.part.snapshot.chunks.take(pool.rows[chosen]).to_pylist()
+        for chunk, place in zip(chunks, chosen, strict=True):
+            at = offset + place
+            scores = HitScores(_number(pool.vector[place]), _number(words[at]), None, float(fresh[at]))
+            updated: datetime | None = chunk["updated"]
+            chunk["updated"] = updated and updated.isoformat()
+            del chunk["language"], chunk["content_hash"]
+            hits.append(Hit(**chunk, score=float(fused[at] * fresh[at]), scores=scores))
+        offset += len(pool.rows)
     return hits
 
 
-def _fresh(updated: datetime | None, window: timedelta, now: datetime) -> bool:
+def _freshness(pool: Candidates, ranking: Ranking, now: datetime) -> Scores:
+    """The factor of each candidate's age."""
+    updated = pool.part.snapshot.chunks["updated"].take(pool.rows)
+    age = pc.subtract(pa.scalar(now, updated.type), updated)
     # A day of slack for a document dated in a zone ahead of UTC; a date far ahead is a typing error.
-    return updated is not None and -timedelta(days=1) <= now - updated <= window
+    recent = pc.and_(pc.greater_equal(age, -timedelta(days=1)), pc.less_equal(age, ranking.fresh_for))
+    return np.where(np.asarray(pc.fill_null(recent, False)), ranking.freshness, 1.0)
 
 
 def _number(score: float) -> float | None:

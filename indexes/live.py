@@ -75,7 +75,9 @@ class LiveIndex:
                 snapshot_id,
                 time.monotonic() + _RETRY_FACTOR * self._check_every_s,
             )
-            self.snapshot = Snapshot.load(fetch(self._filesystem, self._prefix, snapshot_id, self._cache))
+            held = self.snapshot
+            folder = fetch(self._filesystem, self._prefix, snapshot_id, self._cache, held)
+            self.snapshot = Snapshot.load(folder, held)
             self._refused = None
             prune_cache(self._cache)
             logger.info("index of %s is now %s", self.owner, snapshot_id)

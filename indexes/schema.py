@@ -18,6 +18,7 @@ CHUNK_SCHEMA = pa.schema(
         pa.field("end", pa.int64(), nullable=False),
         pa.field("doc_type", pa.string(), nullable=False),
         pa.field("models", pa.list_(pa.string()), nullable=False),
+        pa.field("firmware", pa.list_(pa.string()), nullable=False),
         pa.field("error_codes", pa.list_(pa.string()), nullable=False),
         pa.field("version", pa.string(), nullable=False),
         pa.field("updated", pa.timestamp("us", tz="UTC")),
@@ -25,8 +26,21 @@ CHUNK_SCHEMA = pa.schema(
         pa.field("content_hash", pa.string(), nullable=False),
     ]
 )
-"""`start` and `end` count characters of the decoded source document: `source[start:end] == text`.
+"""`start` and `end` count characters of the document's text in Markdown: `source[start:end] == text`.
 `content_hash` is of the text that was embedded, so that an unchanged chunk keeps its vector."""
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("modified", pa.timestamp("us", tz="UTC")),
+        pa.field("seen", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("checksum", pa.string(), nullable=False),
+        pa.field("refused", pa.string()),
+    ]
+)
+"""The files of a shelf as an index was made of them: size and time of change as the store listed them when
+they were `seen`, the sha256 of what was read, and why one was refused; null for those that are indexed."""
 
 
 def passage(title: str, section: str, text: str) -> str:

@@ -1,7 +1,8 @@
 """An immutable snapshot of an index: a folder that names itself by the checksum of everything in it.
 
-The manifest holds a sha256 per file and the snapshot's id ends in the sha256 of the manifest, so that whoever
-has the id can tell a whole snapshot from a torn, corrupt or exchanged one.
+A snapshot is whole, or it adds to a whole one, its base: it holds what changed since, and names the base's
+documents that are out of date. The manifest holds a sha256 per file and the snapshot's id ends in the sha256
+of the manifest, so that whoever has the id can tell a whole snapshot from a torn, corrupt or exchanged one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal, Self
@@ -17,14 +19,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from indexes.schema import CHUNK_SCHEMA
+from indexes.filters import Filters
+from indexes.forward import Bm25f
+from indexes.schema import CHUNK_SCHEMA, DOCUMENT_SCHEMA
 from indexes.text import TextIndex
 from indexes.vector import Kind, VectorIndex, Vectors
 from iotops.errors import IotOpsError
 
-MANIFEST, CHUNKS, VECTORS, TEXT = "manifest.json", "chunks.parquet", "vectors.faiss", "text"
+MANIFEST, CHUNKS, DOCUMENTS = "manifest.json", "chunks.parquet", "documents.parquet"
+VECTORS, TEXT = "vectors.faiss", "text"
 DEFAULT_RERANKER_WEIGHT = 0.5
 SNAPSHOT_ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{16}")
 # Tantivy's locks belong to whoever has the folder open, not to the snapshot.
@@ -53,7 +59,8 @@ class Fusion(BaseModel):
     method: Literal["min_max", "reciprocal_rank"] = Field("min_max", description="Fuse scores or ranks.")
     vector: float = Field(0.5, description="Weight of the vector ranking.", ge=0)
     bm25: float = Field(0.5, description="Weight of the BM25 ranking.", ge=0)
-    code_lift: float = Field(0.5, description="Weight of exactly matched codes beside the fusion.", ge=0)
+    words: Bm25f = Field(default_factory=Bm25f, description="How the BM25 ranking weighs words.")
+    code_lift: float = Field(0.2, description="Weight of exactly matched codes beside the fusion.", ge=0)
 
     @model_validator(mode="after")
     def _weighs_something(self) -> Self:
@@ -70,9 +77,12 @@ class Manifest(BaseModel):
     snapshot_id: str = Field("", description="Time of making and checksum of this manifest.")
     created_at: datetime = Field(description="When the snapshot was made (UTC).")
     documents: int = Field(description="Documents that have at least one chunk.", ge=0)
-    chunks: int = Field(description="Rows of the chunk table, vectors and text index alike.", ge=0)
+    chunks: int = Field(description="Chunks that are searched, those of the base included.", ge=0)
+    rows: int = Field(description="Rows of this folder's chunk table, vectors and text index alike.", ge=0)
+    base: str = Field("", description="Id of the whole snapshot that this one adds to; empty: it is whole.")
+    outdated: list[str] = Field([], description="URIs of documents whose chunks in the base do not count.")
     embedder: EmbedderId
-    chunker: str = Field(description="Name and version of the chunker.")
+    chunker: str = Field(description="Names and versions of extractor and chunker.")
     source_hash: str = Field("", description="Checksum of the documents and the way they were processed.")
     vector_kind: Kind = Field(description="Type of the FAISS index.")
     reranker_weight: float = Field(
@@ -99,34 +109,87 @@ class Manifest(BaseModel):
 
 
 class Snapshot:
-    """A loaded snapshot: chunk table, vector index and text index over the same rows."""
+    """A loaded snapshot: chunk table, vector index and text index over the same rows, and any base."""
 
-    def __init__(self, manifest: Manifest, chunks: pa.Table, vectors: VectorIndex, text: TextIndex) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        chunks: pa.Table,
+        vectors: VectorIndex,
+        text: TextIndex,
+        documents: pa.Table,
+        base: Snapshot | None = None,
+    ) -> None:
         self.manifest = manifest
         self.chunks = chunks
         self.vectors = vectors
         self.text = text
+        self.documents = documents
+        """The files that it was made of: `DOCUMENT_SCHEMA`."""
+        self.base = base
+        self.parts = [Part(self)] + ([Part(base, tuple(manifest.outdated))] if base else [])
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Open a verified snapshot folder; nothing but the chunk table is read into memory.
+    def load(cls, directory: Path, held: Snapshot | None = None) -> Snapshot:
+        """Open a verified snapshot folder, whose base lies beside it; only the tables are read into memory.
 
-        Raises `SnapshotError` where the parts disagree with each other or with the manifest.
+        The base is taken from `held` where that is it or has it. Raises `SnapshotError` where the parts
+        disagree with each other or with the manifest.
         """
         manifest = read_manifest(directory)
         try:
             chunks = pq.read_table(directory / CHUNKS, schema=CHUNK_SCHEMA)
+            documents = pq.read_table(directory / DOCUMENTS, schema=DOCUMENT_SCHEMA)
             vectors = VectorIndex.load(directory / VECTORS, manifest.vector_kind)
             text = TextIndex(directory / TEXT)
         except Exception as error:
             raise SnapshotError(f"snapshot {manifest.snapshot_id} cannot be opened: {error}") from error
-        counts = (manifest.chunks, chunks.num_rows, len(vectors), len(text))
+        counts = (manifest.rows, chunks.num_rows, len(vectors), len(text))
         if len(set(counts)) != 1 or vectors.dimension != manifest.embedder.dimension:
             raise SnapshotError(
                 f"snapshot {manifest.snapshot_id} disagrees with itself: manifest, chunks, vectors and text "
                 f"count {counts}, vectors are {vectors.dimension} long, not {manifest.embedder.dimension}"
             )
-        return cls(manifest, chunks, vectors, text)
+        base = None
+        if manifest.base:
+            same = held is not None and held.whole.manifest.snapshot_id == manifest.base
+            base = held.whole if held and same else cls.load(directory.parent / manifest.base)
+        return cls(manifest, chunks, vectors, text, documents, base)
+
+    @property
+    def whole(self) -> Snapshot:
+        """The base, or this one where it is whole."""
+        return self.base or self
+
+    @property
+    def searched(self) -> pa.Table:
+        """The chunks that count, those of the base included."""
+        return pa.concat_tables(part.chunks for part in self.parts)
+
+
+class Part:
+    """The rows of a snapshot that count beside what was added to it since."""
+
+    def __init__(self, snapshot: Snapshot, outdated: tuple[str, ...] = ()) -> None:
+        self.snapshot = snapshot
+        self.outdated = outdated
+        """URIs of documents that do not count."""
+        self.counts: NDArray[np.bool_] | None = None
+        """Of each row, whether it counts; None where all do."""
+        if outdated:
+            gone = pc.is_in(snapshot.chunks["uri"], value_set=pa.array(outdated, pa.string()))
+            self.counts = ~np.asarray(gone)
+        self.text = snapshot.text.without(outdated)
+
+    @property
+    def chunks(self) -> pa.Table:
+        """Those that count."""
+        return self.snapshot.chunks if self.counts is None else self.snapshot.chunks.filter(self.counts)
+
+    def allowed(self, filters: Filters) -> NDArray[np.bool_] | None:
+        """Of each row, whether it counts and passes the filters; None where all do."""
+        masks = [mask for mask in (self.counts, filters.mask(self.snapshot.chunks)) if mask is not None]
+        return np.logical_and.reduce(masks) if masks else None
 
 
 def write_snapshot(
@@ -137,11 +200,17 @@ def write_snapshot(
     embedder: EmbedderId,
     chunker: str,
     source_hash: str = "",
+    documents: pa.Table | None = None,
     reranker_weight: float = DEFAULT_RERANKER_WEIGHT,
     fusion: Fusion | None = None,
+    base: Snapshot | None = None,
+    outdated: Sequence[str] = (),
     created_at: datetime | None = None,
 ) -> Manifest:
-    """Write chunks (n rows of `CHUNK_SCHEMA`) and their vectors (n, d) as a snapshot into a new folder."""
+    """Write chunks (n rows of `CHUNK_SCHEMA`) and their vectors (n, d) as a snapshot into a new folder.
+
+    With a whole snapshot as its base, of which the documents with the `outdated` URIs do not count any more.
+    """
     if vectors.shape != (chunks.num_rows, embedder.dimension) or not np.isfinite(vectors).all():
         raise SnapshotError(
             f"{chunks.num_rows} chunks need finite vectors of as many rows, "
@@ -149,13 +218,20 @@ def write_snapshot(
         )
     directory.mkdir(parents=True)
     pq.write_table(chunks.cast(CHUNK_SCHEMA), directory / CHUNKS, compression="zstd")
+    files = DOCUMENT_SCHEMA.empty_table() if documents is None else documents.cast(DOCUMENT_SCHEMA)
+    pq.write_table(files, directory / DOCUMENTS, compression="zstd")
     index = VectorIndex.build(vectors)
     index.save(directory / VECTORS)
     TextIndex.build(chunks, directory / TEXT)
+    ids = [chunks["doc_id"]] + ([Part(base, tuple(outdated)).chunks["doc_id"]] if base else [])
+    searched = pa.chunked_array([piece for column in ids for piece in column.chunks], pa.string())
     manifest = Manifest(
         created_at=created_at or datetime.now(UTC),
-        documents=pc.count_distinct(chunks.column("doc_id")).as_py(),
-        chunks=chunks.num_rows,
+        documents=pc.count_distinct(searched).as_py(),
+        chunks=len(searched),
+        rows=chunks.num_rows,
+        base=base.manifest.snapshot_id if base else "",
+        outdated=sorted(outdated),
         embedder=embedder,
         chunker=chunker,
         source_hash=source_hash,
@@ -171,9 +247,18 @@ def write_snapshot(
 def read_manifest(directory: Path) -> Manifest:
     """The manifest of a snapshot folder, checked against the id that it states."""
     try:
-        manifest = Manifest.model_validate_json((directory / MANIFEST).read_bytes())
-    except (OSError, ValidationError) as error:
+        content = (directory / MANIFEST).read_bytes()
+    except OSError as error:
         raise SnapshotError(f"no readable {MANIFEST} in {directory.name}: {error}") from error
+    return parse_manifest(content, directory.name)
+
+
+def parse_manifest(content: bytes, name: str) -> Manifest:
+    """A manifest of its JSON, checked against the id that it states; `name` says where it is from."""
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise SnapshotError(f"no readable {MANIFEST} in {name}: {error}") from error
     if manifest.named().snapshot_id != manifest.snapshot_id:
         raise SnapshotError(f"manifest of snapshot {manifest.snapshot_id} was changed after it was made")
     return manifest

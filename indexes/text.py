@@ -1,14 +1,15 @@
-"""Words and codes with Tantivy: BM25 over title, section and body, and an exact match for codes.
+"""Words and codes with Tantivy: the best chunks over title, section and body, and an exact match for codes.
 
 Queries are built from analysed terms and never parsed, so that no text that a user types can be malformed.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,18 @@ import numpy as np
 import pyarrow as pa
 import tantivy
 from numpy.typing import NDArray
-from tantivy import Occur, Query
+from tantivy import FieldType, Occur, Query
 
 from indexes.codes import codes_asked, codes_in, keys
-from indexes.filters import Filters
+from indexes.filters import EPOCH, Filters
+from indexes.forward import FIELDS, Bm25f, ForwardIndex, Terms
 
 BOOSTS = {"title": 2.0, "section": 1.5, "body": 1.0, "codes": 2.0}
-EXACT_FIELDS = ("declared", "models", "error_codes", "doc_type")
+EXACT_FIELDS = ("declared", "models", "firmware", "error_codes", "doc_type")
+_UPDATED, _URI = "updated", "uri"
 _MAXIMUM_TERMS = 64
+_FORWARD = "forward"
+_CODE = "\x1f"  # before a code among the forward index's terms: no word begins so
 _DECLARED_SHARE = 0.5
 _TIE_BREAK = 1e-4
 _WRITER_HEAP_BYTES = 64_000_000
@@ -39,14 +44,24 @@ class TermStatistics:
 
     chunks: int
     frequencies: Counter[tuple[str, str]]
+    """By field and term; the field "any" counts chunks that hold it anywhere."""
+    lengths: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(FIELDS), np.int64))
+    """Terms of all chunks together, by field."""
 
     def __add__(self, other: TermStatistics) -> TermStatistics:
-        return TermStatistics(self.chunks + other.chunks, self.frequencies + other.frequencies)
+        return TermStatistics(
+            self.chunks + other.chunks, self.frequencies + other.frequencies, self.lengths + other.lengths
+        )
 
     @classmethod
     def total(cls, parts: Iterable[TermStatistics]) -> TermStatistics:
         """The statistics of several indexes taken as one."""
         return sum(parts, cls(0, Counter()))
+
+    @property
+    def mean_lengths(self) -> NDArray[np.float64]:
+        """Terms of a chunk, by field."""
+        return self.lengths / max(self.chunks, 1)
 
     def idf(self, term: tuple[str, str]) -> float:
         """Inverse document frequency as BM25 has it (Robertson, Zaragoza 2009, with Lucene's 1 +)."""
@@ -74,6 +89,14 @@ class TextIndex:
         self._schema = self._index.schema
         self._searcher = self._index.searcher()
         self._analyzer = _english()
+        self._forward = ForwardIndex(directory / _FORWARD)
+        self._outdated: list[str] = []
+
+    def without(self, uris: Sequence[str]) -> TextIndex:
+        """The same index, which finds no chunk of the documents with these URIs."""
+        other = copy.copy(self)
+        other._outdated = sorted(uris)
+        return other
 
     @classmethod
     def build(cls, chunks: pa.Table, directory: Path) -> TextIndex:
@@ -82,11 +105,7 @@ class TextIndex:
         index = tantivy.Index(_schema(), str(directory))
         index.register_tokenizer("english", _english())
         writer = index.writer(_WRITER_HEAP_BYTES, 1)
-        row = 0
-        for batch in chunks.to_batches(max_chunksize=4096):
-            for chunk in batch.to_pylist():
-                writer.add_document(_document(chunk, row))
-                row += 1
+        ForwardIndex.build(_added(chunks, writer), directory / _FORWARD)
         writer.commit()
         writer.wait_merging_threads()
         return cls(directory)
@@ -98,7 +117,9 @@ class TextIndex:
         """Frequencies of the query's terms here; add those of other indexes to make scores comparable."""
         terms = [*self._terms(query), *(("declared", code) for code in codes_asked(query)[:_MAXIMUM_TERMS])]
         found = {term: self._searcher.doc_freq(*term) for term in terms}
-        return TermStatistics(len(self), Counter({term: count for term, count in found.items() if count}))
+        found |= {("any", term): count for term, count in self._forward.documents(self._bag(query)).items()}
+        counted = Counter({term: count for term, count in found.items() if count})
+        return TermStatistics(len(self), counted, self._forward.total_lengths)
 
     def search(
         self, query: str, k: int, filters: Filters | None = None, statistics: TermStatistics | None = None
@@ -109,6 +130,12 @@ class TextIndex:
         """
         local = self.statistics(query)
         return self._top(self._bm25(query, local, statistics or local), k, filters)
+
+    def score(self, query: str, rows: Rows, statistics: TermStatistics, bm25f: Bm25f) -> NDArray[np.float64]:
+        """BM25F of chunks, whoever found them: shape (n,), NaN where none of the query's terms occurs."""
+        terms = (term for term in self._bag(query) if statistics.frequencies["any", term])
+        idf = {term: statistics.idf(("any", term)) for term in terms}
+        return self._forward.score(rows, idf, statistics.mean_lengths, bm25f)
 
     def exact(
         self, query: str, k: int, filters: Filters | None = None, statistics: TermStatistics | None = None
@@ -133,16 +160,22 @@ class TextIndex:
         matched = Query.boolean_query([(Occur.Must, Query.boolean_query(parts)), (Occur.Should, order)])
         return self._top(matched, k, filters)
 
+    def _words(self, query: str) -> list[str]:
+        return list(dict.fromkeys(self._analyzer.analyze(query)))[:_MAXIMUM_TERMS]
+
+    def _bag(self, query: str) -> list[str]:
+        """The query's terms as the forward index has them."""
+        return self._words(query) + [_CODE + code for code in codes_asked(query)[:_MAXIMUM_TERMS]]
+
     def _terms(self, query: str) -> list[tuple[str, str]]:
-        words = list(dict.fromkeys(self._analyzer.analyze(query)))[:_MAXIMUM_TERMS]
         codes = codes_asked(query)[:_MAXIMUM_TERMS]
-        return [(field, word) for word in words for field in ("title", "section", "body")] + [
+        return [(name, word) for word in self._words(query) for name in ("title", "section", "body")] + [
             ("codes", code) for code in codes
         ]
 
     def _term(self, term: tuple[str, str]) -> Query:
-        field, value = term
-        return Query.term_query(self._schema, field, value, "freq" if field in BOOSTS else "basic")
+        name, value = term
+        return Query.term_query(self._schema, name, value, "freq" if name in BOOSTS else "basic")
 
     def _bm25(self, query: str, local: TermStatistics, shared: TermStatistics) -> Query:
         parts = []
@@ -155,10 +188,17 @@ class TextIndex:
     def _top(self, query: Query, k: int, filters: Filters | None) -> Ranked:
         if len(self) == 0 or k < 1:
             return _nothing()
-        for name, wanted in (filters or Filters()).wanted().items():
-            passes = Query.term_set_query(self._schema, name, sorted(wanted))
-            passes = Query.const_score_query(passes, 0.0)
-            query = Query.boolean_query([(Occur.Must, query), (Occur.Must, passes)])
+        filters = filters or Filters()
+        passing = [
+            Query.term_set_query(self._schema, name, sorted(keys)) for name, keys in filters.wanted().items()
+        ]
+        if filters.days is not None:
+            passing.append(Query.range_query(self._schema, _UPDATED, FieldType.Integer, *filters.days))
+        parts = [(Occur.Must, query), *((Occur.Must, Query.const_score_query(each, 0.0)) for each in passing)]
+        if self._outdated:
+            parts.append((Occur.MustNot, Query.term_set_query(self._schema, _URI, self._outdated)))
+        if len(parts) > 1:
+            query = Query.boolean_query(parts)
         hits = self._searcher.search(query, k, count=False).hits
         rows = self._searcher.fast_field_values("row", [address for _, address in hits])
         return np.array([score for score, _ in hits], np.float32), np.array(rows, np.int64)
@@ -168,21 +208,39 @@ def _nothing() -> Ranked:
     return np.empty(0, np.float32), np.empty(0, np.int64)
 
 
-def _document(chunk: dict[str, Any], row: int) -> tantivy.Document:
+def _added(chunks: pa.Table, writer: Any) -> Iterator[Terms]:
+    """Add the chunks to Tantivy; the terms of each, as the forward index takes them."""
+    analyzer, row = _english(), 0
+    for batch in chunks.to_batches(max_chunksize=4096):
+        for chunk in batch.to_pylist():
+            codes = sorted(codes_in("\n".join((chunk["title"], chunk["section"], chunk["text"]))))
+            writer.add_document(_document(chunk, codes, row))
+            words = [analyzer.analyze(chunk[column]) for column in ("title", "section", "text")]
+            yield [*words, [_CODE + code for code in codes]]
+            row += 1
+
+
+def _document(chunk: dict[str, Any], codes: list[str], row: int) -> tantivy.Document:
     document = tantivy.Document()
     document.add_unsigned("row", row)
-    for field, column in (("title", "title"), ("section", "section"), ("body", "text")):
-        document.add_text(field, chunk[column])
+    document.add_text(_URI, chunk["uri"])
+    if chunk["updated"] is not None:
+        document.add_integer(_UPDATED, (chunk["updated"].date() - EPOCH).days)
+    for name, column in (("title", "title"), ("section", "section"), ("body", "text")):
+        document.add_text(name, chunk[column])
     values = {
-        "codes": codes_in("\n".join((chunk["title"], chunk["section"], chunk["text"]))),
-        "declared": keys([*chunk["models"], *chunk["error_codes"], chunk["version"]]),
-        "models": keys(chunk["models"]),
-        "error_codes": keys(chunk["error_codes"]),
-        "doc_type": keys([chunk["doc_type"]]),
+        "codes": codes,
+        "declared": sorted(
+            keys([*chunk["models"], *chunk["firmware"], *chunk["error_codes"], chunk["version"]])
+        ),
+        "models": sorted(keys(chunk["models"])),
+        "firmware": sorted(keys(chunk["firmware"])),
+        "error_codes": sorted(keys(chunk["error_codes"])),
+        "doc_type": sorted(keys([chunk["doc_type"]])),
     }
-    for field, codes in values.items():
-        for code in sorted(codes):
-            document.add_text(field, code)
+    for name, found in values.items():
+        for code in found:
+            document.add_text(name, code)
     return document
 
 
@@ -195,9 +253,9 @@ def _english() -> tantivy.TextAnalyzer:
 
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder().add_unsigned_field("row", fast=True)
-    for field in ("title", "section", "body"):
-        builder = builder.add_text_field(field, tokenizer_name="english", index_option="freq")
+    for name in ("title", "section", "body"):
+        builder = builder.add_text_field(name, tokenizer_name="english", index_option="freq")
     builder = builder.add_text_field("codes", tokenizer_name="raw", index_option="freq")
-    for field in EXACT_FIELDS:
-        builder = builder.add_text_field(field, tokenizer_name="raw", index_option="basic")
-    return builder.build()
+    for name in (*EXACT_FIELDS, _URI):
+        builder = builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
+    return builder.add_integer_field(_UPDATED, indexed=True, fast=True).build()

@@ -19,7 +19,7 @@ from ray.serve.llm.deployment import LLMServer
 from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
 from iotops.models import ModelSpec, load_catalogue, resolve
-from iotops.models.hardware import preferred_dtype
+from iotops.models.hardware import decoding_dtype
 from iotops.settings import Settings, get_settings
 from ray_apps.chat import Completion, EngineError, Messages
 
@@ -42,7 +42,7 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
         self._model = await asyncio.to_thread(resolve, get_settings(), llm_config.model_id)
         self._device = llm_config.accelerator_config.kind
         if on_cpu and "dtype" not in llm_config.engine_kwargs:  # the replica's own node decides
-            llm_config.update_engine_kwargs(dtype=str(preferred_dtype("cpu")).removeprefix("torch."))
+            llm_config.update_engine_kwargs(dtype=str(decoding_dtype()).removeprefix("torch."))
         llm_config.get_engine_config().hf_model_id = str(self._model.path)
         # The weights are here already: without this Ray starts a worker that imports vLLM to look for them.
         llm_config.get_or_create_callback().ctx.run_init_node = False

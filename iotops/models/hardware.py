@@ -11,9 +11,18 @@ def preferred_device() -> str:
 
 
 def preferred_dtype(device: str) -> torch.dtype:
-    """Bfloat16 where the hardware multiplies it; elsewhere it is emulated, and slower than float32."""
+    """What an encoder computes with: bfloat16 where the hardware multiplies matrices of it, else float32."""
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("amx_bf16") else torch.float32
+
+
+def decoding_dtype() -> torch.dtype:
+    """What a language model computes with on this CPU: bfloat16 where its vectors are multiplied too.
+
+    Writing token by token waits for memory, which halves the numbers' size; where bfloat16 is emulated that
+    costs more than it saves.
+    """
     features = torch.cpu.get_capabilities()
     multiplies = features.get("avx512_bf16") or features.get("amx_bf16")
     return torch.bfloat16 if multiplies else torch.float32

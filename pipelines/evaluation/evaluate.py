@@ -98,7 +98,7 @@ def _question_sets(
     settings: Settings, tenant: Tenant, snapshots: Sequence[Snapshot]
 ) -> tuple[dict[str, list[Question]], list[str]]:
     """The questions by the name of their set, and why the tenant's other sets are refused."""
-    chunks = pa.concat_tables(snapshot.chunks for snapshot in snapshots)
+    chunks = pa.concat_tables(snapshot.searched for snapshot in snapshots)
     sets = {KNOWN_ITEMS: known_items(chunks), KEYWORDS: keyword_searches(chunks)}
     # The tenant's own documents last, so that they go before shared ones of the same id.
     pairs = zip(chunks["doc_id"].to_pylist(), chunks["uri"].to_pylist(), strict=True)

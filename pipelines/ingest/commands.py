@@ -49,7 +49,9 @@ def start(
     connect(settings.ray)
     with errors.status("HTTP gateway") as shown:
         wait_until_running(settings, deploy(settings, ["gateway"]), shown.update)
-    names = members.start(settings, {"bronze": bronze, "silver": silver, "alerts": alerts, "mqtt": mqtt})
+    names = members.start(
+        settings, {"bronze": bronze, "silver": silver, "alerts": alerts, "mqtt": mqtt, "documents": 1}
+    )
     results.print(f"running: {', '.join(names)}")
 
 

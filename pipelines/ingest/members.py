@@ -1,4 +1,4 @@
-"""Gateways and consumer-group members on the Ray cluster, as detached, named actors."""
+"""Gateways, consumer-group members and the watcher of shelves on the Ray cluster: detached, named actors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from pipelines.ingest.mqtt_gateway import MqttGateway
 from pipelines.ingest.silver import SilverSink
 from pipelines.ingest.sink import Sink
 from pipelines.ingest.worker import Progress, Worker, WorkerActor
+from pipelines.knowledge.watcher import ShelfWatcher
 
 SINKS: dict[str, type[Sink]] = {sink.name: sink for sink in (BronzeSink, SilverSink, AlertSink)}
-WORKERS = (*SINKS, "mqtt")
+WORKERS = (*SINKS, "mqtt", "documents")
 START_TIMEOUT_S = 60
 
 
 def make(kind: str, settings: Settings, number: int) -> Worker:
     """The worker of a kind; members of a consumer group are alike, gateways are told apart by number."""
-    return MqttGateway(settings, number) if kind == "mqtt" else SINKS[kind](settings)
+    if kind == "mqtt":
+        return MqttGateway(settings, number)
+    return ShelfWatcher(settings) if kind == "documents" else SINKS[kind](settings)
 
 
 def start(settings: Settings, members: dict[str, int]) -> list[str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow.fs import FileSystem
 
-from indexes.exchange import current, fetch, prune, prune_cache, publish
+from indexes.exchange import current, fetch, pointer, prune, prune_cache, publish
 from indexes.schema import shelf_prefix
 from indexes.snapshot import (
     DEFAULT_RERANKER_WEIGHT,
@@ -25,10 +26,14 @@ from indexes.snapshot import (
     SnapshotError,
     write_snapshot,
 )
+from indexes.vector import Vectors
+from pipelines.knowledge.additions import Addition, planned
+from pipelines.knowledge.changes import read_shelf
 from pipelines.knowledge.chunking import CHUNKER, TokenCounter, chunk_documents
-from pipelines.knowledge.documents import Document
-from pipelines.knowledge.embedding import EncoderSource, embed_chunks, vector_table, vectors_of
-from pipelines.knowledge.store import read_shelf
+from pipelines.knowledge.documents import document_uri
+from pipelines.knowledge.embedded import EmbeddedParts, KnownVectors
+from pipelines.knowledge.embedding import EncoderSource, embed_chunks
+from pipelines.knowledge.extraction import EXTRACTOR
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +47,11 @@ class EmbeddingModel:
     """Makes the encoder in each Ray actor; must be picklable."""
     count_tokens: TokenCounter
     max_tokens: int
+
+    @property
+    def chunker(self) -> str:
+        """How documents become chunks: what changes them all changes this."""
+        return f"{EXTRACTOR} {CHUNKER} {self.max_tokens} tokens of {self.identity.name}"
 
 
 @dataclass
@@ -63,9 +73,8 @@ def build_index(
     model: EmbeddingModel,
     cache: Path,
     *,
-    actors: int = 1,
-    cpus_per_actor: float = 1,
     force: bool = False,
+    on_progress: Callable[[str], None] = lambda message: None,
 ) -> BuildReport:
     """Index the documents of a tenant, or of `shared`, and make that the current snapshot.
 
@@ -74,38 +83,46 @@ def build_index(
     weights, which evaluation calibrates, carry over.
     """
     prefix = shelf_prefix(owner, "indexes")
-    documents, refused = read_shelf(filesystem, owner)
-    report = BuildReport(owner, refused=refused)
+    over = pointer(filesystem, prefix)
     before = _current_snapshot(filesystem, prefix, cache / owner)
-    report.manifest = before.manifest if before else None
-    source_hash = _source_hash(documents, model)
-    if before is None and not documents:
+    usable = before if before and before.manifest.chunker == model.chunker and not force else None
+    on_progress("reading what changed on the shelf")
+    shelf = read_shelf(filesystem, owner, usable and usable.documents)
+    report = BuildReport(owner, before.manifest if before else None, refused=shelf.refused)
+    files = shelf.table
+    source_hash = _source_hash(files, model)
+    if before is None and not shelf.documents:
         return report
     if before is not None and before.manifest.source_hash == source_hash and not force:
         return report
-    chunks = chunk_documents(documents, model.count_tokens, model.max_tokens)
-    known = _known_vectors(before, model.identity)
-    fresh = chunks.filter(pc.invert(pc.is_in(chunks["content_hash"], value_set=known["content_hash"])))
-    dimension = model.identity.dimension
-    embedded = embed_chunks(
-        fresh, model.make_encoder, dimension=dimension, actors=actors, cpus_per_actor=cpus_per_actor
-    )
-    vectors = vectors_of(chunks, pa.concat_tables([known, embedded]))
-    with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
-        directory = Path(folder) / "snapshot"
-        report.manifest = write_snapshot(
+    on_progress(f"cutting {len(shelf.documents):,} documents")
+    plan: Addition | None = planned(usable, [document_uri(owner, path) for path in shelf.unchanged])
+    fresh = chunk_documents(shelf.documents, model.count_tokens, model.max_tokens)
+    parts = EmbeddedParts(filesystem, prefix, model.identity)
+    vectors = KnownVectors(before, model.identity, parts)
+    report.embedded = _embed(vectors.missing(fresh), model, vectors, parts, on_progress)
+    way = before.manifest if before else None
+    while plan is not None:
+        chunks = pa.concat_tables([plan.kept, fresh]).sort_by([("uri", "ascending"), ("start", "ascending")])
+        on_progress(f"indexing {chunks.num_rows:,} chunks")
+        report.manifest = _published(
+            filesystem,
+            prefix,
+            over,
             chunks,
-            vectors,
-            directory,
+            vectors.of(chunks),
             embedder=model.identity,
-            chunker=CHUNKER,
+            chunker=model.chunker,
             source_hash=source_hash,
-            reranker_weight=before.manifest.reranker_weight if before else DEFAULT_RERANKER_WEIGHT,
-            fusion=before.manifest.fusion if before else Fusion(),
+            documents=files,
+            reranker_weight=way.reranker_weight if way else DEFAULT_RERANKER_WEIGHT,
+            fusion=way.fusion if way else Fusion(),
+            base=plan.base,
+            outdated=plan.outdated,
         )
-        publish(filesystem, prefix, directory)
-    report.published, report.embedded = True, fresh.num_rows
-    report.reused = chunks.num_rows - fresh.num_rows
+        report.published, report.reused = True, report.manifest.chunks - report.embedded
+        plan, over = plan.merged(chunks.num_rows), pointer(filesystem, prefix)
+    parts.clear()
     report.pruned = prune(filesystem, prefix)
     return report
 
@@ -115,31 +132,64 @@ def calibrate(
 ) -> Manifest:
     """Publish the current index again under new weights, which later builds keep."""
     prefix = shelf_prefix(owner, "indexes")
+    over = pointer(filesystem, prefix)
     snapshot = _current_snapshot(filesystem, prefix, cache / owner)
     if snapshot is None:
         raise SnapshotError(f"{owner} has no index to calibrate: build one first")
     before = snapshot.manifest
-    with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
-        directory = Path(folder) / "snapshot"
-        manifest = write_snapshot(
-            snapshot.chunks,
-            snapshot.vectors.reconstruct(np.arange(before.chunks)),
-            directory,
-            embedder=before.embedder,
-            chunker=before.chunker,
-            source_hash=before.source_hash,
-            reranker_weight=reranker_weight,
-            fusion=fusion or before.fusion,
-        )
-        publish(filesystem, prefix, directory)
+    manifest = _published(
+        filesystem,
+        prefix,
+        over,
+        snapshot.chunks,
+        snapshot.vectors.reconstruct(np.arange(before.rows)),
+        embedder=before.embedder,
+        chunker=before.chunker,
+        source_hash=before.source_hash,
+        documents=snapshot.documents,
+        reranker_weight=reranker_weight,
+        fusion=fusion or before.fusion,
+        base=snapshot.base,
+        outdated=before.outdated,
+    )
     prune(filesystem, prefix)
     return manifest
 
 
-def _source_hash(documents: Sequence[Document], model: EmbeddingModel) -> str:
-    digest = hashlib.sha256(f"{CHUNKER} {model.max_tokens} {model.identity.model_dump_json()}".encode())
-    for document in documents:
-        digest.update(f"\n{document.uri} {document.checksum}".encode())
+def _published(
+    filesystem: FileSystem, prefix: str, over: bytes | None, chunks: pa.Table, vectors: Vectors, **made: Any
+) -> Manifest:
+    """Write a snapshot aside and make it the current one."""
+    with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
+        directory = Path(folder) / "snapshot"
+        manifest = write_snapshot(chunks, vectors, directory, **made)
+        publish(filesystem, prefix, directory, over)
+    return manifest
+
+
+def _embed(
+    chunks: pa.Table,
+    model: EmbeddingModel,
+    vectors: KnownVectors,
+    parts: EmbeddedParts,
+    on_progress: Callable[[str], None],
+) -> int:
+    """Embed chunks, keeping their vectors as they come; how many there were."""
+    started, done = time.perf_counter(), 0
+    on_progress(f"embedding {chunks.num_rows:,} chunks")
+    for batch in embed_chunks(chunks, model.make_encoder):
+        parts.keep(batch)
+        vectors.add(batch)
+        done += batch.num_rows
+        rate = done / (time.perf_counter() - started)
+        on_progress(f"embedded {done:,} of {chunks.num_rows:,} chunks, {rate:,.0f}/s")
+    return done
+
+
+def _source_hash(documents: pa.Table, model: EmbeddingModel) -> str:
+    digest = hashlib.sha256(f"{model.chunker} {model.identity.model_dump_json()}".encode())
+    for path, checksum in zip(documents["path"].to_pylist(), documents["checksum"].to_pylist(), strict=True):
+        digest.update(f"\n{path} {checksum}".encode())
     return digest.hexdigest()
 
 
@@ -155,10 +205,3 @@ def _current_snapshot(filesystem: FileSystem, prefix: str, cache: Path) -> Snaps
         # A rebuild is the remedy for a damaged index, so the damage must not stop it.
         logger.warning("current index under %s is unusable, building from nothing: %s", prefix, error)
         return None
-
-
-def _known_vectors(before: Snapshot | None, identity: EmbedderId) -> pa.Table:
-    if before is None or before.manifest.embedder != identity or before.manifest.chunks == 0:
-        return vector_table(pa.array([], pa.string()), np.empty((0, identity.dimension), np.float32))
-    vectors = before.vectors.reconstruct(np.arange(before.manifest.chunks))
-    return vector_table(before.chunks["content_hash"].combine_chunks(), vectors)

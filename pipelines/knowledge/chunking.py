@@ -58,10 +58,10 @@ def chunk_documents(documents: Iterable[Document], count: TokenCounter, limit: i
 
 def spans(document: Document, count: TokenCounter, limit: int) -> list[Span]:
     """The spans of one document in order: they overlap nowhere and leave out nothing but blank space."""
-    parts = outline(document.source, document.body_start, document.title)
+    parts = outline(document.source, document.body_start, document.about.title)
 
     def room(path: tuple[str, ...]) -> int:
-        header = count([passage(document.title, " > ".join(path), "")])[0]
+        header = count([passage(document.about.title, " > ".join(path), "")])[0]
         return max(limit - _SPECIAL_TOKENS - header, limit // 2)
 
     found: list[Span] = []
@@ -174,17 +174,19 @@ def _trimmed(source: str, span: Span) -> Span:
 def _table(document: Document, found: list[Span]) -> pa.Table:
     sections = [" > ".join(span.path) for span in found]
     texts = [document.source[span.start : span.end] for span in found]
-    embedded = [passage(document.title, section, text) for section, text in zip(sections, texts, strict=True)]
+    about = document.about
+    embedded = [passage(about.title, section, text) for section, text in zip(sections, texts, strict=True)]
     repeated = {
         "doc_id": document.doc_id,
-        "title": document.title,
+        "title": about.title,
         "uri": document.uri,
-        "doc_type": document.doc_type,
-        "models": list(document.models),
-        "error_codes": list(document.error_codes),
-        "version": document.version,
-        "updated": document.updated,
-        "language": document.language,
+        "doc_type": about.doc_type,
+        "models": list(about.models),
+        "firmware": list(about.firmware),
+        "error_codes": list(about.error_codes),
+        "version": about.version,
+        "updated": about.updated,
+        "language": about.language,
     }
     columns: dict[str, list[object]] = {name: [value] * len(found) for name, value in repeated.items()}
     columns |= {

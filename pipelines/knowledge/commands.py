@@ -28,11 +28,15 @@ def register(app: typer.Typer) -> None:
     docs.command("add")(add)
     docs.command("list")(list_all)
     docs.command("remove")(remove)
+    docs.command("status")(status)
     app.add_typer(docs, name="docs")
 
 
 def add(
-    paths: Annotated[list[Path], typer.Argument(help="Markdown files, or folders of them.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Documents, or folders of them: Markdown, HTML, PDF, Word, text, CSV."),
+    ],
     tenant: OptionalTenant = None,
     shared: Shared = False,
     background: Background = False,
@@ -45,8 +49,9 @@ def add(
     from iotops.lake import lake_filesystem
     from pipelines.knowledge.store import add_documents
 
-    settings, owner = get_settings(), _owner(tenant, shared)
-    report = add_documents(lake_filesystem(settings.lake), owner, paths)
+    settings, owner = get_settings(), shelf_owner(tenant, shared)
+    with errors.status("reading") as status:
+        report = add_documents(lake_filesystem(settings.lake), owner, paths, status.update)
     built = _leave_index(owner, bool(report.added)) if background else _index(owner)
     if as_json:
         print_json({**asdict(report), **built})
@@ -67,7 +72,7 @@ def list_all(tenant: OptionalTenant = None, shared: Shared = False, as_json: Jso
     from iotops.lake import lake_filesystem
     from pipelines.knowledge.store import list_documents
 
-    entries = list_documents(lake_filesystem(get_settings().lake), _owner(tenant, shared))
+    entries = list_documents(lake_filesystem(get_settings().lake), shelf_owner(tenant, shared))
     if as_json:
         print_json([asdict(entry) for entry in entries])
         return
@@ -75,6 +80,43 @@ def list_all(tenant: OptionalTenant = None, shared: Shared = False, as_json: Jso
     for entry in entries:
         table.add_row(
             entry.path, f"{entry.bytes:,}", f"{entry.modified:%Y-%m-%d %H:%M}" if entry.modified else ""
+        )
+    results.print(table)
+
+
+def status(tenant: OptionalTenant = None, shared: Shared = False, as_json: Json = False) -> None:
+    """Compare a shelf with its index: what waits to be indexed, what was refused and why.
+
+    Example: iotops docs status --tenant acme
+    """
+    from indexes.exchange import current, documents, manifest
+    from indexes.schema import DOCUMENT_SCHEMA, shelf_prefix
+    from iotops.lake import lake_filesystem
+    from pipelines.knowledge.changes import waiting
+    from pipelines.knowledge.store import list_documents
+
+    owner = shelf_owner(tenant, shared)
+    lake, prefix = lake_filesystem(get_settings().lake), shelf_prefix(owner, "indexes")
+    entries, serving = list_documents(lake, owner), current(lake, prefix)
+    made = manifest(lake, prefix, serving) if serving else None
+    indexed = documents(lake, prefix, serving) if serving else DOCUMENT_SCHEMA.empty_table()
+    found = {
+        "documents": len(entries),
+        "snapshot_id": serving,
+        "made_at": made and made.created_at.isoformat(timespec="seconds"),
+        "indexed": made.documents if made else 0,
+        "chunks": made.chunks if made else 0,
+        **waiting(entries, indexed),
+        "refused": {row["path"]: row["refused"] for row in indexed.to_pylist() if row["refused"]},
+    }
+    if as_json:
+        print_json(found)
+        return
+    table = Table("", "", show_header=False, title="Shelf")
+    for name, value in found.items():
+        lines = [f"{path}: {why}" for path, why in value.items()] if isinstance(value, dict) else value
+        table.add_row(
+            name.replace("_", " "), "\n".join(lines) if isinstance(lines, list) else str(lines or 0)
         )
     results.print(table)
 
@@ -92,7 +134,7 @@ def remove(
     from iotops.lake import lake_filesystem
     from pipelines.knowledge.store import remove_documents
 
-    owner = _owner(tenant, shared)
+    owner = shelf_owner(tenant, shared)
     report = remove_documents(lake_filesystem(get_settings().lake), owner, documents)
     if report.missing:
         raise IotOpsError(f"not on the shelf: {', '.join(report.missing)}; `iotops docs list` shows what is")
@@ -100,7 +142,8 @@ def remove(
     results.print(f"{len(report.removed)} removed; {_state_of_index(built)}")
 
 
-def _owner(tenant: str | None, shared: bool) -> str:
+def shelf_owner(tenant: str | None, shared: bool) -> str:
+    """Whose shelf the options name."""
     if (tenant is None) == (not shared):
         raise typer.BadParameter("name a shelf: --tenant ID, or --shared")
     return SHARED_PREFIX if tenant is None else Tenant(tenant).id
@@ -109,8 +152,8 @@ def _owner(tenant: str | None, shared: bool) -> str:
 def _index(owner: str) -> dict[str, int | str]:
     from pipelines.knowledge.shelf import index_shelf
 
-    with errors.status("indexing"):
-        manifest = index_shelf(get_settings(), owner).manifest
+    with errors.status("indexing") as status:
+        manifest = index_shelf(get_settings(), owner, on_progress=status.update).manifest
     if manifest is None:
         return {"documents": 0, "chunks": 0}
     return {"snapshot_id": manifest.snapshot_id, "documents": manifest.documents, "chunks": manifest.chunks}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,9 @@ from indexes.schema import passage
 from indexes.vector import Vectors
 
 _BATCH_CHUNKS = 128
+_LEAST_BATCHES_PER_ACTOR = 4
+"""For fewer an actor takes longer to load the model than it saves."""
+_GPU_SHARE = 0.1
 
 
 class Encoder(Protocol):
@@ -41,35 +44,33 @@ class EmbedChunks:
         return vector_table(chunks.column("content_hash"), vectors)
 
 
-def embed_chunks(
-    chunks: pa.Table,
-    make_encoder: EncoderSource,
-    *,
-    dimension: int,
-    actors: int = 1,
-    cpus_per_actor: float = 1,
-) -> pa.Table:
-    """Vectors of chunks (`CHUNK_SCHEMA`) as a table of content_hash and vector, one row per distinct hash.
+def embed_chunks(chunks: pa.Table, make_encoder: EncoderSource) -> Iterator[pa.Table]:
+    """Vectors of chunks (`CHUNK_SCHEMA`), one for each content hash, a batch at a time, as `vector_table`.
 
-    The order of rows is not that of the chunks, which Ray Data does not promise: join by the hash.
+    The order of rows is not that of the chunks: join by the hash. A batch has texts of about one length, for
+    each is padded to its longest. As many actors work as the cluster has room for, on GPUs where any is free.
     """
     first = pc.index_in(chunks.column("content_hash").unique(), value_set=chunks.column("content_hash"))
     wanted = chunks.take(first).select(["title", "section", "text", "content_hash"])
     if wanted.num_rows == 0:
-        return vector_table(pa.array([], pa.string()), np.empty((0, dimension), np.float32))
-    embedded = ray.data.from_arrow(wanted).repartition(
-        max(1, min(4 * actors, wanted.num_rows // _BATCH_CHUNKS))
-    )
-    embedded = embedded.map_batches(
+        return
+    lengths = wanted.append_column("length", pc.utf8_length(wanted["text"]))
+    wanted = wanted.take(pc.sort_indices(lengths, [("length", "descending")]))
+    starts = range(0, wanted.num_rows, _BATCH_CHUNKS)
+    batches = [wanted.slice(start, _BATCH_CHUNKS).combine_chunks() for start in starts]
+    on_gpu = ray.available_resources().get("GPU", 0) >= _GPU_SHARE  # else the language model has them
+    processors = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1))
+    most = max(1, min(processors, len(batches) // _LEAST_BATCHES_PER_ACTOR))
+    embedded = ray.data.from_arrow(batches).map_batches(
         EmbedChunks,
         fn_constructor_args=(make_encoder,),
-        batch_size=_BATCH_CHUNKS,
+        batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=actors),
-        num_cpus=cpus_per_actor,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
+        num_cpus=1,
+        num_gpus=_GPU_SHARE if on_gpu else 0,
     )
-    tables = [ray.get(reference) for reference in embedded.to_arrow_refs()]
-    return pa.concat_tables(table for table in tables if table.num_rows)
+    yield from embedded.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def vector_table(hashes: pa.Array, vectors: Vectors) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from tokenizers import Tokenizer
@@ -15,12 +16,21 @@ from pipelines import ray_data
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index
 
 
-def index_shelf(settings: Settings, owner: str) -> BuildReport:
-    """Bring the index of a tenant, or of `shared`, up to date with its documents, on the Ray cluster."""
+def index_shelf(
+    settings: Settings,
+    owner: str,
+    *,
+    force: bool = False,
+    on_progress: Callable[[str], None] = lambda message: None,
+) -> BuildReport:
+    """Bring the index of a tenant, or of `shared`, up to date with its documents, on the Ray cluster.
+
+    With `force` it is made anew though nothing has changed.
+    """
     ray_data.prepare(settings.ray)
-    return build_index(
-        lake_filesystem(settings.lake), owner, embedding_model(settings), settings.home / "index-cache"
-    )
+    lake, cache = lake_filesystem(settings.lake), settings.home / "index-cache"
+    model = embedding_model(settings)
+    return build_index(lake, owner, model, cache, force=force, on_progress=on_progress)
 
 
 def embedding_model(settings: Settings) -> EmbeddingModel:

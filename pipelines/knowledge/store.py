@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,17 +11,10 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from indexes.schema import shelf_prefix
 from iotops.lake import get, put
-from pipelines.knowledge.documents import (
-    MAXIMUM_BYTES,
-    SUFFIXES,
-    Document,
-    DocumentRefused,
-    checked_path,
-    document_uri,
-    read_document,
-)
-
-_TRANSFERS = 16
+from pipelines.knowledge.documents import check_size, document_uri, is_document
+from pipelines.knowledge.extraction import DocumentRefused
+from pipelines.knowledge.metadata import BESIDE
+from pipelines.knowledge.reading import File, read_files
 
 
 @dataclass
@@ -44,35 +36,50 @@ class RemoveReport:
 
 @dataclass(frozen=True)
 class ShelfEntry:
-    """A stored document, unread."""
+    """A stored document, unread, with the file that describes it."""
 
     path: str
     uri: str
     bytes: int
     modified: datetime | None
+    described: bool
+    """Whether a file beside it describes it."""
 
 
 def add_documents(
-    filesystem: FileSystem, owner: str, paths: Sequence[Path], maximum_bytes: int = MAXIMUM_BYTES
+    filesystem: FileSystem,
+    owner: str,
+    paths: Sequence[Path],
+    on_progress: Callable[[str], None] = lambda message: None,
 ) -> AddReport:
     """Put files, and all documents under folders, on the shelf of a tenant (or of `shared`).
 
-    A file's path on the shelf is its name, or its path below the folder that was given. One refused file
-    stops none of the others.
+    A file's path on the shelf is its name, or its path below the folder that was given. A file that describes
+    another (`metadata.BESIDE`) goes with it. One refused file stops none of the others.
     """
     report = AddReport()
-    for relative, file in _documents(paths):
-        try:
-            # The size first: an over-large file is refused unread.
-            if (size := file.stat().st_size) > maximum_bytes:
-                raise DocumentRefused(f"{relative}: {size} bytes, the limit is {maximum_bytes}")
-            content = file.read_bytes()
-            read_document(owner, relative, content, maximum_bytes)
-        except (DocumentRefused, OSError) as error:
-            report.refused[relative] = str(error)
+
+    def files() -> Iterator[File]:
+        for relative, file in _documents(paths):
+            try:
+                # The size first: an over-large file is refused unread.
+                check_size(relative, file.stat().st_size)
+                beside = file.with_name(file.name + BESIDE)
+                described = beside.read_bytes() if beside.is_file() else b""
+                yield File(relative, file.read_bytes(), described)
+            except (DocumentRefused, OSError) as error:
+                report.refused[relative] = str(error)
+
+    for number, (file, read) in enumerate(read_files(owner, files()), 1):
+        on_progress(f"{number:,} documents read, now {file.relative}")
+        if isinstance(read, DocumentRefused):
+            report.refused[file.relative] = str(read)
             continue
-        changed = _put_if_changed(filesystem, _object(owner, relative), content)
-        (report.added if changed else report.unchanged).append(relative)
+        changed = _put_if_changed(filesystem, shelf_object(owner, file.relative), file.content)
+        if file.described:
+            beside = shelf_object(owner, file.relative + BESIDE)
+            changed |= _put_if_changed(filesystem, beside, file.described)
+        (report.added if changed else report.unchanged).append(file.relative)
     return report
 
 
@@ -80,59 +87,43 @@ def list_documents(filesystem: FileSystem, owner: str) -> list[ShelfEntry]:
     """All documents on a shelf, by path."""
     prefix = shelf_prefix(owner, "documents")
     infos = filesystem.get_file_info(FileSelector(prefix, recursive=True, allow_not_found=True))
+    found = {info.path.removeprefix(prefix).lstrip("/"): info for info in infos if info.type == FileType.File}
     entries = []
-    for info in infos:
-        if info.type == FileType.File:
-            relative = info.path.removeprefix(prefix).lstrip("/")
-            entries.append(ShelfEntry(relative, document_uri(owner, relative), info.size, info.mtime))
-    return sorted(entries, key=lambda entry: entry.path)
+    for path, info in sorted(found.items()):
+        if not path.endswith(BESIDE):
+            beside = found.get(path + BESIDE)
+            changes = [each.mtime for each in (info, beside) if each is not None and each.mtime is not None]
+            size = info.size + (beside.size if beside else 0)
+            modified = max(changes, default=None)
+            entries.append(ShelfEntry(path, document_uri(owner, path), size, modified, beside is not None))
+    return entries
 
 
 def remove_documents(filesystem: FileSystem, owner: str, relatives: Iterable[str]) -> RemoveReport:
     """Take documents off a shelf; they stay searchable until the index is next built."""
-    present = {entry.path for entry in list_documents(filesystem, owner)}
+    present = {entry.path: entry for entry in list_documents(filesystem, owner)}
     report = RemoveReport()
     for relative in relatives:
         if relative in present:
-            filesystem.delete_file(_object(owner, relative))
+            for path in (relative, relative + BESIDE) if present[relative].described else (relative,):
+                filesystem.delete_file(shelf_object(owner, path))
             report.removed.append(relative)
         else:
             report.missing.append(relative)
     return report
 
 
-def read_shelf(
-    filesystem: FileSystem, owner: str, maximum_bytes: int = MAXIMUM_BYTES
-) -> tuple[list[Document], dict[str, str]]:
-    """Every readable document of a shelf by path, and the reason for each that is refused."""
-
-    def read(entry: ShelfEntry) -> Document | str:
-        try:
-            if entry.bytes > maximum_bytes:
-                raise DocumentRefused(f"{entry.path}: {entry.bytes} bytes, the limit is {maximum_bytes}")
-            content = get(filesystem, _object(owner, checked_path(entry.path)))
-            return read_document(owner, entry.path, content, maximum_bytes)
-        except DocumentRefused as refused:
-            return str(refused)
-
-    entries = list_documents(filesystem, owner)
-    with ThreadPoolExecutor(_TRANSFERS) as pool:
-        results = list(pool.map(read, entries))
-    documents = [result for result in results if isinstance(result, Document)]
-    pairs = zip(entries, results, strict=True)
-    return documents, {entry.path: result for entry, result in pairs if isinstance(result, str)}
-
-
 def _documents(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     for path in paths:
         if path.is_dir():
-            found = (file for file in path.rglob("*") if file.is_file() and file.suffix.lower() in SUFFIXES)
+            found = (file for file in path.rglob("*") if file.is_file() and is_document(file.name))
             yield from ((file.relative_to(path).as_posix(), file) for file in sorted(found))
         else:
             yield path.name, path
 
 
-def _object(owner: str, relative: str) -> str:
+def shelf_object(owner: str, relative: str) -> str:
+    """Where a file of a shelf lies in the lake, without the bucket."""
     return f"{shelf_prefix(owner, 'documents')}/{relative}"
 
 

@@ -23,12 +23,11 @@ def doc_ingestion(
     settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress, run: Run
 ) -> StageResult:
     """Publish an index of the documents as they are."""
-    on_progress("reading the shelf")
     from indexes.schema import shelf_prefix
     from pipelines.knowledge.shelf import index_shelf  # loads the embedding model's libraries
     from pipelines.lineage import Dataset
 
-    report = index_shelf(settings, tenant_id)
+    report = index_shelf(settings, tenant_id, on_progress=on_progress)
     manifest = report.manifest
     counts: Counts = {
         "documents": manifest.documents if manifest else 0,

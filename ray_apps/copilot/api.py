@@ -29,7 +29,6 @@ from ray_apps.copilot.contracts import (
 from ray_apps.copilot.devices import DeviceRecords
 
 PROBE_TIMEOUT_S = 10.0
-FILTERS = {"models", "error_codes", "doc_type"}
 
 app = FastAPI(
     title="IoT Ops Copilot",
@@ -112,14 +111,10 @@ class Copilot:
     @app.post("/search", summary="Search the documents")
     async def search(self, body: SearchRequest, principal: Caller) -> SearchResponse:
         """Ranked chunks of the tenant's documents and the shared ones."""
-        if unknown := set(body.filters) - FILTERS:
-            raise ApiError(
-                422,
-                "unknown_filter",
-                f"filters {sorted(unknown)} are unknown; filter by: {', '.join(sorted(FILTERS))}",
-            )
         retriever = self._retriever.options(multiplexed_model_id=principal.tenant.id)
-        found = await retriever.search.remote(principal.tenant.id, body.query, body.top_k, body.filters)
+        found = await retriever.search.remote(
+            principal.tenant.id, body.query, body.top_k, body.filters.model_dump()
+        )
         return SearchResponse.model_validate({name: found[name] for name in ("hits", "timings_ms")})
 
     @app.get("/insights/{device_id}", summary="A device's health and what to do")

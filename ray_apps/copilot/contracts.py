@@ -61,14 +61,23 @@ class AskResponse(BaseModel):
     timings_ms: dict[str, float | str | None]
 
 
+class SearchFilters(Request):
+    """What a document must declare to be found; nothing that is left out filters."""
+
+    models: list[str] = Field([], description="Device models, any of them.", examples=[["HX-200"]])
+    firmware: list[str] = Field([], description="Firmware versions, any of them.")
+    error_codes: list[str] = Field([], description="Error codes, any of them.")
+    doc_type: list[str] = Field([], description="Types of document, any of them.", examples=[["runbook"]])
+    updated_from: date | None = Field(None, description="Updated on this day (UTC) or later.")
+    updated_to: date | None = Field(None, description="Updated on this day (UTC) or before.")
+
+
 class SearchRequest(Request):
     """A search over the tenant's documents and the shared ones."""
 
     query: str = Field(min_length=2, max_length=2000)
     top_k: int = Field(10, ge=1, le=50)
-    filters: dict[str, list[str]] = Field(
-        default_factory=dict, description="Values to keep, by field: `models`, `error_codes`, `doc_type`."
-    )
+    filters: SearchFilters = Field(default_factory=SearchFilters)
 
 
 class Hit(BaseModel):

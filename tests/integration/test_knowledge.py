@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
-from indexes.exchange import current
+from indexes.exchange import current, fetch, snapshots
 from indexes.snapshot import EmbedderId, Snapshot, SnapshotError
+from iotops.lake import objects
 from iotops.ray_cluster import connect
 from iotops.settings import Settings
-from pipelines.knowledge.build import EmbeddingModel, build_index, calibrate
+from pipelines.knowledge import additions, embedded
+from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
 from pipelines.knowledge.store import add_documents, remove_documents
 
 DIMENSION = 32
@@ -73,6 +75,67 @@ def test_a_shelf_is_indexed_and_only_what_changed_is_embedded_again(
     expected = encoder.encode([f"{row['title']}\n\n{row['text']}" for row in rows])
     assert np.allclose(snapshot.vectors.reconstruct(np.arange(len(rows))), expected, atol=1e-6)
     assert any("has moved" in row["text"] for row in rows)
+
+
+def test_a_change_of_a_large_shelf_is_added_and_merged_when_there_are_many(
+    lake: FileSystem, tmp_path: Path, model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(additions, "WHOLE_BELOW", 10)
+    monkeypatch.setattr(additions, "MOST_ADDED", 5)
+    cache, folder = tmp_path / "cache", tmp_path / "docs"
+    folder.mkdir()
+
+    def build(*changes: int, text: str = "") -> tuple[BuildReport, Snapshot]:
+        for number in changes:
+            (folder / f"{number}.md").write_text(f"# Page {number}\n\nThe valve {number} {text}.")
+        add_documents(lake, "acme", [folder])
+        report = build_index(lake, "acme", model, cache)
+        assert report.manifest is not None
+        return report, Snapshot.load(fetch(lake, "acme/indexes", report.manifest.snapshot_id, cache))
+
+    _, whole = build(*range(100), text="is shut")
+    assert whole.base is None
+    report, first = build(7, 100, text="is open")
+    assert (report.embedded, first.manifest.rows, first.manifest.chunks) == (2, 2, 101)
+    assert first.whole.manifest == whole.manifest
+    assert [part.outdated for part in first.parts] == [(), ("lake://acme/documents/7.md",)]
+    remove_documents(lake, "acme", ["100.md", "9.md"])
+    (folder / "100.md").unlink()
+    (folder / "9.md").unlink()
+    report, second = build(8, text="is open")
+    assert (report.embedded, second.manifest.rows, second.manifest.chunks) == (1, 2, 99)
+    assert second.whole.manifest == whole.manifest
+    texts = second.searched["text"].to_pylist()
+    assert sum("is open" in text for text in texts) == 2
+    assert not any("valve 9 " in text or "valve 100 " in text for text in texts)
+    calibrate(lake, "acme", cache, reranker_weight=0.3)
+    report, third = build(*range(20, 26), text="is open")
+    assert (report.embedded, third.base, third.manifest.rows) == (6, None, 99), "merged"
+    assert third.manifest.reranker_weight == 0.3
+    assert sum("is open" in text for text in third.searched["text"].to_pylist()) == 8
+    assert len(snapshots(lake, "acme/indexes")) <= 4
+
+
+def test_a_build_that_broke_off_goes_on(
+    lake: FileSystem, tmp_path: Path, model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "PART_CHUNKS", 100)
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for number in range(600):
+        (folder / f"{number}.md").write_text(f"# Page {number}\n\nThe valve {number}.")
+    add_documents(lake, "acme", [folder])
+
+    def stop(message: str) -> None:
+        if message.startswith("embedded 256"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_index(lake, "acme", model, tmp_path / "cache", on_progress=stop)
+    report = build_index(lake, "acme", model, tmp_path / "cache")
+    assert (report.embedded, report.reused) == (600 - 256, 256)
+    assert not build_index(lake, "acme", model, tmp_path / "cache").published
+    assert [path for path in objects(lake, "acme/indexes") if "embedding" in path] == []
 
 
 def test_an_emptied_shelf_stops_answering(lake: FileSystem, tmp_path: Path, model: EmbeddingModel) -> None:

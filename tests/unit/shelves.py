@@ -46,6 +46,7 @@ def table(*chunks: dict[str, Any], owner: str = "acme") -> pa.Table:
             "end": len(text),
             "doc_type": "manual",
             "models": [],
+            "firmware": [],
             "error_codes": [],
             "version": "",
             "updated": None,

@@ -87,7 +87,7 @@ def test_section_paths_follow_the_headings() -> None:
     doc = document(f"# Pump\n\n{filler}\n\n## Errors\n\n### E421\n\n{filler}\n\n## Parts\n\n{filler}")
     sections = chunk_documents([doc], words, 256)["section"].to_pylist()
     assert sections == ["", "Errors > E421", "Parts"]
-    assert doc.title == "Pump"
+    assert doc.about.title == "Pump"
 
 
 def test_line_endings_do_not_move_a_cut() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,14 +11,16 @@ from hypothesis import strategies as st
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from iotops.errors import TenantError
+from pipelines.knowledge.changes import ShelfRead, read_shelf
 from pipelines.knowledge.documents import DocumentRefused, read_document
-from pipelines.knowledge.store import add_documents, list_documents, read_shelf, remove_documents
+from pipelines.knowledge.store import add_documents, list_documents, remove_documents
 
 FULL = """---
 title: "E421: over-temperature"
 doc_type: runbook
 models: [HX-200, HX-300]
 error_codes: E421, E422
+firmware: 7.1
 version: 2.4
 updated: 2026-05-31
 language: en
@@ -37,14 +41,11 @@ def test_front_matter_is_read() -> None:
     document = read_document("acme", "runbooks/e421.md", FULL.encode())
     assert document.doc_id == "runbooks/e421"
     assert document.uri == "lake://acme/documents/runbooks/e421.md"
-    assert (document.title, document.doc_type, document.version) == (
-        "E421: over-temperature",
-        "runbook",
-        "2.4",
-    )
-    assert document.models == ("HX-200", "HX-300")
-    assert document.error_codes == ("E421", "E422")
-    assert document.updated == datetime(2026, 5, 31, tzinfo=UTC)
+    about = document.about
+    assert (about.title, about.doc_type, about.version) == ("E421: over-temperature", "runbook", "2.4")
+    assert (about.models, about.firmware) == (("HX-200", "HX-300"), ("7.1",))
+    assert about.error_codes == ("E421", "E422")
+    assert about.updated == datetime(2026, 5, 31, tzinfo=UTC)
     assert document.source[document.body_start :].startswith("# Something else")
     assert document.source == FULL
 
@@ -65,24 +66,23 @@ def test_front_matter_is_read() -> None:
     ],
 )
 def test_titles_fall_back(content: str, title: str) -> None:
-    assert read_document("acme", "pump.md", content.encode()).title == title
+    assert read_document("acme", "pump.md", content.encode()).about.title == title
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"x" * 101, "101 bytes, the limit is 100"),
         (b"\x89PNG\0\0", "binary"),
         ("Größe".encode("latin-1"), "not UTF-8 at byte 2"),
         (b" \n\t\n", "empty"),
-        (b"---\nkey: [unclosed\n---\ntext", "front matter is not YAML"),
+        (b"---\nkey: [unclosed\n---\ntext", "metadata is not YAML"),
         (b"---\nupdated: last week\n---\ntext", "not an ISO date"),
-        (b"---\nupdated: 2026-13-45\n---\ntext", "updated|front matter"),
+        (b"---\nupdated: 2026-13-45\n---\ntext", "updated|metadata"),
     ],
 )
 def test_bad_files_are_refused_by_name_with_the_reason(content: bytes, reason: str) -> None:
     with pytest.raises(DocumentRefused, match=reason) as refused:
-        read_document("acme", "bad.md", content, maximum_bytes=100)
+        read_document("acme", "bad.md", content)
     assert str(refused.value).startswith("bad.md: ")
 
 
@@ -100,7 +100,7 @@ def test_no_bytes_raise_anything_else(content: bytes) -> None:
         document = read_document("acme", "any.md", b"---\n" + content)
     except DocumentRefused:
         return
-    assert document.title
+    assert document.about.title
 
 
 def test_add_list_read_remove(lake: FileSystem, tmp_path: Path) -> None:
@@ -119,13 +119,53 @@ def test_add_list_read_remove(lake: FileSystem, tmp_path: Path) -> None:
 
     assert [entry.path for entry in list_documents(lake, "acme")] == ["a.md", "sub/b.md"]
     (tmp_path / "lake" / "acme" / "documents" / "put by hand.md").write_bytes(b"\xff")
-    documents, refused = read_shelf(lake, "acme")
-    assert [document.title for document in documents] == ["A", "B"]
-    assert list(refused) == ["put by hand.md"]
+    shelf = read_shelf(lake, "acme")
+    assert [document.about.title for document in shelf.documents] == ["A", "B"]
+    assert list(shelf.refused) == ["put by hand.md"]
 
     removed = remove_documents(lake, "acme", ["a.md", "nothing.md"])
     assert (removed.removed, removed.missing) == (["a.md"], ["nothing.md"])
-    assert [document.title for document in read_shelf(lake, "acme")[0]] == ["B"]
+    assert [document.about.title for document in read_shelf(lake, "acme").documents] == ["B"]
+
+
+def test_only_what_changed_is_read_again(lake: FileSystem, tmp_path: Path) -> None:
+    folder = tmp_path / "lake" / "acme" / "documents"
+    folder.mkdir(parents=True)
+    names = ("old.md", "bad.md", "new.md", "described.csv", "touched.md")
+    for name in names:
+        (folder / name).write_text("code,cause\nE1,heat\n")
+    (folder / "bad.md").write_bytes(b"\xff")
+    long_ago = time.time() - 7200
+    for name in names:
+        os.utime(folder / name, (long_ago, long_ago))
+    first = read_shelf(lake, "acme")
+    assert len(first.documents) == 4
+    again = read_shelf(lake, "acme", first.table)
+    assert (again.documents, again.refused) == ([], first.refused)
+    assert again.unchanged == ["described.csv", "new.md", "old.md", "touched.md"]
+
+    (folder / "new.md").write_text("code,cause\nE2,heat\n")  # of the same size
+    (folder / "described.csv.meta.yaml").write_text("models: [V2]")
+    (folder / "touched.md").touch()
+    (folder / "old.md").write_text("code,cause\nE3,heat\n")
+    os.utime(folder / "old.md", (long_ago, long_ago))  # by a clock that is wrong: not to be seen
+    (folder / "bad.md").unlink()
+    changed = read_shelf(lake, "acme", first.table)
+    assert [document.doc_id for document in changed.documents] == ["described.csv", "new"]
+    assert changed.documents[0].about.models == ("V2",)
+    assert (changed.unchanged, changed.refused) == (["old.md", "touched.md"], {})
+
+    fresh = read_shelf(lake, "acme", changed.table)
+    assert fresh.documents == []
+    (folder / "new.md").write_text("code,cause\nE4,heat\n")
+    os.utime(folder / "new.md", ns=(0, changed_at(changed, "new.md")))  # within the tick of the first change
+    assert [document.doc_id for document in read_shelf(lake, "acme", changed.table).documents] == ["new"]
+
+
+def changed_at(shelf: ShelfRead, path: str) -> int:
+    """When a file was changed by what the store said (ns)."""
+    (row,) = (row for row in shelf.table.to_pylist() if row["path"] == path)
+    return int(row["modified"].timestamp() * 1e6) * 1000
 
 
 def test_shelves_are_apart(lake: FileSystem, tmp_path: Path) -> None:

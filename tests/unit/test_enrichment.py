@@ -23,6 +23,7 @@ def hit(title: str = "Bearing", text: str = "It is loud.", cosine: float = 0.5, 
         "section": "Causes",
         "uri": f"lake://acme/documents/{title}.md",
         "models": [],
+        "firmware": [],
         "error_codes": [],
     }
     return Hit(

@@ -11,7 +11,8 @@ import pytest
 from indexes.filters import Filters
 from indexes.hits import rerank
 from indexes.hybrid import HybridIndex, Ranking, search_all
-from tests.unit.shelves import hashed, loaded, table
+from indexes.snapshot import Snapshot, write_snapshot
+from tests.unit.shelves import EMBEDDER, hashed, loaded, table, vectors
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 Shelf = Callable[..., HybridIndex]
@@ -107,6 +108,44 @@ def test_two_indexes_rank_as_one(shelf: Shelf, tmp_path: Path) -> None:
     assert [hit.text for hit in alone] == [hit.text for hit in together]
     for left, right in zip(alone, together, strict=True):
         assert left.score == pytest.approx(right.score, abs=0.15)
+
+
+def test_an_addition_ranks_as_the_whole_would(shelf: Shelf, tmp_path: Path) -> None:
+    old = [{"text": f"the {word} of press {n} needs E{400 + n}"} for n, word in enumerate(PARTS)]
+    edits = {
+        2: "the valve of press 2 was changed for E402",
+        5: "a new hose with code E999",
+        90: "spare fan E777",
+    }
+    gone = {3, 7}
+    uris = [f"lake://acme/documents/doc-{n}.md" for n in range(100)]
+    changed = [{"text": text, "uri": uris[n], "doc_id": f"doc-{n}"} for n, text in edits.items()]
+    base = loaded(tmp_path / "base", table(*old, *FILLER))
+    left = [chunk | {"uri": uris[n]} for n, chunk in enumerate(old) if n not in gone | set(edits)]
+    whole = HybridIndex(loaded(tmp_path / "whole", table(*left, *FILLER, *changed)))
+    outdated = [uris[n] for n in sorted(gone | set(edits) - {90})]
+    manifest = write_snapshot(
+        table(*changed), vectors(table(*changed)), tmp_path / "addition",
+        embedder=EMBEDDER, chunker="x", base=base, outdated=outdated,
+    )  # fmt: skip
+    assert (manifest.rows, manifest.chunks) == (3, whole.snapshot.manifest.chunks)
+    (tmp_path / "base").rename(tmp_path / base.manifest.snapshot_id)
+    addition = HybridIndex(Snapshot.load(tmp_path / "addition"))
+    assert Snapshot.load(tmp_path / "addition", base).base is base
+    for query in (
+        "valve of press 2",
+        "E402",
+        "bearing needs E403",
+        "hose E999",
+        "spare fan",
+        "motor belt line",
+    ):
+        hits, wanted = (index.search(query, vector(query), 10) for index in (addition, whole))
+        assert hits[0].text == wanted[0].text
+        found = {hit.text for hit in hits}
+        assert not found & {old[n]["text"] for n in (2, 3, 5, 7)}, "what is out of date is not found"
+    only = addition.search("press", vector("press"), 50, Filters(doc_type=("manual",)))
+    assert {hit.text for hit in only} >= {text for n, text in edits.items() if n != 90}
 
 
 def test_the_same_page_on_both_shelves_comes_once(shelf: Shelf) -> None:

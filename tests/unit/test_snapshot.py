@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
-from indexes.exchange import current, fetch, prune, publish
+from indexes.exchange import current, fetch, pointer, prune, prune_cache, publish, rollback, snapshots
 from indexes.live import LiveIndex
 from indexes.snapshot import (
     MANIFEST,
@@ -38,7 +38,7 @@ def lake(tmp_path: Path) -> FileSystem:
 def published(lake: FileSystem, tmp_path: Path, text: str, minutes: int = 0) -> Manifest:
     created_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
     manifest = written(tmp_path / f"build-{minutes}", table({"text": text}), created_at)
-    publish(lake, PREFIX, tmp_path / f"build-{minutes}")
+    publish(lake, PREFIX, tmp_path / f"build-{minutes}", pointer(lake, PREFIX))
     return manifest
 
 
@@ -130,6 +130,42 @@ def test_fetch_refuses_what_is_torn_or_corrupt_and_leaves_nothing(lake: FileSyst
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_of_two_made_from_the_same_the_second_is_refused(lake: FileSystem, tmp_path: Path) -> None:
+    published(lake, tmp_path, "both are made from this")
+    over = pointer(lake, PREFIX)
+    first = published(lake, tmp_path, "a changed document", 1)
+    second = written(tmp_path / "second", table({"text": "new weights"}), datetime(2026, 1, 2, tzinfo=UTC))
+    with pytest.raises(SnapshotError, match=f"{first.snapshot_id}.* while {second.snapshot_id} was made"):
+        publish(lake, PREFIX, tmp_path / "second", over)
+    assert current(lake, PREFIX) == first.snapshot_id
+
+
+def test_a_base_comes_with_its_addition_and_is_kept_for_it(lake: FileSystem, tmp_path: Path) -> None:
+    base = published(lake, tmp_path, "the base")
+    for minutes in range(1, 6):  # as many as make the base an old one
+        held = Snapshot.load(fetch(lake, PREFIX, base.snapshot_id, tmp_path / "cache"))
+        added = table({"text": f"addition {minutes}", "uri": "lake://acme/documents/new.md"})
+        folder = tmp_path / f"addition-{minutes}"
+        manifest = write_snapshot(
+            added, vectors(added), folder, embedder=EMBEDDER, chunker="x", base=held, outdated=["none"],
+            created_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes),
+        )  # fmt: skip
+        publish(lake, PREFIX, folder, pointer(lake, PREFIX))
+        prune(lake, PREFIX)
+        snapshot = Snapshot.load(fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache"))
+        prune_cache(tmp_path / "cache")
+    assert snapshots(lake, PREFIX)[0] == base.snapshot_id
+    fresh = fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "another-cache")
+    assert Snapshot.load(fresh).searched["text"].to_pylist() == ["addition 5", "the base"]
+    assert snapshot.whole.manifest == base
+    damage(tmp_path / "another-cache" / base.snapshot_id / "vectors.faiss")
+    fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "another-cache")
+    verify(tmp_path / "another-cache" / base.snapshot_id, base.snapshot_id)
+    damage(tmp_path / "lake" / PREFIX / base.snapshot_id / "vectors.faiss")
+    with pytest.raises(SnapshotError, match=f"{base.snapshot_id} is corrupt"):
+        fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "third-cache")
+
+
 def test_a_damaged_cache_is_downloaded_again(lake: FileSystem, tmp_path: Path) -> None:
     manifest = published(lake, tmp_path, "first")
     damage(fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache") / "vectors.faiss")
@@ -161,12 +197,22 @@ def test_an_unreadable_pointer_is_named(lake: FileSystem, tmp_path: Path, conten
         current(lake, PREFIX)
 
 
-def test_prune_keeps_the_newest_and_the_current(lake: FileSystem, tmp_path: Path) -> None:
-    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(5)]
-    publish(lake, PREFIX, tmp_path / "build-0")  # rolled back to the oldest
-    assert prune(lake, PREFIX, keep=3) == ids[1:3]
+def test_prune_keeps_the_newest_the_last_of_each_day_and_the_current(
+    lake: FileSystem, tmp_path: Path
+) -> None:
+    day = 24 * 60
+    minutes = [n * day + extra for n in range(10) for extra in (0, 1)] + [9 * day + 2, 9 * day + 3]
+    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in minutes]
+    rollback(lake, PREFIX, ids[0])
+    (tmp_path / "lake" / PREFIX / ids[2] / "manifest.json").unlink()  # an upload that broke off
+    prune(lake, PREFIX)
+    last_of_days = [ids[2 * n + 1] for n in range(3, 9)]
+    assert snapshots(lake, PREFIX) == [ids[0], *last_of_days, *ids[-3:]]
+    assert not (tmp_path / "lake" / PREFIX / ids[2]).exists()
     assert current(lake, PREFIX) == ids[0]
     fetch(lake, PREFIX, ids[0], tmp_path / "cache")
+    with pytest.raises(SnapshotError, match="is not kept"):
+        rollback(lake, PREFIX, ids[1])
 
 
 def test_live_swaps_and_a_search_under_way_keeps_the_old(lake: FileSystem, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Quality and speed of retrieval on labelled corpora in BEIR's layout."""

@@ -1,0 +1,152 @@
+"""Which terms each chunk holds, in which fields and how often: enough to score any chunk by BM25F.
+
+Tantivy finds the best chunks fast, but scores with parameters that are built in, and only what it has found.
+Here every candidate gets a score, whoever found it, by parameters that are calibrated for each corpus without
+building again.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from indexes.fusion import Scores
+
+FIELDS = ("title", "section", "body", "codes")
+Terms = Sequence[Sequence[str]]
+"""A chunk's terms by field, in the order of `FIELDS`."""
+_MOST = 255  # repetitions that are told apart
+_VOCABULARY = "vocabulary.arrow"
+_ARRAYS = ("starts", "terms", "counts", "lengths", "documents")
+
+
+class Bm25f(BaseModel):
+    """How words are weighed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    k1: float = Field(0.9, description="From how many repetitions on one more hardly counts.", ge=0)
+    b: float = Field(0.4, description="How far a long field discounts its words, 0 to 1.", ge=0, le=1)
+    title: float = Field(2.0, description="Weight of a word in the title, beside 1 in the body.", ge=0)
+    section: float = Field(1.5, description="Weight of a word in the section path.", ge=0)
+    codes: float = Field(2.0, description="Weight of a code that the chunk carries.", ge=0)
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """In the order of `FIELDS`."""
+        return np.array([self.title, self.section, 1.0, self.codes])
+
+
+class ForwardIndex:
+    """The terms of a chunk table by row, mapped from the folder."""
+
+    def __init__(self, directory: Path) -> None:
+        """Open what `build` wrote."""
+        loaded = (_mapped(directory / f"{name}.npy") for name in _ARRAYS)
+        self._starts, self._terms, self._counts, self._lengths, self._documents = loaded
+        with pa.memory_map(str(directory / _VOCABULARY)) as source:
+            self._vocabulary = pa.ipc.open_file(source).read_all()["term"].combine_chunks()
+        self.total_lengths: NDArray[np.int64] = self._lengths.sum(axis=0, dtype=np.int64)
+
+    @classmethod
+    def build(cls, chunks: Iterable[Terms], directory: Path) -> ForwardIndex:
+        """Index chunks by their terms into a new folder."""
+        ids: dict[str, int] = {}
+        terms, counts, lengths, starts = array("I"), array("B"), array("I"), array("q", [0])
+        for fields in chunks:
+            held: dict[int, list[int]] = {}
+            for place, field in enumerate(fields):
+                lengths.append(len(field))
+                for term, count in Counter(field).items():
+                    of_term = held.setdefault(ids.setdefault(term, len(ids)), [0] * len(FIELDS))
+                    of_term[place] = min(count, _MOST)
+            for number, of_term in held.items():
+                terms.append(number)
+                counts.extend(of_term)
+            starts.append(len(terms))
+        words = sorted(ids)
+        sorted_ids = np.empty(len(ids), np.uint32)
+        sorted_ids[[ids[word] for word in words]] = np.arange(len(words))
+        placed = sorted_ids[np.frombuffer(terms, np.uint32)] if words else np.empty(0, np.uint32)
+        stored: dict[str, NDArray[Any]] = {
+            "starts": np.frombuffer(starts, np.int64),
+            "terms": placed,
+            "counts": np.frombuffer(counts, np.uint8).reshape(-1, len(FIELDS)),
+            "lengths": np.frombuffer(lengths, np.uint32).reshape(-1, len(FIELDS)),
+            "documents": np.bincount(placed, minlength=len(words)).astype(np.uint32),
+        }
+        directory.mkdir(parents=True)
+        for name, values in stored.items():
+            np.save(directory / f"{name}.npy", values)
+        table = pa.table({"term": pa.array(words, pa.large_string())})
+        with pa.ipc.new_file(directory / _VOCABULARY, table.schema) as sink:
+            sink.write_table(table)
+        return cls(directory)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def documents(self, terms: Iterable[str]) -> Counter[str]:
+        """How many chunks hold each term, in any field; none for those that no chunk holds."""
+        found = ((term, self._place(term)) for term in terms)
+        return Counter({term: int(self._documents[place]) for term, place in found if place is not None})
+
+    def score(
+        self,
+        rows: NDArray[np.int64],
+        idf: Mapping[str, float],
+        mean_lengths: NDArray[np.float64],
+        bm25f: Bm25f,
+    ) -> Scores:
+        """BM25F of chunks (n,) for terms with their inverse document frequencies; NaN where none occurs.
+
+        Robertson and Zaragoza 2009, "The Probabilistic Relevance Framework: BM25 and Beyond", section 3.6:
+        a term's counts are divided by each field's length norm, weighted, and added before they saturate.
+        Codes have no length norm. `mean_lengths` of the fields are those of all that is searched together.
+        """
+        scores = np.full(len(rows), np.nan)
+        places = {place: idf[term] for term in idf if (place := self._place(term)) is not None}
+        if not places or not len(rows):
+            return scores
+        wanted = np.array(sorted(places), np.uint32)
+        owners, at = self._entries(rows)
+        nearest = np.minimum(np.searchsorted(wanted, self._terms[at]), len(wanted) - 1)
+        held = wanted[nearest] == self._terms[at]
+        owners, at, nearest = owners[held], at[held], nearest[held]
+        lengths = self._lengths[rows[owners]] / np.maximum(mean_lengths, 1e-9)
+        norms = 1 - bm25f.b + bm25f.b * lengths
+        norms[:, FIELDS.index("codes")] = 1
+        counts = (self._counts[at] / norms) @ bm25f.weights
+        weights = np.array([places[int(place)] for place in wanted])[nearest]
+        parts = weights * counts * (bm25f.k1 + 1) / (counts + bm25f.k1)
+        added = np.bincount(owners, parts, len(rows))
+        found = np.bincount(owners, minlength=len(rows)) > 0
+        scores[found] = added[found]
+        return scores
+
+    def _entries(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All terms of the rows: for each the number of its row among `rows`, and where it stands."""
+        starts = self._starts[rows]
+        sizes = self._starts[rows + 1] - starts
+        owners = np.repeat(np.arange(len(rows)), sizes)
+        within = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return owners, starts[owners] + within
+
+    def _place(self, term: str) -> int | None:
+        place = bisect_left(range(len(self._vocabulary)), term, key=lambda at: self._vocabulary[at].as_py())
+        held = place < len(self._vocabulary) and self._vocabulary[place].as_py() == term
+        return place if held else None
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r")
+    return array

@@ -1,0 +1,134 @@
+"""What changed on a shelf since an index was made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from pyarrow.fs import FileSystem
+
+from indexes.schema import DOCUMENT_SCHEMA
+from iotops.lake import get
+from pipelines.knowledge.documents import Document, check_size, checked_path
+from pipelines.knowledge.extraction import DocumentRefused
+from pipelines.knowledge.metadata import BESIDE
+from pipelines.knowledge.reading import File, read_files
+from pipelines.knowledge.store import ShelfEntry, list_documents, shelf_object
+
+_TRANSFERS = 16
+_SETTLED = timedelta(hours=1)
+"""Longer than a store's tick and the clocks' difference."""
+
+
+@dataclass
+class ShelfRead:
+    """A shelf as it is, read as far as it changed."""
+
+    documents: list[Document] = field(default_factory=list)
+    """The new and the changed ones."""
+    unchanged: list[str] = field(default_factory=list)
+    """Paths of those that were known."""
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def table(self) -> pa.Table:
+        """Every file, the refused ones too, as `DOCUMENT_SCHEMA`, by path."""
+        rows = sorted(self.rows, key=lambda row: str(row["path"]))
+        return pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA)
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """The reasons by path."""
+        return {row["path"]: row["refused"] for row in self.rows if row["refused"] is not None}
+
+
+def read_shelf(filesystem: FileSystem, owner: str, known: pa.Table | None = None) -> ShelfRead:
+    """Read the documents of a shelf that are not among the `known` ones (`DOCUMENT_SCHEMA`) as they are.
+
+    A file of the same size and time of change is not fetched; one with the same bytes is not parsed.
+    """
+    seen, shelf = datetime.now(UTC), ShelfRead()
+    before = {row["path"]: row for row in known.to_pylist()} if known is not None else {}
+    entries = {entry.path: entry for entry in list_documents(filesystem, owner)}
+
+    def note(path: str, checksum: str, refused: str | None, *, known: bool = False) -> None:
+        entry = entries[path]
+        shelf.rows.append(
+            {
+                "path": path,
+                "bytes": entry.bytes,
+                "modified": entry.modified,
+                "seen": seen,
+                "checksum": checksum,
+                "refused": refused,
+            }
+        )
+        if known and refused is None:
+            shelf.unchanged.append(path)
+
+    def files(pool: ThreadPoolExecutor) -> Iterator[File]:
+        wanted: list[ShelfEntry] = []
+        for path, entry in entries.items():
+            if path in before and _surely_same(entry, before[path]):
+                note(path, before[path]["checksum"], before[path]["refused"], known=True)
+            elif refusal := _refused_unread(entry):
+                note(path, "", refusal)
+            else:
+                wanted.append(entry)
+        fetched = partial(_fetched, filesystem, owner)
+        for first in range(0, len(wanted), _TRANSFERS):  # no more than these are in memory
+            for file in filter(None, pool.map(fetched, wanted[first : first + _TRANSFERS])):
+                was = before.get(file.relative)
+                if was is not None and was["checksum"] == file.checksum:
+                    note(file.relative, file.checksum, was["refused"], known=True)
+                else:
+                    yield file
+
+    with ThreadPoolExecutor(_TRANSFERS) as pool:
+        for file, read in read_files(owner, files(pool)):
+            if isinstance(read, Document):
+                shelf.documents.append(read)
+            note(file.relative, file.checksum, str(read) if isinstance(read, DocumentRefused) else None)
+    shelf.documents.sort(key=lambda document: document.uri)
+    return shelf
+
+
+def waiting(entries: Iterable[ShelfEntry], indexed: pa.Table) -> dict[str, list[str]]:
+    """Paths that are `new`, `changed` or `removed` since an index was made of the `indexed` ones."""
+    before = {row["path"]: (row["bytes"], row["modified"]) for row in indexed.to_pylist()}
+    now = {entry.path: (entry.bytes, entry.modified) for entry in entries}
+    return {
+        "new": [path for path in now if path not in before],
+        "changed": [path for path in now if path in before and now[path] != before[path]],
+        "removed": [path for path in before if path not in now],
+    }
+
+
+def _surely_same(entry: ShelfEntry, was: dict[str, Any]) -> bool:
+    """Whether size and time of change say enough: a file that was new when it was seen may have changed
+    again within the store's tick of time."""
+    if entry.modified is None or (entry.bytes, entry.modified) != (was["bytes"], was["modified"]):
+        return False
+    return bool(was["seen"] - was["modified"] > _SETTLED)
+
+
+def _refused_unread(entry: ShelfEntry) -> str | None:
+    try:
+        check_size(checked_path(entry.path), entry.bytes)
+    except DocumentRefused as refused:
+        return str(refused)
+    return None
+
+
+def _fetched(filesystem: FileSystem, owner: str, entry: ShelfEntry) -> File | None:
+    path = shelf_object(owner, entry.path)
+    try:
+        described = get(filesystem, path + BESIDE) if entry.described else b""
+        return File(entry.path, get(filesystem, path), described)
+    except FileNotFoundError:  # removed since it was listed
+        return None

@@ -1,0 +1,118 @@
+"""`iotops index`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from iotops.commands.console import errors, print_json, results
+from iotops.commands.tenant import Json
+from iotops.settings import get_settings
+from pipelines.knowledge.commands import OptionalTenant, Shared, shelf_owner
+
+SnapshotId = Annotated[str, typer.Argument(help="A snapshot, as `iotops index list` shows it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    index = typer.Typer(help="The snapshots of a shelf's index.", no_args_is_help=True)
+    index.command("list")(list_all)
+    index.command("snapshot")(snapshot)
+    index.command("rollback")(rollback)
+    index.command("verify")(verify)
+    app.add_typer(index, name="index")
+
+
+def list_all(tenant: OptionalTenant = None, shared: Shared = False, as_json: Json = False) -> None:
+    """List the snapshots that are kept: the newest three, and the last of each of seven days.
+
+    Example: iotops index list --tenant acme
+    """
+    from indexes.exchange import current, manifest, snapshots
+    from indexes.schema import shelf_prefix
+    from iotops.lake import lake_filesystem
+
+    lake, prefix = lake_filesystem(get_settings().lake), shelf_prefix(shelf_owner(tenant, shared), "indexes")
+    serving = current(lake, prefix)
+    found = [manifest(lake, prefix, name) for name in snapshots(lake, prefix)]
+    if as_json:
+        rows = (each.model_dump(mode="json", exclude={"files"}) for each in found)
+        print_json([row | {"current": row["snapshot_id"] == serving} for row in rows])
+        return
+    table = Table(
+        "snapshot", "made (UTC)", "documents", "chunks", "embedder", "vectors", "", title="Snapshots"
+    )
+    for each in found:
+        table.add_row(
+            each.snapshot_id,
+            f"{each.created_at:%Y-%m-%d %H:%M}",
+            f"{each.documents:,}",
+            f"{each.chunks:,}",
+            each.embedder.name,
+            each.vector_kind,
+            "current" if each.snapshot_id == serving else "",
+        )
+    results.print(table)
+
+
+def snapshot(tenant: OptionalTenant = None, shared: Shared = False) -> None:
+    """Build the index anew, whether or not a document has changed, and make it the current snapshot.
+
+    Example: iotops index snapshot --tenant acme
+    """
+    from pipelines.knowledge.shelf import index_shelf
+
+    owner = shelf_owner(tenant, shared)
+    with errors.status("indexing") as status:
+        made = index_shelf(get_settings(), owner, force=True, on_progress=status.update).manifest
+    results.print(
+        f"{made.snapshot_id} is current" if made else "the shelf has no documents: nothing was made"
+    )
+
+
+def rollback(snapshot_id: SnapshotId, tenant: OptionalTenant = None, shared: Shared = False) -> None:
+    """Make an earlier snapshot the current one, once every byte of it is verified.
+
+    It serves until a document changes: the next build is from the documents as they are then.
+
+    Example: iotops index rollback 20261112T101500123Z-0123456789abcdef --tenant acme
+    """
+    from indexes import exchange
+    from indexes.schema import shelf_prefix
+    from iotops.lake import lake_filesystem
+
+    owner = shelf_owner(tenant, shared)
+    lake, prefix = lake_filesystem(get_settings().lake), shelf_prefix(owner, "indexes")
+    with tempfile.TemporaryDirectory(prefix="rollback-") as folder:
+        exchange.fetch(lake, prefix, snapshot_id, Path(folder))
+    exchange.rollback(lake, prefix, snapshot_id)
+    results.print(f"{snapshot_id} is current; replicas change to it within seconds")
+
+
+def verify(tenant: OptionalTenant = None, shared: Shared = False) -> None:
+    """Check every byte of every snapshot that is kept.
+
+    Example: iotops index verify --tenant acme
+    """
+    from indexes import exchange
+    from indexes.schema import shelf_prefix
+    from indexes.snapshot import SnapshotError
+    from iotops.lake import lake_filesystem
+
+    owner = shelf_owner(tenant, shared)
+    lake, prefix = lake_filesystem(get_settings().lake), shelf_prefix(owner, "indexes")
+    bad: list[str] = []
+    names = exchange.snapshots(lake, prefix)
+    for name in names:
+        with errors.status(f"verifying {name}"), tempfile.TemporaryDirectory(prefix="verify-") as folder:
+            try:
+                exchange.fetch(lake, prefix, name, Path(folder))
+                results.print(f"{name} is whole")
+            except SnapshotError as error:
+                bad.append(str(error))
+    if bad:
+        raise SnapshotError(f"{len(bad)} of {len(names)} snapshots are damaged: {'; '.join(bad)}")
