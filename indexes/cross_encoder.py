@@ -33,8 +33,13 @@ class RelevanceScorer:
 
     def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """One score per text (n,), float32; higher is better, and the scale is the model's own."""
-        if not texts:
+        return self.score_pairs([(query, text) for text in texts])
+
+    def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """One score per query with a text (n,); pairs of several queries share batches."""
+        if not pairs:
             return np.empty(0, np.float32)
-        pairs = [(query, text) for text in texts]
-        raw = self._encoder.predict(pairs, batch_size=_BATCH, convert_to_numpy=True, show_progress_bar=False)
+        raw = self._encoder.predict(
+            list(pairs), batch_size=_BATCH, convert_to_numpy=True, show_progress_bar=False
+        )
         return np.asarray(raw, np.float32)

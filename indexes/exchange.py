@@ -6,13 +6,11 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
+from pyarrow.fs import FileSystem
 
 from indexes.schema import DOCUMENT_SCHEMA
 from indexes.snapshot import (
@@ -26,11 +24,10 @@ from indexes.snapshot import (
     read_manifest,
     verify,
 )
+from indexes.transfer import download, upload
 from iotops.lake import get, objects, put
 
 CURRENT = "current.json"
-_TRANSFERS = 8
-_COPY_CHUNK_BYTES = 8 * 2**20
 KEEP_NEWEST, KEEP_DAYS = 3, 7
 _DAY = len("20260531")  # of an id
 
@@ -45,8 +42,7 @@ def publish(filesystem: FileSystem, prefix: str, directory: Path, over: bytes | 
     snapshot_id = read_manifest(directory).snapshot_id
     manifest = verify(directory, snapshot_id)
     target = f"{prefix}/{snapshot_id}"
-    _create_folders(filesystem, target, manifest.files)
-    _copy_all(LocalFileSystem(), str(directory), filesystem, target, manifest.files)
+    upload(directory, manifest.files, filesystem, target)
     put(filesystem, f"{target}/{MANIFEST}", (directory / MANIFEST).read_bytes())
     if (now := pointer(filesystem, prefix)) != over:
         raise SnapshotError(f"{prefix} became {now!r} while {snapshot_id} was made over {over!r}: repeat")
@@ -185,27 +181,4 @@ def _checked(snapshot_id: object) -> str:
 def _download(filesystem: FileSystem, source: str, directory: Path) -> None:
     directory.mkdir(parents=True)
     (directory / MANIFEST).write_bytes(get(filesystem, f"{source}/{MANIFEST}"))
-    names = list(read_manifest(directory).files)
-    for name in names:
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-    _copy_all(filesystem, source, LocalFileSystem(), str(directory), names)
-
-
-def _copy_all(source: FileSystem, folder: str, target: FileSystem, to: str, names: Iterable[str]) -> None:
-    def copy(name: str) -> None:
-        copy_files(
-            f"{folder}/{name}",
-            f"{to}/{name}",
-            source,
-            target,
-            chunk_size=_COPY_CHUNK_BYTES,
-            use_threads=False,
-        )
-
-    with ThreadPoolExecutor(_TRANSFERS) as pool:
-        list(pool.map(copy, names))
-
-
-def _create_folders(filesystem: FileSystem, target: str, names: Iterable[str]) -> None:
-    for folder in {target, *(f"{target}/{name}".rpartition("/")[0] for name in names)}:
-        filesystem.create_dir(folder, recursive=True)
+    download(filesystem, source, read_manifest(directory).files, directory)

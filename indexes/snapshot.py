@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from indexes.filters import Filters
 from indexes.forward import Bm25f
 from indexes.schema import CHUNK_SCHEMA, DOCUMENT_SCHEMA
 from indexes.text import TextIndex
+from indexes.transfer import checksums, sha256
 from indexes.vector import Kind, VectorIndex, Vectors
 from iotops.errors import IotOpsError
 
@@ -88,6 +89,7 @@ class Manifest(BaseModel):
     reranker_weight: float = Field(
         DEFAULT_RERANKER_WEIGHT, description="Share of the reranker in the final score.", ge=0, le=1
     )
+    reranker: str = Field("", description="Id of the reranker tuned on the shelf; empty: the platform's.")
     fusion: Fusion = Field(default_factory=Fusion)
     files: dict[str, str] = Field(description="sha256 of each file by its relative path.")
 
@@ -102,10 +104,7 @@ class Manifest(BaseModel):
 
     def named(self) -> Self:
         """This manifest with the id that its content gives it."""
-        canonical = json.dumps(self.model_dump(mode="json", exclude={"snapshot_id"}), sort_keys=True)
-        stamp = self.created_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
-        digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
-        return self.model_copy(update={"snapshot_id": f"{stamp}Z-{digest}"})
+        return self.model_copy(update={"snapshot_id": _id_of(self.model_dump(mode="json"), self.created_at)})
 
 
 class Snapshot:
@@ -202,6 +201,7 @@ def write_snapshot(
     source_hash: str = "",
     documents: pa.Table | None = None,
     reranker_weight: float = DEFAULT_RERANKER_WEIGHT,
+    reranker: str = "",
     fusion: Fusion | None = None,
     base: Snapshot | None = None,
     outdated: Sequence[str] = (),
@@ -237,8 +237,9 @@ def write_snapshot(
         source_hash=source_hash,
         vector_kind=index.kind,
         reranker_weight=reranker_weight,
+        reranker=reranker,
         fusion=fusion or Fusion(),
-        files={name: _sha256(directory / name) for name in _files(directory)},
+        files=checksums(directory, but=_LOCKS),
     ).named()
     (directory / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
@@ -259,7 +260,8 @@ def parse_manifest(content: bytes, name: str) -> Manifest:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         raise SnapshotError(f"no readable {MANIFEST} in {name}: {error}") from error
-    if manifest.named().snapshot_id != manifest.snapshot_id:
+    # Of what was written, not of the model, which may have got fields since.
+    if _id_of(json.loads(content), manifest.created_at) != manifest.snapshot_id:
         raise SnapshotError(f"manifest of snapshot {manifest.snapshot_id} was changed after it was made")
     return manifest
 
@@ -272,16 +274,13 @@ def verify(directory: Path, snapshot_id: str) -> Manifest:
     for name, expected in manifest.files.items():
         if not (directory / name).is_file():
             raise SnapshotError(f"snapshot {snapshot_id} is torn: {name} is missing")
-        if _sha256(directory / name) != expected:
+        if sha256(directory / name) != expected:
             raise SnapshotError(f"snapshot {snapshot_id} is corrupt: {name} does not match its checksum")
     return manifest
 
 
-def _files(directory: Path) -> list[str]:
-    paths = (path for path in directory.rglob("*") if path.is_file() and path.name not in _LOCKS)
-    return sorted(path.relative_to(directory).as_posix() for path in paths)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _id_of(fields: dict[str, Any], created_at: datetime) -> str:
+    """The id of a manifest with these fields: its time and checksum."""
+    canonical = json.dumps({**fields, "snapshot_id": ""}, sort_keys=True)
+    stamp = created_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+    return f"{stamp}Z-{hashlib.sha256(canonical.encode()).hexdigest()[:16]}"

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ray import serve
 
 from indexes.cross_encoder import RelevanceScorer
+from indexes.tuned import tuned_model
+from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
 from iotops.settings import get_settings
-from ray_apps.embedder import use_all_cores
+from ray_apps.embedder import BATCH_WAIT_S, use_all_cores
 
+QUERIES_PER_BATCH = 8
+TUNED_PER_REPLICA = 8
+"""Each takes some 100 MB."""
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What one request wants scored, and by which model."""
+
+    scorer: RelevanceScorer
+    pairs: list[tuple[str, str]]
 
 
 @serve.deployment(max_ongoing_requests=64)
@@ -32,12 +47,36 @@ class Reranker:
             # What `describe` says is public: the paths and addresses in the error stay in the log.
             self._reason = "its weights cannot be had here; the replica's log says why"
 
-    async def score(self, query: str, texts: list[str]) -> list[float] | None:
-        """One score per text, higher is better; None where there is no model."""
-        if self._scorer is None:
+    async def score(self, query: str, texts: list[str], tuned: str = "") -> list[float] | None:
+        """One score per text, higher is better; None where there is no model.
+
+        `tuned` is `<tenant>/<id>` of a model that was tuned on that tenant's shelf, to be used instead.
+        """
+        scorer = await self._tuned(tuned) if tuned else self._scorer
+        if scorer is None:
             return None
-        scores = await asyncio.to_thread(self._scorer.score, query, texts)
-        return [float(score) for score in scores]
+        scores: list[float] = await self._batched(_Wanted(scorer, [(query, text) for text in texts]))
+        return scores
+
+    @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=BATCH_WAIT_S)  # type: ignore[untyped-decorator]
+    async def _batched(self, wanted: list[_Wanted]) -> list[list[float]]:
+        """Scores of several queries' pairs; those of one model are read together."""
+        found: dict[int, list[float]] = {}
+        for scorer in dict.fromkeys(each.scorer for each in wanted):
+            of_model = [(at, each) for at, each in enumerate(wanted) if each.scorer is scorer]
+            pairs = [pair for _, each in of_model for pair in each.pairs]
+            scores = iter((await asyncio.to_thread(scorer.score_pairs, pairs)).tolist())
+            found |= {at: list(islice(scores, len(each.pairs))) for at, each in of_model}
+        return [found[at] for at in range(len(wanted))]
+
+    @serve.multiplexed(max_num_models_per_replica=TUNED_PER_REPLICA)  # type: ignore[untyped-decorator]
+    async def _tuned(self, name: str) -> RelevanceScorer:
+        owner, _, model = name.partition("/")
+        settings = get_settings()
+        cache = settings.home / "models" / "tuned"
+        return await asyncio.to_thread(
+            lambda: RelevanceScorer(tuned_model(lake_filesystem(settings.lake), owner, model, cache))
+        )
 
     async def check_health(self) -> None:
         """Raises where a loaded model no longer computes."""

@@ -77,8 +77,10 @@ class Retriever:
             pool = max(top_k, RERANK_POOL)
             hits = await asyncio.to_thread(search_all, indexes, query, vector, pool, wanted, spent=spent)
             timings |= asdict(spent)
-            weight = snapshots[0].manifest.reranker_weight
-            hits, timings["rerank"] = await self._rerank(query, hits, weight)
+            own = tenant.manifest.reranker if tenant else ""
+            hits, timings["rerank"] = await self._rerank(
+                query, hits, snapshots[0].manifest.reranker_weight, f"{tenant_id}/{own}" if own else ""
+            )
         timings["total"] = _milliseconds(started)
         return {
             "hits": [asdict(hit) for hit in hits[:top_k]],
@@ -150,14 +152,14 @@ class Retriever:
         return vector, _milliseconds(started)
 
     async def _rerank(
-        self, query: str, hits: list[Hit], weight: float
+        self, query: str, hits: list[Hit], weight: float, tuned: str
     ) -> tuple[list[Hit], float | str | None]:
         if not hits or weight == 0:
             return hits, None
         started = time.perf_counter()
         texts = [passage(hit.title, hit.section, hit.text) for hit in hits]
         try:
-            scores = await self._reranker.score.remote(query, texts)
+            scores = await self._reranker.score.remote(query, texts, tuned)
         except Exception:
             logger.exception("the reranker failed: hits keep their fused order")
             scores = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.retrieval.beir import Corpus, Qrels, read_corpus
-from benchmarks.retrieval.systems import PLAIN, Run, System, search, snapshot_of
+from benchmarks.retrieval.plain import plain_runs
+from benchmarks.retrieval.systems import PLAIN, Run, System, fitted, search, snapshot_of
 from indexes.cross_encoder import RelevanceScorer
 from indexes.encoder import SentenceEncoder
-from iotops.errors import IotOpsError
-from iotops.models import resolve_role
+from indexes.snapshot import Fusion
+from iotops.errors import ModelError
+from iotops.models import resolve, resolve_role
 from iotops.settings import Settings, get_settings
 from pipelines.knowledge.shelf import embedding_model
 
@@ -52,35 +55,54 @@ def measured(qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
     return found
 
 
-def systems(settings: Settings, console: Console) -> list[System]:
-    """The plain ones, and the hybrid with the reranker that `models.yaml` names, where it can be had."""
-    try:
-        scorer = RelevanceScorer(resolve_role(settings, "reranker"))
-    except IotOpsError as error:
-        console.print(f"no reranker: {error}")
-        return list(PLAIN)
-    hybrid = PLAIN[2]
-    return [*PLAIN, System(f"{hybrid.name} + {scorer.model.name}", hybrid.fusion, reranker=scorer)]
+def rerankers(settings: Settings, folders: Sequence[Path], console: Console) -> list[RelevanceScorer]:
+    """The one that `models.yaml` names, where it can be had, and those of the folders."""
+    found = []
+    for name in ("", *map(str, folders)):
+        try:
+            model = resolve(settings, name) if name else resolve_role(settings, "reranker")
+        except ModelError as error:
+            console.print(f"no reranker: {error}")
+            continue
+        found.append(RelevanceScorer(model))
+    return found
 
 
-def compare(corpus: Corpus, settings: Settings, console: Console) -> dict[str, Any]:
+def compare(
+    corpus: Corpus,
+    training: Corpus | None,
+    settings: Settings,
+    scorers: Sequence[RelevanceScorer],
+    console: Console,
+) -> dict[str, Any]:
     """Index a corpus, search it in every way, print the table; the figures."""
     model, encoder = embedding_model(settings), SentenceEncoder(resolve_role(settings, "embedder"))
     table = Table("", *(str(measure) for measure in MEASURES), "ms/query", title=corpus.name)
     figures: dict[str, Any] = {}
-    with (
-        console.status(f"{corpus.name}: indexing"),
-        snapshot_of(corpus.documents, model, encoder) as snapshot,
-    ):
+
+    def row(name: str, run: Run, ms: float | None) -> None:
+        found = measured(corpus.qrels, run)
+        figures[name] = {"measures": found, "ms_per_query": ms}
+        cells = (f"{each['mean']:.3f} ({each['low']:.3f}-{each['high']:.3f})" for each in found.values())
+        table.add_row(name, *cells, "" if ms is None else f"{ms:.1f}")
+
+    with console.status(f"{corpus.name}: indexing") as status:
+        snapshot = snapshot_of(corpus, model, encoder, settings.home)
         vectors = encoder.encode(list(corpus.queries.values()))
-        for system in systems(settings, console):
+        status.update(f"{corpus.name}: the plain way")
+        for name, run in plain_runs(corpus.documents, corpus.queries, vectors, encoder).items():
+            row(name, run, None)
+        systems = [*PLAIN]
+        systems += [
+            System(f"{PLAIN[2].name} + {scorer.model.name}", Fusion(), reranker=scorer) for scorer in scorers
+        ]
+        if training:
+            systems += fitted(snapshot, training, encoder, scorers, status.update)
+        for system in systems:
+            status.update(f"{corpus.name}: {system.name}")
             started = time.perf_counter()
             run = search(snapshot, system, corpus.queries, vectors)
-            spent = (time.perf_counter() - started) / len(corpus.queries) * 1000
-            found = measured(corpus.qrels, run)
-            figures[system.name] = {"measures": found, "ms_per_query": spent}
-            cells = (f"{each['mean']:.3f} ({each['low']:.3f}-{each['high']:.3f})" for each in found.values())
-            table.add_row(system.name, *cells, f"{spent:.1f}")
+            row(system.name, run, (time.perf_counter() - started) / len(corpus.queries) * 1000)
     for name, ndcg in PUBLISHED.get(corpus.name, {}).items():
         table.add_row(f"published: {name}", f"{ndcg:.3f}")
     console.print(table)
@@ -96,15 +118,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval")
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="corpora in BEIR's layout")
     parser.add_argument("--split", default="test", help="which qrels")
+    parser.add_argument("--rerankers", nargs="*", type=Path, default=[], metavar="DIR", help="cross-encoders")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args()
-    console, figures = Console(), {}
+    console, settings, figures = Console(), get_settings(), {}
+    scorers = rerankers(settings, [folder.resolve() for folder in options.rerankers], console)
     for folder in options.folders:
         try:
             corpus = read_corpus(folder, options.split)
+            has_more = options.split != "train" and (folder / "qrels" / "train.tsv").is_file()
+            training = read_corpus(folder, "train") if has_more else None
         except OSError as error:
             parser.error(f"{folder} is not in BEIR's layout: {error}")
-        figures[corpus.name] = compare(corpus, get_settings(), console)
+        figures[corpus.name] = compare(corpus, training, settings, scorers, console)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from benchmarks.retrieval.beir import Corpus
 from indexes.cross_encoder import RelevanceScorer
 from indexes.encoder import SentenceEncoder
-from indexes.hits import Hit, rerank
+from indexes.hits import rerank
 from indexes.hybrid import HybridIndex, search_all
 from indexes.schema import passage
-from indexes.snapshot import Fusion, Snapshot, write_snapshot
+from indexes.snapshot import DEFAULT_RERANKER_WEIGHT, Fusion, Snapshot, write_snapshot
 from indexes.vector import Vectors
+from pipelines.evaluation.known_items import Question
+from pipelines.evaluation.reranking import POOL
+from pipelines.evaluation.weights import fitted_fusion, fitted_reranker
 from pipelines.knowledge.build import EmbeddingModel
-from pipelines.knowledge.chunking import CHUNKER, chunk_documents
-from pipelines.knowledge.documents import Document
+from pipelines.knowledge.chunking import chunk_documents
 
 DEPTH = 100
-RERANKED = 10
 Run = dict[str, dict[str, float]]
 """Score by query and document."""
 
@@ -33,6 +36,7 @@ class System:
     fusion: Fusion
     embeds: bool = True
     reranker: RelevanceScorer | None = None
+    weight: float = DEFAULT_RERANKER_WEIGHT
 
 
 PLAIN = (
@@ -43,18 +47,19 @@ PLAIN = (
 )
 
 
-@contextmanager
-def snapshot_of(
-    documents: list[Document], model: EmbeddingModel, encoder: SentenceEncoder
-) -> Iterator[Snapshot]:
-    """The documents chunked, embedded and indexed in a folder of their own, as long as they are searched."""
-    chunks = chunk_documents(documents, model.count_tokens, model.max_tokens)
-    parts = zip(*(chunks[name].to_pylist() for name in ("title", "section", "text")), strict=True)
-    vectors = encoder.encode([passage(*each) for each in parts])
-    with TemporaryDirectory(prefix="retrieval-") as folder:
-        directory = Path(folder) / "snapshot"
-        write_snapshot(chunks, vectors, directory, embedder=model.identity, chunker=CHUNKER)
-        yield Snapshot.load(directory)
+def snapshot_of(corpus: Corpus, model: EmbeddingModel, encoder: SentenceEncoder, home: Path) -> Snapshot:
+    """The corpus chunked, embedded and indexed; kept under `home` for the next run of the same."""
+    chunks = chunk_documents(corpus.documents, model.count_tokens, model.max_tokens)
+    made_of = [model.chunker, model.identity.model_dump_json(), *chunks["content_hash"].to_pylist()]
+    name = hashlib.sha256(" ".join(made_of).encode()).hexdigest()[:16]
+    directory = home / "benchmarks" / "retrieval" / f"{corpus.name}-{name}"
+    if not directory.is_dir():
+        parts = zip(*(chunks[name].to_pylist() for name in ("title", "section", "text")), strict=True)
+        vectors = encoder.encode([passage(*each) for each in parts])
+        partial = directory.with_name(f".{directory.name}.{os.getpid()}")
+        write_snapshot(chunks, vectors, partial, embedder=model.identity, chunker=model.chunker)
+        partial.rename(directory)
+    return Snapshot.load(directory)
 
 
 def search(snapshot: Snapshot, system: System, queries: Mapping[str, str], vectors: Vectors) -> Run:
@@ -64,13 +69,38 @@ def search(snapshot: Snapshot, system: System, queries: Mapping[str, str], vecto
     for (name, text), vector in zip(queries.items(), vectors, strict=True):
         hits = search_all([index], text, vector if system.embeds else None, DEPTH, fusion=system.fusion)
         if system.reranker:
-            scores = system.reranker.score(text, [passage(*_parts(hit)) for hit in hits[:RERANKED]])
-            best = rerank(hits[:RERANKED], scores.tolist(), snapshot.manifest.reranker_weight)
-            hits = [*best, *hits[RERANKED:]]
+            read = [passage(hit.title, hit.section, hit.text) for hit in hits[:POOL]]
+            best = rerank(hits[:POOL], system.reranker.score(text, read).tolist(), system.weight)
+            hits = [*best, *hits[POOL:]]
         documents = list(dict.fromkeys(hit.doc_id for hit in hits))
         run[name] = {document: 1 / rank for rank, document in enumerate(documents, start=1)}
     return run
 
 
-def _parts(hit: Hit) -> tuple[str, str, str]:
-    return hit.title, hit.section, hit.text
+def fitted(
+    snapshot: Snapshot,
+    training: Corpus,
+    encoder: SentenceEncoder,
+    rerankers: Sequence[RelevanceScorer],
+    on_progress: Callable[[str], None],
+) -> list[System]:
+    """The hybrid with weights that the evaluation flow chooses by another split, and rerankers."""
+    indexes = [HybridIndex(snapshot)]
+    uris = dict(zip(*(snapshot.chunks[name].to_pylist() for name in ("doc_id", "uri")), strict=True))
+    questions = [
+        Question(text, {uris[document]: grade for document, grade in training.qrels[query].items()})
+        for query, text in training.queries.items()
+    ]
+    texts = [question.text for question in questions]
+    vectors = dict(zip(texts, encoder.encode(texts), strict=True))
+    on_progress("fitting the fusion")
+    calibration = fitted_fusion(indexes, questions, vectors, datetime.now(UTC))
+    fusion = calibration.fusion if calibration else Fusion()
+    systems = [System("hybrid, fitted", fusion)]
+    for scorer in rerankers:
+        verdict = fitted_reranker(indexes, questions, vectors, scorer, fusion, on_progress)
+        weight = verdict.weight if verdict and verdict.wins else 0.0
+        systems.append(
+            System(f"hybrid, fitted + {scorer.model.name} x {weight}", fusion, reranker=scorer, weight=weight)
+        )
+    return systems

@@ -100,9 +100,7 @@ def _question_sets(
     """The questions by the name of their set, and why the tenant's other sets are refused."""
     chunks = pa.concat_tables(snapshot.searched for snapshot in snapshots)
     sets = {KNOWN_ITEMS: known_items(chunks), KEYWORDS: keyword_searches(chunks)}
-    # The tenant's own documents last, so that they go before shared ones of the same id.
-    pairs = zip(chunks["doc_id"].to_pylist(), chunks["uri"].to_pylist(), strict=True)
-    documents = dict(reversed(list(pairs)))
+    documents = documents_in(chunks)
     lake, refused = lake_filesystem(settings.lake), []
     for name in set_names(lake, tenant):
         try:
@@ -112,6 +110,12 @@ def _question_sets(
         except LabelsRefused as error:
             refused.append(str(error))
     return {name: questions for name, questions in sets.items() if questions}, refused
+
+
+def documents_in(chunks: pa.Table) -> dict[str, str]:
+    """URIs by `doc_id`; the tenant's own documents, which come first, before shared ones of the same id."""
+    pairs = zip(chunks["doc_id"].to_pylist(), chunks["uri"].to_pylist(), strict=True)
+    return dict(reversed(list(pairs)))
 
 
 def _measures(

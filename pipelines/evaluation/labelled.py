@@ -2,23 +2,26 @@
 
 `<tenant>/evaluation/<set>/queries.jsonl` has a line `{"_id": "1", "text": "..."}` per question, and
 `<tenant>/evaluation/<set>/qrels/test.tsv`, after a header, a line `query-id<TAB>corpus-id<TAB>score` per
-judgement; the corpus id is a document's `doc_id`, its path on the shelf without `.md`.
+judgement; the corpus id is a document's `doc_id`, its path on the shelf without `.md`. What is in
+`qrels/train.tsv`, where a set has it, weights and models are fitted to; `test.tsv` only measures them then.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import orjson
 from pyarrow.fs import FileSystem
 
 from iotops.errors import IotOpsError
-from iotops.lake import get, objects
+from iotops.lake import get, objects, put
 from iotops.tenancy import Tenant
 from pipelines.evaluation.known_items import Question
 
-QUERIES, QRELS = "queries.jsonl", "qrels/test.tsv"
+QUERIES, QRELS = "queries.jsonl", "qrels/{}.tsv"
+TEST, TRAIN = "test", "train"
 MOST_QUESTIONS = 2000
 
 
@@ -34,16 +37,16 @@ def set_names(filesystem: FileSystem, tenant: Tenant) -> list[str]:
 
 
 def read_set(
-    filesystem: FileSystem, tenant: Tenant, name: str, documents: Mapping[str, str]
+    filesystem: FileSystem, tenant: Tenant, name: str, documents: Mapping[str, str], split: str = TEST
 ) -> list[Question]:
-    """A set's questions; `documents` are the URIs of those that can be found, by `doc_id`.
+    """The questions of a set's split; `documents` are the URIs of those that can be found, by `doc_id`.
 
     A judgement of a document that is on no shelf is stale and left out, and a question with no relevant
     document left. Raises `LabelsRefused` where a file is missing or malformed, or nothing is left.
     """
-    folder = f"{tenant.prefix('evaluation')}/{name}"
+    folder, qrels = _folder(tenant, name), QRELS.format(split)
     texts = _queries(f"{folder}/{QUERIES}", _read(filesystem, f"{folder}/{QUERIES}"))
-    grades = _qrels(f"{folder}/{QRELS}", _read(filesystem, f"{folder}/{QRELS}"), documents)
+    grades = _qrels(f"{folder}/{qrels}", _read(filesystem, f"{folder}/{qrels}"), documents)
     found = [
         Question(text, grades[query])
         for query, text in texts.items()
@@ -52,16 +55,45 @@ def read_set(
     if not 0 < len(found) <= MOST_QUESTIONS:
         raise LabelsRefused(
             f"{folder}: {len(found)} questions have a relevant document on the shelf; 1 to {MOST_QUESTIONS} "
-            f"can be evaluated. {QRELS} names documents by doc_id, e.g. manuals/pump for manuals/pump.md"
+            f"can be evaluated. {qrels} names documents by doc_id, e.g. manuals/pump for manuals/pump.md"
         )
     return found
+
+
+def fitting_set(
+    filesystem: FileSystem, tenant: Tenant, name: str, documents: Mapping[str, str]
+) -> list[Question]:
+    """The questions of a set that weights and models may be fitted to: its split `train` if it has one."""
+    split = TRAIN if f"{_folder(tenant, name)}/{QRELS.format(TRAIN)}" in _files(filesystem, tenant) else TEST
+    return read_set(filesystem, tenant, name, documents, split)
+
+
+def add_set(filesystem: FileSystem, tenant: Tenant, folder: Path) -> str:
+    """Put a local folder in BEIR's layout among the tenant's labelled sets; its name."""
+    files = [folder / QUERIES, *sorted(folder.glob(QRELS.format("*")))]
+    if not files[0].is_file() or len(files) == 1:
+        raise LabelsRefused(f"{folder} is no labelled set: it has no {QUERIES} or no {QRELS.format('*')}")
+    name = folder.resolve().name
+    for file in files:
+        put(filesystem, f"{_folder(tenant, name)}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+    return name
+
+
+def _folder(tenant: Tenant, name: str) -> str:
+    return f"{tenant.prefix('evaluation')}/{name}"
+
+
+def _files(filesystem: FileSystem, tenant: Tenant) -> set[str]:
+    return set(objects(filesystem, tenant.prefix("evaluation")))
 
 
 def _read(filesystem: FileSystem, path: str) -> str:
     try:
         return get(filesystem, path).decode("utf-8-sig")
     except FileNotFoundError:
-        raise LabelsRefused(f"{path} is missing: a labelled set has {QUERIES} and {QRELS}") from None
+        raise LabelsRefused(
+            f"{path} is missing: a labelled set has {QUERIES} and {QRELS.format(TEST)}"
+        ) from None
     except UnicodeDecodeError as error:
         raise LabelsRefused(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8") from None
 

@@ -20,6 +20,7 @@ from pipelines.jobs.batch_embedding import batch_embedding
 from pipelines.jobs.client import follow, job_client
 from pipelines.jobs.client import submit as submit_module
 from pipelines.jobs.fleet_report import fleet_report
+from pipelines.jobs.tune_reranker import tune_reranker
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -29,6 +30,7 @@ JOBS: dict[str, Callable[..., None]] = {
     "batch-ask": batch_ask,
     "batch-embedding": batch_embedding,
     "backfill": backfill,
+    "tune-reranker": tune_reranker,
 }
 """A job is a function of the module of its name, with the options of `python -m`."""
 JobId = Annotated[str, typer.Argument(help="Id, as `iotops job list` shows it.")]
@@ -58,6 +60,9 @@ def register(app: typer.Typer) -> None:
     jobs.command("logs")(logs)
     jobs.command("stop")(stop)
     app.add_typer(jobs, name="job")
+    models = typer.Typer(help="Models of the platform's own making.", no_args_is_help=True)
+    models.command("tune-reranker", help=tune_reranker.__doc__)(_submitting("tune-reranker", tune_reranker))
+    app.add_typer(models, name="models")
 
 
 def list_all(as_json: Json = False) -> None:

@@ -116,6 +116,7 @@ def build_index(
             source_hash=source_hash,
             documents=files,
             reranker_weight=way.reranker_weight if way else DEFAULT_RERANKER_WEIGHT,
+            reranker=way.reranker if way else "",
             fusion=way.fusion if way else Fusion(),
             base=plan.base,
             outdated=plan.outdated,
@@ -128,7 +129,13 @@ def build_index(
 
 
 def calibrate(
-    filesystem: FileSystem, owner: str, cache: Path, *, reranker_weight: float, fusion: Fusion | None = None
+    filesystem: FileSystem,
+    owner: str,
+    cache: Path,
+    *,
+    reranker_weight: float | None = None,
+    reranker: str | None = None,
+    fusion: Fusion | None = None,
 ) -> Manifest:
     """Publish the current index again under new weights, which later builds keep."""
     prefix = shelf_prefix(owner, "indexes")
@@ -147,7 +154,8 @@ def calibrate(
         chunker=before.chunker,
         source_hash=before.source_hash,
         documents=snapshot.documents,
-        reranker_weight=reranker_weight,
+        reranker_weight=before.reranker_weight if reranker_weight is None else reranker_weight,
+        reranker=before.reranker if reranker is None else reranker,
         fusion=fusion or before.fusion,
         base=snapshot.base,
         outdated=before.outdated,

@@ -71,6 +71,7 @@ def rag_evaluation(
     on_progress("making questions")
     from indexes.schema import shelf_prefix
     from pipelines.evaluation.evaluate import evaluate_retrieval  # loads the embedding model's libraries
+    from pipelines.evaluation.fitting import fit_index
     from pipelines.lineage import Dataset
 
     report = evaluate_retrieval(settings, Tenant(tenant_id), on_progress)
@@ -87,4 +88,10 @@ def rag_evaluation(
         "changed": report.changed,
         "warnings": len(report.warnings),
     }
+    fitting = fit_index(settings, Tenant(tenant_id), on_progress)
+    if fitting:
+        counts["fitting"] = str(fitting)
+    if fitting and fitting.published:
+        version = fitting.published.snapshot_id
+        run.outputs.append(Dataset(shelf_prefix(tenant_id, "indexes"), version=version))
     return StageResult(counts, [each.row() for each in report.evaluations], warnings=report.warnings)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from indexes.tuned import keep
 from iotops.auth import Role, issue_token
+from iotops.lake import lake_filesystem
+from iotops.models import resolve_role
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.demo.run import DOCUMENTS, TENANT
+from pipelines.knowledge.build import calibrate
+from pipelines.knowledge.shelf import index_shelf
+from pipelines.knowledge.store import add_documents
+from tests.waiting import eventually
 
 OTHER = Tenant("rival")
 pytestmark = pytest.mark.timeout(600)
@@ -26,6 +36,16 @@ def api(settings: Settings, demo: str) -> httpx.Client:
 def rival(settings: Settings, demo: str) -> Tenant:
     create_tenant(settings, OTHER)
     return OTHER
+
+
+@pytest.fixture
+def tuned(settings: Settings, demo: str) -> Tenant:
+    """A tenant with the demo's documents."""
+    tenant = Tenant("tuned")
+    create_tenant(settings, tenant)
+    add_documents(lake_filesystem(settings.lake), tenant.id, [DOCUMENTS])
+    index_shelf(settings, tenant.id)
+    return tenant
 
 
 def bearer(
@@ -108,6 +128,30 @@ def test_search_ranks_without_a_reranker_and_says_so(api: httpx.Client, settings
     assert parts["reranker"]["available"] is False
     assert parts["embedder"]["checksum"]
     assert parts["llm"]["name"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def test_a_tuned_reranker_reorders_its_own_tenants_hits_alone(
+    api: httpx.Client, settings: Settings, tuned: Tenant, tmp_path: Path
+):
+    """Trained on nothing, its head is random: what is shown is that it is used, and by whom."""
+    lake, cache = lake_filesystem(settings.lake), settings.home / "index-cache"
+    base = resolve_role(settings, "embedder").path
+    AutoModelForSequenceClassification.from_pretrained(base, num_labels=1).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
+    calibrate(lake, tuned.id, cache, reranker_weight=1, reranker=keep(lake, tuned.id, tmp_path))
+
+    def hits(tenant: Tenant) -> list[dict[str, Any]]:
+        body = {"query": "E313 seal leak", "top_k": 5}
+        found: dict[str, Any] = api.post("/search", json=body, headers=bearer(settings, tenant)).json()
+        return list(found["hits"])
+
+    eventually(lambda: hits(tuned)[0]["scores"]["rerank"] is not None)
+    with ThreadPoolExecutor() as pool:
+        several = list(pool.map(lambda _: hits(tuned), range(8)))
+    assert all(hit["scores"]["rerank"] is not None for hit in several[0])
+    orders = {tuple(hit["chunk_id"] for hit in each) for each in several}
+    assert len(orders) == 1, "together as each alone"
+    assert hits(TENANT)[0]["scores"]["rerank"] is None
 
 
 def test_insights_explain_a_score(api: httpx.Client, settings: Settings):

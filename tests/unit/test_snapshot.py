@@ -19,6 +19,7 @@ from indexes.snapshot import (
     Manifest,
     Snapshot,
     SnapshotError,
+    _id_of,
     read_manifest,
     verify,
     write_snapshot,
@@ -266,3 +267,15 @@ def test_the_lake_is_asked_once_per_interval(lake: FileSystem, tmp_path: Path) -
     published(lake, tmp_path, "later")
     assert not live.due
     assert live.refresh() is None
+
+
+def test_a_snapshot_outlives_fields_that_its_maker_did_not_know(tmp_path: Path) -> None:
+    manifest = written(tmp_path / "before", CHUNKS)
+    fields = json.loads((tmp_path / "before" / MANIFEST).read_text())
+    del fields["reranker"]
+    earlier = _id_of(fields, manifest.created_at)
+    (tmp_path / "before" / MANIFEST).write_text(json.dumps({**fields, "snapshot_id": earlier}))
+    assert verify(tmp_path / "before", earlier).reranker == ""
+    (tmp_path / "before" / MANIFEST).write_text(json.dumps({**fields, "snapshot_id": earlier, "chunks": 7}))
+    with pytest.raises(SnapshotError, match="changed after it was made"):
+        verify(tmp_path / "before", earlier)

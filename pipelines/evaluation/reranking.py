@@ -1,0 +1,88 @@
+"""Whether a reranker helps: questions answered with it and without it, at each share in the final score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexes.cross_encoder import RelevanceScorer
+from indexes.hits import Hit, rerank
+from indexes.hybrid import HybridIndex, search_all
+from indexes.schema import passage
+from indexes.snapshot import Fusion
+from indexes.vector import Vectors
+from pipelines.evaluation.known_items import Question
+from pipelines.evaluation.measures import ndcg
+
+POOL = 20
+"""Hits that the reranker reads, as the retriever has it."""
+HITS = 40
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+RESAMPLES = 2_000
+CERTAINTY = 0.9
+"""Share of the resampled gains that have to be above 0."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The weight that was best on the questions that chose it, and nDCG@10 on those that checked it."""
+
+    weight: float
+    before: float
+    after: float
+    certainty: float
+    """Share of the resampled sets of questions on which it gains."""
+    questions: int
+
+    @property
+    def wins(self) -> bool:
+        """Whether it is to be used."""
+        return self.weight > 0 and self.after > self.before and self.certainty >= CERTAINTY
+
+    def __str__(self) -> str:
+        return (
+            f"weight {self.weight:.1f}: nDCG@10 {self.before:.3f} without, {self.after:.3f} with it on "
+            f"{self.questions} questions that chose nothing, a gain in {self.certainty:.0%} of resamples"
+        )
+
+
+def judge(
+    indexes: Sequence[HybridIndex],
+    choose: Sequence[Question],
+    check: Sequence[Question],
+    vectors: Mapping[str, Vectors],
+    scorer: RelevanceScorer,
+    fusion: Fusion | None = None,
+    on_progress: Callable[[str], None] = lambda message: None,
+) -> Verdict:
+    """Choose the reranker's weight by some questions and measure it on others; `vectors` by their text."""
+
+    def values(questions: Sequence[Question]) -> NDArray[np.float64]:
+        """nDCG@10 by question and weight."""
+        rows = []
+        for number, question in enumerate(questions, start=1):
+            hits = search_all(indexes, question.text, vectors[question.text], HITS, fusion=fusion)
+            rows.append(_values(hits, question, scorer))
+            if number % 25 == 0:
+                on_progress(f"reranked the hits of {number} of {len(questions)} questions")
+        return np.array(rows)
+
+    place = int(np.argmax(values(choose).mean(axis=0)))  # of equals the smallest
+    found = values(check)
+    gains = found[:, place] - found[:, 0]
+    drawn = np.random.default_rng(0).integers(len(gains), size=(RESAMPLES, len(gains)))
+    certainty = float((gains[drawn].mean(axis=1) > 0).mean())
+    before, after = float(found[:, 0].mean()), float(found[:, place].mean())
+    return Verdict(WEIGHTS[place], before, after, certainty, len(gains))
+
+
+def _values(hits: list[Hit], question: Question, scorer: RelevanceScorer) -> list[float]:
+    """nDCG@10 by weight."""
+    head, tail = hits[:POOL], hits[POOL:]
+    scores = scorer.score(question.text, [passage(hit.title, hit.section, hit.text) for hit in head])
+    orders = ([*rerank(head, scores.tolist(), weight), *tail] for weight in WEIGHTS)
+    rankings = (list(dict.fromkeys(hit.uri for hit in order)) for order in orders)
+    return [ndcg(ranking, question.grades) for ranking in rankings]

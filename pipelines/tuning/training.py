@@ -1,0 +1,116 @@
+"""Training of a cross-encoder on lists: one text that answers a query, beside some that only look so.
+
+The loss is the softmax cross-entropy of the right text's score within its list (Gao, Dai, Callan 2021,
+"Rethink Training of BERT Rerankers in Multi-Stage Retrieval Pipeline": localized contrastive estimation).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    get_linear_schedule_with_warmup,
+)
+
+from iotops.models.hardware import preferred_device, preferred_dtype
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query, the text that answers it, and texts that do not."""
+
+    query: str
+    right: str
+    wrong: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How it is trained."""
+
+    epochs: int = 2
+    lists: int = 4
+    """Queries in a step."""
+    learning_rate: float = 5e-5
+    weight_decay: float = 0.01
+    warm_up: float = 0.1
+    """Share of the steps over which the rate rises, before it falls to 0."""
+    max_tokens: int = 256
+    """Of a query with a text."""
+    seed: int = 0
+
+
+def train(
+    base: Path, examples: Sequence[Example], output: Path, course: Course
+) -> Iterator[tuple[float, float]]:
+    """Train a cross-encoder from an encoder's folder and write it to another, in the hub's layout.
+
+    Yields the share of the work that is done, and the mean loss since the last time.
+    """
+    torch.manual_seed(course.seed)
+    shuffled, device = random.Random(course.seed), preferred_device()
+    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=1, local_files_only=True, dtype=torch.float32
+    ).to(device)
+    steps = course.epochs * -(-len(examples) // course.lists)
+    optimizer = torch.optim.AdamW(_groups(model, course.weight_decay), lr=course.learning_rate)
+    schedule = get_linear_schedule_with_warmup(optimizer, int(course.warm_up * steps), steps)
+    model.train()
+    losses: list[float] = []
+    done = 0
+    for _ in range(course.epochs):
+        order = list(examples)
+        shuffled.shuffle(order)
+        for first in range(0, len(order), course.lists):
+            batch = order[first : first + course.lists]
+            with torch.autocast(
+                device, dtype=torch.bfloat16, enabled=preferred_dtype(device) == torch.bfloat16
+            ):
+                loss = _loss(model, tokenizer, batch, course.max_tokens)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            losses.append(float(loss))
+            done += 1
+            if done % max(1, steps // 100) == 0 or done == steps:
+                yield done / steps, sum(losses) / len(losses)
+                losses.clear()
+    model.eval()
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+
+
+def _loss(
+    model: torch.nn.Module, tokenizer: AutoTokenizer, batch: Sequence[Example], max_tokens: int
+) -> torch.Tensor:
+    pairs = [(example.query, text) for example in batch for text in (example.right, *example.wrong)]
+    queries, texts = zip(*pairs, strict=True)
+    inputs = tokenizer(
+        list(queries),
+        list(texts),
+        truncation="longest_first",
+        max_length=max_tokens,
+        padding=True,
+        return_tensors="pt",
+    )
+    scores = model(**inputs.to(model.device)).logits.squeeze(-1).float()
+    lists = torch.split(scores, [1 + len(example.wrong) for example in batch])
+    target = torch.zeros(1, dtype=torch.long, device=scores.device)
+    return torch.stack([cross_entropy(each[None], target) for each in lists]).mean()
+
+
+def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Biases and norms do not decay."""
+    decayed = [weight for weight in model.parameters() if weight.ndim > 1]
+    others = [weight for weight in model.parameters() if weight.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]

@@ -1,0 +1,125 @@
+"""Tuned rerankers: what they learn from, when they win, and that only a whole one is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
+
+from indexes.hybrid import HybridIndex
+from indexes.tuned import keep, tuned_model
+from iotops.errors import ModelError
+from pipelines.evaluation.known_items import Question
+from pipelines.evaluation.reranking import judge
+from pipelines.tuning.examples import asked_of, of_labels, of_shelf
+from tests.unit.shelves import hashed, loaded, table
+
+TOPICS = [f"valve{first}{second}" for first in "abcdefgh" for second in "abcdefgh"]
+CHUNKS = table(
+    *(
+        {"text": f"{kind} of {topic}. The {kind} of {topic} is told in a few more words. Nothing else is.",
+         "title": topic, "doc_id": f"{topic}-{kind}", "uri": f"lake://acme/documents/{topic}-{kind}.md"}
+        for topic in TOPICS
+        for kind in ("symptom", "remedy")
+    )
+)  # fmt: skip
+QUESTIONS = [Question(f"about {topic}", {f"lake://acme/documents/{topic}-remedy.md": 1}) for topic in TOPICS]
+VECTORS = {question.text: hashed([question.text])[0] for question in QUESTIONS}
+
+
+class PrefersRemedies:
+    def score(self, query: str, texts: list[str]) -> NDArray[np.float32]:
+        return np.array(["remedy" in text for text in texts], np.float32)
+
+
+class PrefersSymptoms:
+    def score(self, query: str, texts: list[str]) -> NDArray[np.float32]:
+        return np.array(["symptom" in text for text in texts], np.float32)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> FileSystem:
+    (tmp_path / "lake").mkdir()
+    return SubTreeFileSystem(str(tmp_path / "lake"), LocalFileSystem())
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "inner" / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def test_a_model_comes_back_as_it_was_kept(lake: FileSystem, model: Path, tmp_path: Path) -> None:
+    name = keep(lake, "acme", model)
+    assert keep(lake, "acme", model) == name
+    found = tuned_model(lake, "acme", name, tmp_path / "cache")
+    assert (found.path / "inner" / "model.safetensors").read_bytes() == b"weights"
+    assert found.checksum == name
+    with pytest.raises(ModelError, match="missing or torn"):
+        tuned_model(lake, "other", name, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("inner/model.safetensors", b"exchanged", "inner/model.safetensors is damaged"),
+        ("files.json", b"{}", "files.json is not what the id says"),
+    ],
+)
+def test_a_changed_model_is_refused(
+    lake: FileSystem, model: Path, tmp_path: Path, file: str, content: bytes, message: str
+) -> None:
+    name = keep(lake, "acme", model)
+    (tmp_path / "lake" / "acme" / "rerankers" / name / file).write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        tuned_model(lake, "acme", name, tmp_path / "cache")
+    assert list((tmp_path / "cache").rglob("*.safetensors")) == []
+
+
+@pytest.mark.parametrize("name", ["../../other/rerankers/x", "", "A" * 64])
+def test_what_is_no_id_leads_nowhere(lake: FileSystem, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match="not the id"):
+        tuned_model(lake, "acme", name, tmp_path / "cache")
+
+
+def test_the_right_text_is_the_labelled_one_and_wrong_are_unlabelled_ones(tmp_path: Path) -> None:
+    index = HybridIndex(loaded(tmp_path / "snapshot", CHUNKS))
+    examples = list(of_labels([index], QUESTIONS, VECTORS))
+    assert len(examples) == len(QUESTIONS)
+    hardest = 0
+    for example, topic in zip(examples, TOPICS, strict=True):
+        assert f"remedy of {topic}" in example.right
+        assert not any(f"remedy of {topic}" in wrong for wrong in example.wrong)
+        hardest += any(f"symptom of {topic}" in wrong for wrong in example.wrong)
+    assert hardest > len(TOPICS) / 2, "the more alike, the more often drawn"
+
+
+def test_a_sentence_that_is_asked_for_is_not_in_its_answer(tmp_path: Path) -> None:
+    index = HybridIndex(loaded(tmp_path / "snapshot", CHUNKS))
+    asked = asked_of(CHUNKS)
+    assert asked == asked_of(CHUNKS)
+    taken = [each for each in asked if "is told" in each.question]
+    assert taken
+    assert not any(each.question in each.text for each in taken)
+    vectors = {each.question: hashed([each.question])[0] for each in asked}
+    for each, example in zip(asked, of_shelf([index], asked, vectors), strict=True):
+        assert example.right == each.text
+        assert each.text not in example.wrong
+
+
+def test_a_reranker_that_knows_better_wins_and_one_that_does_not_gets_no_weight(tmp_path: Path) -> None:
+    index = HybridIndex(loaded(tmp_path / "snapshot", CHUNKS))
+    choose, check = QUESTIONS[:32], QUESTIONS[32:]
+    better = judge([index], choose, check, VECTORS, PrefersRemedies())  # type: ignore[arg-type]
+    assert better.wins
+    assert better.after > better.before
+    assert better.after > 0.95
+    worse = judge([index], choose, check, VECTORS, PrefersSymptoms())  # type: ignore[arg-type]
+    assert worse.weight == 0
+    assert not worse.wins
