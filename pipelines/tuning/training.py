@@ -80,7 +80,7 @@ def train(
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
-            losses.append(float(loss))
+            losses.append(loss.item())
             done += 1
             if done % max(1, steps // 100) == 0 or done == steps:
                 yield done / steps, sum(losses) / len(losses)

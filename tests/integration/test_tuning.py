@@ -1,4 +1,4 @@
-"""A reranker trained by the real model on a shelf where only the labels tell right from wrong."""
+"""A reranker trained on a shelf where only the labels tell right from wrong."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from iotops.errors import IotOpsError
 from iotops.lake import lake_filesystem
+from iotops.models import resolve_role
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
@@ -45,17 +47,32 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_reranker_is_switched_on_where_it_wins(settings: Settings, shelf: Path) -> None:
+@pytest.fixture
+def small_model(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reranker that is there: a real one that knows nothing, small enough to learn in seconds."""
+    tokenizer = AutoTokenizer.from_pretrained(resolve_role(settings, "embedder").path)
+    shape = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=128, num_labels=1,
+    )  # fmt: skip
+    BertForSequenceClassification(shape).save_pretrained(tmp_path / "small")
+    tokenizer.save_pretrained(tmp_path / "small")
+    monkeypatch.setenv("IOTOPS_MODEL_RERANKER", str(tmp_path / "small"))
+
+
+def test_a_reranker_is_switched_on_where_it_wins(settings: Settings, shelf: Path, small_model: None) -> None:
     create_tenant(settings, TENANT)
     lake = lake_filesystem(settings.lake)
     add_documents(lake, TENANT.id, [shelf / "shelf"])
     assert add_set(lake, TENANT, shelf / "labels") == "labels"
     index_shelf(settings, TENANT.id)
     said: list[str] = []
-    tuning = tune(settings, TENANT, Course(epochs=1), said.append)
+    tuning = tune(settings, TENANT, Course(epochs=4, learning_rate=2e-3), said.append)
     assert tuning.verdict.wins, str(tuning)
     assert tuning.verdict.after > tuning.verdict.before + 0.1
     assert tuning.labelled > 100
+    assert tuning.current is not None
+    assert tuning.current.after < tuning.verdict.after, "the one that it was made from knew nothing"
     manifest = current_snapshots(settings, TENANT)[TENANT.id].manifest
     assert (manifest.snapshot_id, manifest.reranker_weight) == (tuning.snapshot_id, tuning.verdict.weight)
     scorer = reranker_of(settings, TENANT.id, manifest)
