@@ -1,11 +1,13 @@
 """Nearest vectors with FAISS: one type of index per size of corpus, memory-mapped from disk.
 
-Vectors are float32 of unit length, so that the inner product is the cosine.
+Vectors are float32 of unit length, so that the inner product is the cosine. Lists keep them quantised, and
+as float16 in a file of its own beside the index, from which the best candidates are scored again.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +20,7 @@ faiss: Any = faiss_bindings
 
 Kind = Literal["flat", "hnsw", "ivfpq"]
 Vectors = NDArray[np.float32]
+Originals = NDArray[np.float16]
 Rows = NDArray[np.int64]
 
 EXACT_BELOW = 50_000
@@ -29,6 +32,7 @@ _PROBES = 32
 _REFINED_PER_RESULT = 8
 _EXACT_WHEN_FILTERED_TO = 10_000
 _TRAINING_PER_CELL = 64
+_BLOCK = 65_536
 
 
 def index_kind(count: int) -> Kind:
@@ -45,37 +49,62 @@ def index_kind(count: int) -> Kind:
 class VectorIndex:
     """Vectors by row, searchable by inner product."""
 
-    def __init__(self, index: Any, kind: Kind) -> None:
+    def __init__(self, index: Any, kind: Kind, originals: Originals | None = None) -> None:
+        """`originals` (n, d) are the vectors that lists have quantised; None for the other kinds."""
         self._index = index
+        self._originals = originals
         self.kind: Kind = kind
 
     @classmethod
     def build(cls, vectors: Vectors, kind: Kind | None = None) -> VectorIndex:
-        """Index vectors of shape (n, d); `kind` overrides the choice by size."""
+        """Index vectors of shape (n, d) in memory; `kind` overrides the choice by size."""
         if vectors.ndim != 2 or vectors.dtype != np.float32:
             raise ValueError(f"vectors must be float32 of shape (n, d), got {vectors.dtype} {vectors.shape}")
-        vectors = np.ascontiguousarray(vectors)
         count, dimension = vectors.shape
         kind = kind or index_kind(count)
-        if kind == "flat":
-            index: Any = faiss.IndexFlatIP(dimension)
-        elif kind == "hnsw":
-            index = faiss.IndexHNSWFlat(dimension, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-            index.hnsw.efConstruction = _HNSW_BUILD_BEAM
-            index.hnsw.efSearch = _HNSW_SEARCH_BEAM
-        else:
-            index = _trained_lists(vectors)
-        index.add(vectors)
+        if kind == "ivfpq":
+            originals = vectors.astype(np.float16)
+            return cls(_lists(originals), kind, originals)
+        index = _empty(kind, dimension)
+        index.add(np.ascontiguousarray(vectors))
         return cls(index, kind)
 
     @classmethod
+    def build_from(
+        cls, batches: Iterable[Vectors], count: int, dimension: int, path: Path, kind: Kind | None = None
+    ) -> VectorIndex:
+        """Index batches of (m, d), `count` vectors in all, at `path`; the index as `load` maps it.
+
+        Lists hold no more than a training sample and the quantised vectors in memory meanwhile.
+        """
+        kind = kind or index_kind(count)
+        if kind == "ivfpq":
+            came = 0
+            with _originals_path(path).open("wb") as file:
+                for batch in batches:
+                    batch.astype(np.float16).tofile(file)
+                    came += len(batch)
+            _check_count(came, count)
+            index = _lists(_mapped(path, count, dimension))
+        else:
+            index = _empty(kind, dimension)
+            for batch in batches:
+                index.add(np.ascontiguousarray(batch))
+            _check_count(index.ntotal, count)
+        faiss.write_index(index, str(path))
+        return cls.load(path, kind)
+
+    @classmethod
     def load(cls, path: Path, kind: Kind) -> VectorIndex:
-        """Map an index that `save` wrote; the file must stay unchanged, though it may be unlinked."""
-        return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC), kind)
+        """Map an index that `save` wrote; the files must stay unchanged, though they may be unlinked."""
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        return cls(index, kind, _mapped(path, index.ntotal, index.d) if kind == "ivfpq" else None)
 
     def save(self, path: Path) -> None:
-        """Write the index as one file."""
+        """Write the index as one file, and a second beside it for the originals of lists."""
         faiss.write_index(self._index, str(path))
+        if self._originals is not None:
+            self._originals.tofile(_originals_path(path))
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -104,9 +133,14 @@ class VectorIndex:
             and self.kind != "flat"
             and np.count_nonzero(allowed) <= _EXACT_WHEN_FILTERED_TO
         ):
-            return self._search_exactly(queries, k, np.flatnonzero(allowed))
+            return self._best(queries, k, [np.flatnonzero(allowed)] * len(queries))
+        queries = np.ascontiguousarray(queries, np.float32)
         parameters = None if allowed is None else self._parameters(allowed, k)
-        scores, rows = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
+        if self._originals is not None:
+            wide = min(_REFINED_PER_RESULT * k, len(self))
+            _, near = self._index.search(queries, wide, params=parameters)
+            return self._best(queries, k, [rows[rows >= 0] for rows in near])
+        scores, rows = self._index.search(queries, k, params=parameters)
         scores[rows < 0] = -np.inf
         return scores, rows
 
@@ -118,19 +152,20 @@ class VectorIndex:
 
     def reconstruct(self, rows: Rows) -> Vectors:
         """The stored vectors of the given rows, shape (n, d)."""
-        stored = self._index.refine_index if self.kind == "ivfpq" else self._index
-        stored = faiss.downcast_index(stored)
-        vectors: Vectors = stored.reconstruct_batch(np.ascontiguousarray(rows, np.int64))
+        if self._originals is not None:
+            return self._originals[rows].astype(np.float32)
+        vectors: Vectors = self._index.reconstruct_batch(np.ascontiguousarray(rows, np.int64))
         return vectors
 
-    def _search_exactly(self, queries: Vectors, k: int, rows: Rows) -> tuple[Vectors, Rows]:
-        found = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
-        if len(rows):
-            similarity = queries @ self.reconstruct(rows).T
-            best = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-            found[0][:, : best.shape[1]] = np.take_along_axis(similarity, best, axis=1)
-            found[1][:, : best.shape[1]] = rows[best]
-        return found
+    def _best(self, queries: Vectors, k: int, candidates: list[Rows]) -> tuple[Vectors, Rows]:
+        """The k best of each query's own candidates, by their exact scores."""
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        rows = np.full((len(queries), k), -1, np.int64)
+        for at, (query, near) in enumerate(zip(queries, candidates, strict=True)):
+            similarity = self.scores(query, near)
+            best = np.argsort(-similarity, kind="stable")[:k]
+            scores[at, : len(best)], rows[at, : len(best)] = similarity[best], near[best]
+        return scores, rows
 
     def _parameters(self, allowed: NDArray[np.bool_], k: int) -> Any:
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
@@ -138,24 +173,46 @@ class VectorIndex:
             return faiss.SearchParameters(sel=selector)
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(_HNSW_SEARCH_BEAM, 2 * k))
-        lists = faiss.SearchParametersIVF(sel=selector, nprobe=_PROBES)
-        return faiss.IndexRefineSearchParameters(k_factor=_REFINED_PER_RESULT, base_index_params=lists)
+        return faiss.SearchParametersIVF(sel=selector, nprobe=_PROBES)
 
 
-def _trained_lists(vectors: Vectors) -> Any:
-    """IVF-PQ over inverted lists with the original vectors kept for refinement.
+def _check_count(came: int, count: int) -> None:
+    if came != count:
+        raise ValueError(f"{came} vectors came, not {count}")
+
+
+def _empty(kind: Kind, dimension: int) -> Any:
+    if kind == "flat":
+        return faiss.IndexFlatIP(dimension)
+    index = faiss.IndexHNSWFlat(dimension, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = _HNSW_BUILD_BEAM
+    index.hnsw.efSearch = _HNSW_SEARCH_BEAM
+    return index
+
+
+def _lists(originals: Originals) -> Any:
+    """IVF-PQ over vectors that are read block by block.
 
     4 * sqrt(n) lists and 39 to 256 training points a list are FAISS's own guidelines.
     """
-    count, dimension = vectors.shape
+    count, dimension = originals.shape
     cells = max(1, min(int(4 * math.sqrt(count)), count // 39))
     pieces = next(size for size in (64, 48, 32, 16, 8, 4, 2, 1) if dimension % size == 0 and size < dimension)
-    quantised = faiss.IndexIVFPQ(
+    index = faiss.IndexIVFPQ(
         faiss.IndexFlatIP(dimension), dimension, cells, pieces, 8, faiss.METRIC_INNER_PRODUCT
     )
-    quantised.nprobe = _PROBES
-    index = faiss.IndexRefineFlat(quantised)
-    index.k_factor = _REFINED_PER_RESULT
+    index.nprobe = _PROBES
     sample = np.random.default_rng(0).permutation(count)[: max(cells * _TRAINING_PER_CELL, 256 * 39)]
-    index.train(vectors[np.sort(sample)])
+    index.train(originals[np.sort(sample)].astype(np.float32))
+    for start in range(0, count, _BLOCK):
+        index.add(originals[start : start + _BLOCK].astype(np.float32))
     return index
+
+
+def _originals_path(path: Path) -> Path:
+    return path.with_suffix(".f16")
+
+
+def _mapped(path: Path, count: int, dimension: int) -> Originals:
+    originals: Originals = np.memmap(_originals_path(path), np.float16, "r", shape=(count, dimension))
+    return originals

@@ -1,0 +1,1 @@
+"""How fast retrieval is, alone, served, beside its peers, and with many vectors."""

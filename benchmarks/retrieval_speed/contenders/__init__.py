@@ -1,0 +1,1 @@
+"""Ways to do hybrid search, each over the same passages and vectors: `build` returns its search."""

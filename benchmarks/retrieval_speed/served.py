@@ -1,0 +1,85 @@
+"""What Serve adds: `POST /search` of the running copilot beside the library over the same snapshots."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.retrieval_speed.corpus import Model, keywords
+from benchmarks.retrieval_speed.figures import Figures, cells, latencies
+from benchmarks.retrieval_speed.search import TOP_K, search
+from indexes.hybrid import HybridIndex
+from indexes.live import LiveIndex
+from iotops.auth import issue_token
+from iotops.errors import IotOpsError
+from iotops.lake import lake_filesystem
+from iotops.settings import Settings
+from iotops.tenancy import SHARED_PREFIX, Tenant
+
+ROUNDS = 3
+
+
+def run(
+    settings: Settings, model: Model, tenant: Tenant, queries: int, figures: Figures, console: Console
+) -> None:
+    """Search both ways in turn; print and keep what was measured, or say why there is nothing to measure."""
+    token = issue_token(settings.auth, tenant, "benchmark", "operator")
+    headers = {"Authorization": f"Bearer {token}"}
+    with tempfile.TemporaryDirectory(prefix="served-") as cache:
+        indexes = fetched(settings, tenant, Path(cache))
+        if not indexes:
+            raise IotOpsError(
+                f"{tenant.id} has no index: `iotops docs` adds documents, `iotops index` builds"
+            )
+        chunks = [text for index in indexes for text in index.snapshot.searched["text"].to_pylist()]
+        texts = keywords(chunks, queries)
+        with httpx.Client(base_url=settings.serve.url, headers=headers, timeout=60) as client:
+            found = in_turn(client, indexes, model, texts)
+    found["chunks"] = len(chunks)
+    found["serve_adds_p50_ms"] = found["served, no reranking"]["p50_ms"] - found["library"]["p50_ms"]
+    figures.add("served", tenant.id, found)
+    shown = Table("", "p50", "p95", "p99 ms", title=f"{tenant.id}: {len(chunks):,} chunks, one client")
+    for name in ("library", "served, no reranking", "served"):
+        shown.add_row(name, *cells(found[name]))
+    console.print(shown)
+    console.print(f"Serve adds {found['serve_adds_p50_ms']:.1f} ms at p50")
+
+
+def fetched(settings: Settings, tenant: Tenant, cache: Path) -> list[HybridIndex]:
+    """What the retriever searches for a tenant: its own index and the shared one, where they are."""
+    lake = lake_filesystem(settings.lake)
+    snapshots = [LiveIndex(lake, owner, cache).refresh() for owner in (tenant.id, SHARED_PREFIX)]
+    return [HybridIndex(snapshot) for snapshot in snapshots if snapshot is not None]
+
+
+def in_turn(
+    client: httpx.Client, indexes: list[HybridIndex], model: Model, texts: list[str]
+) -> dict[str, Any]:
+    """Latencies of the library, of the whole call, and of the call without the time of its reranker."""
+    library, served, reranking = [], [], []
+    for number in range(ROUNDS + 1):  # the first warms both up
+        for text in texts:
+            alone = search(indexes, model, text, None).total
+            started = time.perf_counter()
+            response = client.post("/search", json={"query": text, "top_k": TOP_K})
+            whole = (time.perf_counter() - started) * 1000
+            if response.status_code != 200:
+                raise IotOpsError(f"/search answered {response.status_code}: {response.text[:300]}")
+            if number:
+                reranked = response.json()["timings_ms"].get("rerank")
+                library.append(alone)
+                served.append(whole)
+                reranking.append(reranked if isinstance(reranked, float) else 0.0)
+    bare = list(np.subtract(served, reranking))
+    return {
+        "library": latencies(library),
+        "served": latencies(served),
+        "served, no reranking": latencies(bare),
+    }
