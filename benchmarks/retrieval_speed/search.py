@@ -38,7 +38,7 @@ def run(
     model: Model, real: Corpus, sizes: Sequence[int], queries: int, figures: Figures, console: Console
 ) -> None:
     """Build and search a corpus of each size; print and keep what was measured."""
-    shown = Table("chunks", "build chunks/s", "clients", "query", "p50", "p95", "p99 ms", "/s", *STAGES)
+    shown = Table("chunks", "clients", "query", "p50", "p95", "p99 ms", "/s", " / ".join(STAGES))
     shown.title = f"the library alone; stages are medians in ms; {len(real.chunks):,} chunks are real"
     texts = keywords(real.chunks["text"].to_pylist(), queries)
     embedded = model.encoder.encode(texts)
@@ -51,17 +51,18 @@ def run(
                 corpus.chunks, corpus.vectors, directory, embedder=model.about.identity, chunker=CHUNKER
             )
             rate = size / (time.perf_counter() - started)
+            console.log(f"{size:,} chunks indexed, {rate:,.0f} a second")
             del corpus
             found: dict[str, Any] = {"build_chunks_per_s": rate}
             index = HybridIndex(Snapshot.load(directory))
             for clients in CLIENTS:
-                for name, vectors in (("embedded", None), ("vector given", embedded)):
+                for name, vectors in (("embedded", None), ("given", embedded)):
                     each = measured(index, model, texts, vectors, clients)
                     found[f"{clients} clients, {name}"] = each
                     figures.add("search", str(size), found)
-                    stages = (f"{each['stages_ms'][stage]:.1f}" for stage in STAGES)
-                    row = (f"{size:,}", f"{rate:,.0f}", f"{clients}", name, *cells(each))
-                    shown.add_row(*row, f"{each['per_s']:.1f}", *stages)
+                    stages = " / ".join(f"{each['stages_ms'][stage]:.1f}" for stage in STAGES)
+                    row = (f"{size:,}", f"{clients}", name, *cells(each))
+                    shown.add_row(*row, f"{each['per_s']:.1f}", stages)
     console.print(shown)
     console.print(
         "To embed a million real chunks takes a CPU of two cores about a day: all but the real chunks are "

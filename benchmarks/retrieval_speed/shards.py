@@ -1,10 +1,14 @@
-"""One corpus as several snapshots, searched as one: the same hits, and what it costs."""
+"""One corpus as several snapshots, searched as one: whether the hits are the same, and what it costs.
+
+Each shard gives as many candidates as one index does, so that more are fused than of one index and their
+scores are scaled over more. With all chunks as candidates nothing differs but where they lie.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +18,32 @@ from rich.table import Table
 
 from benchmarks.retrieval_speed.corpus import Corpus, Model, grown, keywords
 from benchmarks.retrieval_speed.figures import Figures, cells, latencies, overlap
-from indexes.hybrid import HybridIndex, search_all
+from indexes.hybrid import HybridIndex, Ranking, search_all
 from indexes.snapshot import Snapshot, write_snapshot
 from indexes.vector import Vectors
 from pipelines.knowledge.chunking import CHUNKER
 
 SHARDS = 4
 TOP_K = 10
-Search = Callable[[str, Vectors], list[str]]
+
+
+@dataclass
+class Way:
+    """Indexes searched as one, and what they answered."""
+
+    snapshots: list[Snapshot]
+    ranking: Ranking
+    milliseconds: list[float] = field(default_factory=list)
+    hits: list[list[str]] = field(default_factory=list)
+
+    def search(self, text: str, vector: Vectors, timed: bool) -> None:
+        """Search for the best `TOP_K`; kept are their texts and, if timed, the milliseconds."""
+        indexes = [HybridIndex(snapshot, self.ranking) for snapshot in self.snapshots]
+        started = time.perf_counter()
+        hits = search_all(indexes, text, vector, TOP_K)
+        if timed:
+            self.milliseconds.append((time.perf_counter() - started) * 1000)
+            self.hits.append([hit.text for hit in hits])
 
 
 def run(model: Model, real: Corpus, size: int, queries: int, figures: Figures, console: Console) -> None:
@@ -35,36 +57,30 @@ def run(model: Model, real: Corpus, size: int, queries: int, figures: Figures, c
             written(Corpus(corpus.chunks.take(rows), corpus.vectors[rows]), model, Path(folder) / f"{number}")
             for number, rows in enumerate(np.arange(size)[at::SHARDS] for at in range(SHARDS))
         ]
-        ways: dict[str, Search] = {
-            "one index": lambda text, vector: found(whole, text, vector),
-            f"{SHARDS} shards": lambda text, vector: found(shards, text, vector),
+        ways = {
+            "one index": Way(whole, Ranking()),
+            f"{SHARDS} shards": Way(shards, Ranking()),
+            "one index, all chunks candidates": Way(whole, Ranking(candidates=size)),
+            f"{SHARDS} shards, all chunks candidates": Way(shards, Ranking(candidates=size)),
         }
-        spent: dict[str, list[float]] = {name: [] for name in ways}
-        hits: dict[str, list[list[str]]] = {name: [] for name in ways}
-        for text, vector in zip(texts, vectors, strict=True):
-            for name, search in ways.items():
-                started = time.perf_counter()
-                hits[name].append(search(text, vector))
-                spent[name].append((time.perf_counter() - started) * 1000)
-    expected = hits["one index"]
+        for timed in (False, True):
+            for text, vector in zip(texts, vectors, strict=True):
+                for way in ways.values():
+                    way.search(text, vector, timed)
     shown = Table("", "p50", "p95", "p99 ms", f"same hits of {TOP_K}", "same order", title=f"{size:,} chunks")
-    for name, ranked in hits.items():
-        same = sum(a == b for a, b in zip(ranked, expected, strict=True)) / len(expected)
+    one, _, complete, _ = ways.values()
+    for (name, way), expected in zip(ways.items(), (one, one, complete, complete), strict=True):
+        same = np.mean([a == b for a, b in zip(way.hits, expected.hits, strict=True)])
         each: dict[str, Any] = {
-            "chunks": size, "overlap_10": overlap(ranked, expected), "same_order": same,
-            **latencies(spent[name]),
+            "chunks": size, "overlap_10": overlap(way.hits, expected.hits), "same_order": float(same),
+            **latencies(way.milliseconds),
         }  # fmt: skip
         figures.add("shards", name, each)
         shown.add_row(name, *cells(each), f"{each['overlap_10']:.3f}", f"{same:.3f}")
     console.print(shown)
 
 
-def written(corpus: Corpus, model: Model, directory: Path) -> HybridIndex:
-    """A corpus as an index."""
+def written(corpus: Corpus, model: Model, directory: Path) -> Snapshot:
+    """A corpus as a snapshot."""
     write_snapshot(corpus.chunks, corpus.vectors, directory, embedder=model.about.identity, chunker=CHUNKER)
-    return HybridIndex(Snapshot.load(directory))
-
-
-def found(indexes: list[HybridIndex], text: str, vector: Vectors) -> list[str]:
-    """The texts of the best hits."""
-    return [hit.text for hit in search_all(indexes, text, vector, TOP_K)]
+    return Snapshot.load(directory)

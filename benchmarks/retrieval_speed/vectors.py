@@ -90,7 +90,9 @@ def serve(count: int, kind: Kind, path: Path) -> dict[str, Any]:
     for name, step in (("all", 1), ("filtered", PASSING)):
         best = exact(count, queries, step)
         for k in (10, CANDIDATES):
-            found[name][f"recall_{k}"] = overlap([each[:k] for each in rows[name]], list(best[:, :k]))
+            found[name][f"recall_{k}"] = overlap(
+                [each[:k].tolist() for each in rows[name]], best[:, :k].tolist()
+            )
     return found
 
 
