@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.retrieval_speed.figures import Figures, cells, latencies, overlap
-from benchmarks.retrieval_speed.mixture import BATCH, DIMENSION, Mixture
+from benchmarks.retrieval_speed.surface import BATCH, DIMENSION, Surface
 from indexes.hybrid import Ranking
 from indexes.vector import Kind, Rows, VectorIndex, Vectors, index_kind
 
@@ -63,7 +63,7 @@ def build(count: int, kind: Kind, path: Path) -> dict[str, float]:
     """Build the index at `path`."""
     started = time.perf_counter()
     with _Peak() as peak:
-        VectorIndex.build_from(Mixture().batches(count), count, DIMENSION, path, kind)
+        VectorIndex.build_from(Surface().batches(count), count, DIMENSION, path, kind)
     spent = time.perf_counter() - started
     size = sum(each.stat().st_size for each in path.parent.iterdir())
     return {"build_s": spent, "disk_bytes": size, "build_peak_bytes": peak.bytes}
@@ -72,7 +72,7 @@ def build(count: int, kind: Kind, path: Path) -> dict[str, float]:
 def serve(count: int, kind: Kind, path: Path) -> dict[str, Any]:
     """Search the mapped index, one query at a time, and compare with exact search."""
     before = memory()
-    index, queries = VectorIndex.load(path, kind), Mixture().queries(QUERIES)
+    index, queries = VectorIndex.load(path, kind), Surface().queries(QUERIES)
     allowed = np.arange(count) % PASSING == 0
     found: dict[str, Any] = {}
     rows: dict[str, list[Rows]] = {}
@@ -101,7 +101,7 @@ def exact(count: int, queries: Vectors, step: int) -> Rows:
     assert BATCH % step == 0
     scores: NDArray[np.float32] = np.empty((len(queries), 0), np.float32)
     rows: Rows = np.empty((len(queries), 0), np.int64)
-    for number, batch in enumerate(Mixture().batches(count)):
+    for number, batch in enumerate(Surface().batches(count)):
         fresh = np.arange(0, len(batch), step) + number * BATCH
         scores = np.hstack([scores, queries @ batch[::step].T])
         rows = np.hstack([rows, np.broadcast_to(fresh, (len(queries), len(fresh)))])
