@@ -22,7 +22,7 @@ _BEND = 0.42
 
 
 class Surface:
-    """Unit vectors, each a point of `_INNER` dimensions bent into 384; a batch of a seed is always the same."""
+    """Unit vectors, each a point of `_INNER` dimensions bent into 384; a batch of a seed stays the same."""
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
