@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
 
 from benchmarks.retrieval.beir import Corpus
 from indexes.cross_encoder import RelevanceScorer
@@ -60,6 +64,15 @@ def snapshot_of(corpus: Corpus, model: EmbeddingModel, encoder: SentenceEncoder,
         write_snapshot(chunks, vectors, partial, embedder=model.identity, chunker=model.chunker)
         partial.rename(directory)
     return Snapshot.load(directory)
+
+
+@contextmanager
+def indexed(chunks: pa.Table, vectors: Vectors, model: EmbeddingModel) -> Iterator[Snapshot]:
+    """Chunks and their vectors (n, d) indexed in a folder of their own, as long as they are searched."""
+    with TemporaryDirectory(prefix="retrieval-") as folder:
+        directory = Path(folder) / "snapshot"
+        write_snapshot(chunks, vectors, directory, embedder=model.identity, chunker=model.chunker)
+        yield Snapshot.load(directory)
 
 
 def search(snapshot: Snapshot, system: System, queries: Mapping[str, str], vectors: Vectors) -> Run:

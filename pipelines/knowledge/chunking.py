@@ -52,24 +52,21 @@ def chunk_documents(documents: Iterable[Document], count: TokenCounter, limit: i
     `limit` is the model's input size in tokens. A chunk with its title and section path fits it, unless those
     alone take more than half.
     """
-    tables = [_table(document, spans(document, count, limit)) for document in documents]
+    tables = [chunk_table(document, spans(document, count, limit)) for document in documents]
     return pa.concat_tables(tables) if tables else CHUNK_SCHEMA.empty_table()
 
 
-def spans(document: Document, count: TokenCounter, limit: int) -> list[Span]:
+def spans(
+    document: Document, count: TokenCounter, limit: int, make_cutter: MakeCutter | None = None
+) -> list[Span]:
     """The spans of one document in order: they overlap nowhere and leave out nothing but blank space."""
     parts = outline(document.source, document.body_start, document.about.title)
-
-    def room(path: tuple[str, ...]) -> int:
-        header = count([passage(document.about.title, " > ".join(path), "")])[0]
-        return max(limit - _SPECIAL_TOKENS - header, limit // 2)
-
     found: list[Span] = []
     for section in parts.sections:
-        cutter = _Cutter(document.source, parts, count, room(section.path))
-        for span in cutter.section(section):
+        room = room_for(document, section.path, count, limit)
+        for span in (make_cutter or Cutter)(document.source, parts, count, room).section(section):
             joined = _joined(found[-1], span) if found else None
-            if joined and _fits(joined, room(joined.path)):
+            if joined and fits(joined, room_for(document, joined.path, count, limit)):
                 found[-1] = joined
             else:
                 found.append(span)
@@ -77,8 +74,14 @@ def spans(document: Document, count: TokenCounter, limit: int) -> list[Span]:
     return [span for span in trimmed if span.start < span.end]
 
 
+def room_for(document: Document, path: tuple[str, ...], count: TokenCounter, limit: int) -> int:
+    """Tokens that a text may have under its title and path: half of the limit where those take more."""
+    header = count([passage(document.about.title, " > ".join(path), "")])[0]
+    return max(limit - _SPECIAL_TOKENS - header, limit // 2)
+
+
 @dataclass(frozen=True)
-class _Cutter:
+class Cutter:
     """Cuts the sections of one document into spans of at most `room` tokens."""
 
     source: str
@@ -95,22 +98,26 @@ class _Cutter:
         """Spans between neighbouring bounds, those too large cut deeper, the rest packed while they fit."""
         packed: list[Span] = []
         for piece in self._measured(bounds):
-            smaller = [piece] if _fits(piece, self.room) else self._deeper(piece, depth)
+            smaller = [piece] if fits(piece, self.room) else self._deeper(piece, depth)
             for span in smaller:
                 whole = (
                     replace(packed[-1], end=span.end, tokens=packed[-1].tokens + span.tokens)
                     if packed
                     else span
                 )
-                if packed and _fits(whole, self.room):
+                if packed and fits(whole, self.room):
                     packed[-1] = whole
                 else:
                     packed.append(span)
         return packed
 
+    @property
+    def sentences(self) -> int:
+        """The depth of a cut between sentences; below are words, then characters."""
+        return len(self.parts.nested) + 1
+
     def _deeper(self, piece: Span, depth: int) -> list[Span]:
-        ways = len(self.parts.nested) + 4
-        for deeper in range(depth, ways):
+        for deeper in range(depth, self.sentences + 3):
             cuts = self._cuts(piece, deeper)
             if cuts:
                 return self._cut([piece.start, *cuts, piece.end], deeper + 1)
@@ -122,9 +129,9 @@ class _Cutter:
             return _within(nested[depth], *inside)
         if depth == len(nested):
             return _within(self.parts.lines, *inside)
-        if depth == len(nested) + 3:
+        if depth == self.sentences + 2:
             return list(range(piece.start + _HARD_CUT, piece.end, _HARD_CUT))
-        pattern = _SENTENCE_END if depth == len(nested) + 1 else _WORD_END
+        pattern = _SENTENCE_END if depth == self.sentences else _WORD_END
         return [found.end() for found in pattern.finditer(self.source, *inside)]
 
     def _measured(self, bounds: list[int]) -> list[Span]:
@@ -137,7 +144,12 @@ class _Cutter:
         ]
 
 
-def _fits(span: Span, room: int) -> bool:
+MakeCutter = Callable[[str, Outline, TokenCounter, int], Cutter]
+"""Makes the cutter of a section: of the source, its outline, the counter and the room."""
+
+
+def fits(span: Span, room: int) -> bool:
+    """Whether a span is small enough, in tokens and in characters."""
     return span.tokens <= room and span.end - span.start <= room * _CHARACTERS_PER_TOKEN
 
 
@@ -171,7 +183,8 @@ def _trimmed(source: str, span: Span) -> Span:
     return replace(span, start=blank.end() if blank else span.start, end=end)
 
 
-def _table(document: Document, found: list[Span]) -> pa.Table:
+def chunk_table(document: Document, found: list[Span]) -> pa.Table:
+    """Spans of a document as a table of `CHUNK_SCHEMA`."""
     sections = [" > ".join(span.path) for span in found]
     texts = [document.source[span.start : span.end] for span in found]
     about = document.about
