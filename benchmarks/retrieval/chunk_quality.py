@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from benchmarks.retrieval.passages import Asked, Labelled
+from benchmarks.retrieval.passages import Asked
 from benchmarks.retrieval.systems import DEPTH, indexed
 from indexes.encoder import SentenceEncoder
 from indexes.hits import Hit
@@ -69,26 +69,25 @@ def _covers(hit: Hit, asked: Asked) -> bool:
     return any(hit.doc_id == name and hit.start <= place < hit.end for name, place in asked.places)
 
 
-def measured(corpus: Labelled, chunks: pa.Table, embedding: Embedding) -> dict[str, Any]:
-    """What is found with these chunks: their number and size, and each measure's value for each question."""
+def measured(
+    questions: list[Asked], vectors: Vectors, chunks: pa.Table, embedding: Embedding
+) -> dict[str, Any]:
+    """What questions (n) of known vectors (n, d) find: the chunks' number and size, each measure's values."""
     columns = (chunks[name].to_pylist() for name in ("title", "section", "text"))
     texts = [passage(*each) for each in zip(*columns, strict=True)]
     sizes = embedding.model.count_tokens(texts)
     tokens = dict(zip(chunks["chunk_id"].to_pylist(), sizes, strict=True))
-    vectors = embedding.encode(texts)
-    seconds = embedding.seconds
-    asked = embedding.encoder.encode([each.text for each in corpus.questions])
-    with indexed(chunks, vectors, embedding.model) as snapshot:
+    with indexed(chunks, embedding.encode(texts), embedding.model) as snapshot:
         index = HybridIndex(snapshot)
         rows = [
             judged(each, search_all([index], each.text, vector, DEPTH), tokens)
-            for each, vector in zip(corpus.questions, asked, strict=True)
+            for each, vector in zip(questions, vectors, strict=True)
         ]
     values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return {
         "chunks": chunks.num_rows,
         "mean_tokens": float(np.mean(sizes)),
-        "embed_seconds": seconds,
+        "embed_seconds": embedding.seconds,
         "values": values,
     }
 

@@ -1,8 +1,9 @@
 """`python -m benchmarks.retrieval.chunkers DIR...`: what a way to cut documents does to what is found.
 
 Each corpus is cut in each way, embedded, indexed and searched as the product does without a reranker. A
-folder is in BEIR's layout, or holds Markdown, on which questions are made (`passages`). Intervals of 95 % come
-from resampling the questions; those of a difference to the product's chunker compare the two on each question.
+folder is in BEIR's layout, or holds Markdown, on which questions are made (`passages`). Intervals of 95 %
+come from resampling the questions; those of a difference to the product's chunker compare the two on each
+question.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ from pipelines.knowledge.shelf import embedding_model
 def compare(corpus: Labelled, embedding: Embedding, console: Console) -> dict[str, Any]:
     """Cut a corpus in each way, print the table; the figures."""
     found = {}
+    vectors = embedding.encode([each.text for each in corpus.questions])
     for name, chunk in chunkers(embedding.model, embedding.tokenizer, embedding.encode).items():
         embedding.seconds = 0.0
         with console.status(f"{corpus.name}: {name}"):
-            found[name] = measured(corpus, chunk(corpus.documents), embedding)
+            found[name] = measured(corpus.questions, vectors, chunk(corpus.documents), embedding)
     product = found[CHUNKER]["values"]
     for figures in found.values():
         values = figures.pop("values")
