@@ -5,7 +5,7 @@ BIN := .venv/bin
 # In this order: the stack of the first is down before that of the second comes up.
 OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py
 
-.PHONY: help setup demo up down test test-unit test-services test-apart lint
+.PHONY: help setup demo up down test test-unit test-services test-apart test-e2e test-faults lint
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,17 +24,23 @@ down: ## Stop the embedded stack and all that runs on it
 
 test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
 	@$(MAKE) --no-print-directory -j2 test-services test-apart
+	@$(MAKE) --no-print-directory -j2 test-e2e test-faults
+
+test-e2e:
 	@$(BIN)/python -m pytest tests/e2e
-	@$(BIN)/python -m pytest tests/faults
 
 test-services:
 	@$(BIN)/python -m pytest tests/integration $(OWN_STACK:%=--ignore=%)
 
-# Beside the services' tests, since both wait half their time, on a stack of its own; told when it ends.
-test-apart:
-	@output=$$(mktemp); \
-	$(BIN)/python -m pytest -p no:cacheprovider tests/unit $(OWN_STACK) >$$output 2>&1; \
+# Beside others, since both wait half their time, on stacks of their own; told when they end.
+APART = output=$$(mktemp); $(BIN)/python -m pytest -p no:cacheprovider $(1) >$$output 2>&1; \
 	status=$$?; cat $$output; rm $$output; exit $$status
+
+test-apart:
+	@$(call APART,tests/unit $(OWN_STACK))
+
+test-faults:
+	@$(call APART,tests/faults)
 
 test-unit: setup ## The tests that need no service
 	@$(BIN)/python -m pytest tests/unit
