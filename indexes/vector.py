@@ -28,9 +28,10 @@ GRAPH_UP_TO = 2_000_000
 _HNSW_LINKS = 32
 _HNSW_BUILD_BEAM = 100
 _HNSW_SEARCH_BEAM = 128
-# Of 100,000 made-up vectors (benchmarks.retrieval_speed), lists that quantise nothing held 0.87, 0.95 and 0.98
-# of the ten nearest with 32, 64 and 128 probed. Quantised, with 64 probed and ten wanted, 0.91 were found by
-# scoring four candidates again for each, and 0.945 with eight. How that goes on for millions is not measured.
+# Of 100,000 made-up vectors (benchmarks.retrieval_speed), lists that quantise nothing held 0.87, 0.95 and
+# 0.98 of the ten nearest with 32, 64 and 128 probed. Quantised, with 64 probed and ten wanted, 0.91 were
+# found by scoring four candidates again for each, and 0.945 with eight. How that goes on for millions is
+# not measured.
 _PROBES = 128
 _REFINED_PER_RESULT = 8
 _EXACT_WHEN_FILTERED_TO = 10_000

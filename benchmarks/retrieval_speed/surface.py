@@ -10,14 +10,14 @@ from indexes.vector import Vectors
 
 DIMENSION = 384
 BATCH = 50_000
-# As all-MiniLM-L6-v2 places 800 passages of SciFact and 400 of manuals, nearly all of Tasmota's: their mean is
-# 0.32 long, and the variances along their principal axes fall about as i ** -0.75.
+# As all-MiniLM-L6-v2 places 800 passages of SciFact and 400 of manuals, nearly all of Tasmota's: their mean
+# is 0.32 long, and the variances along their principal axes fall about as i ** -0.75.
 _MEAN_LENGTH = 0.32
 _DECAY = 0.75
-# Of 16 pairs tried, near the one under which 800 vectors have about the neighbours of 800 passages of SciFact:
-# cosines of 0.55 to the first and 0.43 to the tenth (SciFact: 0.58 and 0.43), a local dimension of 24 (20).
-# That more vectors lie so too is supposed. Recall hangs on it: of two mixtures of Gaussians, tried before,
-# IVF found in one about half of the ten nearest with 32 lists, and in the other all with eight.
+# Of 16 pairs tried, near the one under which 800 vectors have about the neighbours of 800 passages of
+# SciFact: cosines of 0.55 to the first and 0.43 to the tenth (SciFact: 0.58 and 0.43), a local dimension of
+# 24 (20). That more vectors lie so too is supposed. Recall hangs on it: of two mixtures of Gaussians, tried
+# before, IVF found in one about half of the ten nearest with 32 lists, and in the other all with eight.
 _INNER = 16
 _BEND = 0.42
 
