@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -12,11 +15,30 @@ from rich.console import Console
 
 results = Console()
 errors = Console(stderr=True)
+LINE_EVERY_S = 10.0
 
 
 def print_json(value: Any) -> None:
     """Print a result as indented JSON, for scripts."""
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode())
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[str], None]]:
+    """Say how long work goes on: in place on a terminal, else (a log) a line each `LINE_EVERY_S`."""
+    if errors.is_terminal:
+        with errors.status(title) as status:
+            yield status.update
+        return
+    said = time.monotonic()
+
+    def say(message: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= LINE_EVERY_S:
+            said = time.monotonic()
+            errors.print(message, highlight=False)
+
+    yield say
 
 
 def quiet() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from iotops.commands.console import errors, print_json, results
+from iotops.commands.console import print_json, progress, results
 from iotops.commands.tenant import Json
 from iotops.errors import IotOpsError
 from iotops.settings import get_settings
@@ -50,8 +50,8 @@ def add(
     from pipelines.knowledge.store import add_documents
 
     settings, owner = get_settings(), shelf_owner(tenant, shared)
-    with errors.status("reading") as status:
-        report = add_documents(lake_filesystem(settings.lake), owner, paths, status.update)
+    with progress("reading") as on_progress:
+        report = add_documents(lake_filesystem(settings.lake), owner, paths, on_progress)
     built = _leave_index(owner, bool(report.added)) if background else _index(owner)
     if as_json:
         print_json({**asdict(report), **built})
@@ -152,8 +152,8 @@ def shelf_owner(tenant: str | None, shared: bool) -> str:
 def _index(owner: str) -> dict[str, int | str]:
     from pipelines.knowledge.shelf import index_shelf
 
-    with errors.status("indexing") as status:
-        manifest = index_shelf(get_settings(), owner, on_progress=status.update).manifest
+    with progress("indexing") as on_progress:
+        manifest = index_shelf(get_settings(), owner, on_progress=on_progress).manifest
     if manifest is None:
         return {"documents": 0, "chunks": 0}
     return {"snapshot_id": manifest.snapshot_id, "documents": manifest.documents, "chunks": manifest.chunks}

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
-from iotops.commands.console import errors, print_json, results
+from iotops.commands.console import errors, print_json, progress, results
 from iotops.commands.tenant import Json
 from iotops.settings import get_settings
 from pipelines.knowledge.commands import OptionalTenant, Shared, shelf_owner
@@ -43,16 +43,13 @@ def list_all(tenant: OptionalTenant = None, shared: Shared = False, as_json: Jso
         rows = (each.model_dump(mode="json", exclude={"files"}) for each in found)
         print_json([row | {"current": row["snapshot_id"] == serving} for row in rows])
         return
-    table = Table(
-        "snapshot", "made (UTC)", "documents", "chunks", "embedder", "vectors", "", title="Snapshots"
-    )
+    identifier = Column("snapshot (time made, UTC)", no_wrap=True)  # to be copied, for a rollback
+    table = Table(identifier, "documents", "chunks", "vectors", "", title="Snapshots")
     for each in found:
         table.add_row(
             each.snapshot_id,
-            f"{each.created_at:%Y-%m-%d %H:%M}",
             f"{each.documents:,}",
             f"{each.chunks:,}",
-            each.embedder.name,
             each.vector_kind,
             "current" if each.snapshot_id == serving else "",
         )
@@ -67,8 +64,8 @@ def snapshot(tenant: OptionalTenant = None, shared: Shared = False) -> None:
     from pipelines.knowledge.shelf import index_shelf
 
     owner = shelf_owner(tenant, shared)
-    with errors.status("indexing") as status:
-        made = index_shelf(get_settings(), owner, force=True, on_progress=status.update).manifest
+    with progress("indexing") as on_progress:
+        made = index_shelf(get_settings(), owner, force=True, on_progress=on_progress).manifest
     results.print(
         f"{made.snapshot_id} is current" if made else "the shelf has no documents: nothing was made"
     )
