@@ -29,7 +29,6 @@ def connect(settings: RaySettings) -> None:
     import ray
 
     if not ray.is_initialized():
-        os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"  # of this driver: its C++ log goes to the terminal
         ray.init(
             address=settings.address,
             namespace=NAMESPACE,

@@ -14,6 +14,8 @@ from indexes.schema import passage
 from indexes.vector import Vectors
 
 _BATCH_CHUNKS = 128
+_EMBEDDED_HERE = 64
+"""So few are embedded sooner than an actor starts."""
 _LEAST_BATCHES_PER_ACTOR = 4
 """For fewer an actor takes longer to load the model than it saves."""
 _GPU_SHARE = 0.1
@@ -48,11 +50,15 @@ def embed_chunks(chunks: pa.Table, make_encoder: EncoderSource) -> Iterator[pa.T
     """Vectors of chunks (`CHUNK_SCHEMA`), one for each content hash, a batch at a time, as `vector_table`.
 
     The order of rows is not that of the chunks: join by the hash. A batch has texts of about one length, for
-    each is padded to its longest. As many actors work as the cluster has room for, on GPUs where any is free.
+    each is padded to its longest. As many actors work as the cluster has room for, on GPUs where any is free;
+    a few chunks are embedded in this process.
     """
     first = pc.index_in(chunks.column("content_hash").unique(), value_set=chunks.column("content_hash"))
     wanted = chunks.take(first).select(["title", "section", "text", "content_hash"])
     if wanted.num_rows == 0:
+        return
+    if wanted.num_rows <= _EMBEDDED_HERE:
+        yield EmbedChunks(make_encoder)(wanted)
         return
     lengths = wanted.append_column("length", pc.utf8_length(wanted["text"]))
     wanted = wanted.take(pc.sort_indices(lengths, [("length", "descending")]))
