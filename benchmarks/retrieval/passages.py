@@ -18,7 +18,7 @@ from benchmarks.retrieval.beir import Corpus
 from pipelines.evaluation.keywords import keyword_searches
 from pipelines.evaluation.known_items import ABOUT, MOST_ANSWERS
 from pipelines.knowledge.documents import Document, read_document
-from pipelines.knowledge.extraction import DocumentRefused
+from pipelines.knowledge.extracted import DocumentRefused
 from pipelines.knowledge.sections import Section, outline
 
 LONG = 2000

@@ -19,7 +19,7 @@ from iotops.settings import Settings
 from pipelines.knowledge.build import EmbeddingModel
 from pipelines.knowledge.chunking import chunk_documents
 from pipelines.knowledge.documents import Document, read_document
-from pipelines.knowledge.extraction import DocumentRefused
+from pipelines.knowledge.extracted import DocumentRefused
 from pipelines.knowledge.shelf import embedding_model
 
 SEED = 0

@@ -15,7 +15,7 @@ from pyarrow.fs import FileSystem
 from indexes.schema import DOCUMENT_SCHEMA
 from iotops.lake import get
 from pipelines.knowledge.documents import Document, check_size, checked_path
-from pipelines.knowledge.extraction import DocumentRefused
+from pipelines.knowledge.extracted import DocumentRefused
 from pipelines.knowledge.metadata import BESIDE
 from pipelines.knowledge.reading import File, read_files
 from pipelines.knowledge.store import ShelfEntry, list_documents, shelf_object

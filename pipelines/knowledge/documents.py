@@ -7,13 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from pipelines.knowledge.extraction import (
-    EXTRACTORS,
-    MAXIMUM_BYTES,
-    MAXIMUM_TEXT,
-    DocumentRefused,
-    Extracted,
-)
+from pipelines.knowledge.extracted import MAXIMUM_TEXT, DocumentRefused, Extracted
+from pipelines.knowledge.extraction import EXTRACTORS, MAXIMUM_BYTES
 from pipelines.knowledge.metadata import BESIDE, Metadata, front_matter, mapping, metadata
 from pipelines.knowledge.sections import first_heading
 

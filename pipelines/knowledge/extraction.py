@@ -7,34 +7,17 @@ import io
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
-from iotops.errors import IotOpsError
+from pipelines.knowledge.extracted import DocumentRefused, Extracted
 
 EXTRACTOR = "markdown-1"
 """Name and version of what this module makes of a file; a change of its output changes it."""
-MAXIMUM_TEXT = 8 * 2**20
-"""Characters of a document; a manual of 1,000 pages has 3 million."""
 MAXIMUM_UNPACKED = 256 * 2**20
 _CORE = "docProps/core.xml"
 _TERMS = {"dc": "http://purl.org/dc/elements/1.1/", "dcterms": "http://purl.org/dc/terms/"}
 _CHARSET = re.compile(rb"<meta[^>]{1,200}?charset=[\"']?([\w-]{2,40})", re.IGNORECASE)
-
-
-class DocumentRefused(IotOpsError):
-    """A document that is not taken in, with the reason."""
-
-
-@dataclass(frozen=True)
-class Extracted:
-    """The text of a file in Markdown, and what the file says of itself."""
-
-    text: str
-    title: str = ""
-    language: str = ""
-    updated: datetime | None = None
 
 
 def plain(content: bytes) -> Extracted:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.knowledge.extraction import DocumentRefused
+from pipelines.knowledge.extracted import DocumentRefused
 
 BESIDE = ".meta.yaml"
 """Suffix of the file that describes the document beside it: `pump.pdf.meta.yaml` describes `pump.pdf`."""

@@ -12,7 +12,7 @@ from typing import Any
 from pypdf import PdfReader
 from pypdf.generic import Destination
 
-from pipelines.knowledge.extraction import MAXIMUM_TEXT, DocumentRefused, Extracted
+from pipelines.knowledge.extracted import MAXIMUM_TEXT, DocumentRefused, Extracted
 
 MOST_PAGES = 5_000
 _LEAST_PAGES_WITH_MARGINS = 4

@@ -14,7 +14,8 @@ from pathlib import PurePosixPath
 from pebble import ProcessExpired, ProcessPool
 
 from pipelines.knowledge.documents import Document, document, extract, read_document
-from pipelines.knowledge.extraction import APART, DocumentRefused, Extracted
+from pipelines.knowledge.extracted import DocumentRefused, Extracted
+from pipelines.knowledge.extraction import APART
 
 MOST_SECONDS = 120.0
 MOST_MEMORY = 2 * 2**30

@@ -12,7 +12,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from indexes.schema import shelf_prefix
 from iotops.lake import get, put
 from pipelines.knowledge.documents import check_size, document_uri, is_document
-from pipelines.knowledge.extraction import DocumentRefused
+from pipelines.knowledge.extracted import DocumentRefused
 from pipelines.knowledge.metadata import BESIDE
 from pipelines.knowledge.reading import File, read_files
 

@@ -18,7 +18,7 @@ from indexes.vector import Vectors
 from pipelines.knowledge.build import EmbeddingModel
 from pipelines.knowledge.chunking import chunk_documents, room_for, spans
 from pipelines.knowledge.documents import document_id
-from pipelines.knowledge.extraction import DocumentRefused
+from pipelines.knowledge.extracted import DocumentRefused
 from tests.unit.test_chunking import LIMIT, MARKDOWN, document, words
 
 SUBJECTS = ("pump", "filter", "valve")

@@ -10,7 +10,8 @@ import pytest
 
 from pipelines.knowledge import extraction, reading
 from pipelines.knowledge.documents import Document, extract, read_document
-from pipelines.knowledge.extraction import EXTRACTORS, DocumentRefused, Extracted
+from pipelines.knowledge.extracted import DocumentRefused, Extracted
+from pipelines.knowledge.extraction import EXTRACTORS
 from pipelines.knowledge.reading import File, read_files
 from tests.unit.office_files import WORD, grid, heading, paragraph, pdf, word
 
