@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from benchmarks.retrieval.semantic import Encode, chunk_semantically
 from pipelines.knowledge.build import EmbeddingModel
-from pipelines.knowledge.chunking import CHUNKER, Span, chunk_documents, chunk_table, room_for
+from pipelines.knowledge.chunking import CHUNKER, Span, TokenCounter, chunk_documents, chunk_table, room_for
 from pipelines.knowledge.documents import Document
 
 OVERLAP = 0.2
@@ -24,7 +24,9 @@ Chunk = Callable[[list[Document]], pa.Table]
 class FixedSize:
     """Windows of as many tokens as fit the model beside the title, whatever the text's structure."""
 
-    model: EmbeddingModel
+    count: TokenCounter
+    limit: int
+    """The model's input size in tokens."""
     tokenizer: Tokenizer
     overlap: float = 0.0
     """The share of a window that the next one repeats."""
@@ -37,7 +39,7 @@ class FixedSize:
         """The spans of one document in order; each begins and ends between words where there is one."""
         body = document.source[document.body_start :]
         offsets: list[tuple[int, int]] = self.tokenizer.encode(body, add_special_tokens=False).offsets
-        size = room_for(document, (), self.model.count_tokens, self.model.max_tokens)
+        size = room_for(document, (), self.count, self.limit)
         found, start = list[Span](), 0
         while start < len(offsets):
             end = _word_start(offsets, min(start + size, len(offsets)), start + size // 2)
@@ -61,8 +63,8 @@ def chunkers(model: EmbeddingModel, tokenizer: Tokenizer, encode: Encode) -> dic
     """By name; the product's own under its own name."""
     count, limit = model.count_tokens, model.max_tokens
     return {
-        f"fixed, {limit} tokens": FixedSize(model, tokenizer),
-        f"fixed, {limit} tokens, {OVERLAP:.0%} overlap": FixedSize(model, tokenizer, OVERLAP),
+        f"fixed, {limit} tokens": FixedSize(count, limit, tokenizer),
+        f"fixed, {limit} tokens, {OVERLAP:.0%} overlap": FixedSize(count, limit, tokenizer, OVERLAP),
         CHUNKER: lambda documents: chunk_documents(documents, count, limit),
         f"{CHUNKER}, {SMALL} tokens": lambda documents: chunk_documents(documents, count, SMALL),
         "semantic": lambda documents: chunk_semantically(documents, count, limit, encode),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes.cross_encoder import RelevanceScorer
 from indexes.hits import Hit, rerank
 from indexes.hybrid import HybridIndex, search_all
 from indexes.schema import passage
@@ -24,6 +24,14 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RESAMPLES = 2_000
 CERTAINTY = 0.9
 """Share of the resampled gains that have to be above 0."""
+
+
+class Scorer(Protocol):
+    """What reranks: `indexes.cross_encoder.RelevanceScorer`, or anything that behaves like it."""
+
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One score per text (n,), higher is better."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ def judge(
     choose: Sequence[Question],
     check: Sequence[Question],
     vectors: Mapping[str, Vectors],
-    scorer: RelevanceScorer,
+    scorer: Scorer,
     fusion: Fusion | None = None,
     on_progress: Callable[[str], None] = lambda message: None,
 ) -> Verdict:
@@ -79,7 +87,7 @@ def judge(
     return Verdict(WEIGHTS[place], before, after, certainty, len(gains))
 
 
-def _values(hits: list[Hit], question: Question, scorer: RelevanceScorer) -> list[float]:
+def _values(hits: list[Hit], question: Question, scorer: Scorer) -> list[float]:
     """nDCG@10 by weight."""
     head, tail = hits[:POOL], hits[POOL:]
     scores = scorer.score(question.text, [passage(hit.title, hit.section, hit.text) for hit in head])

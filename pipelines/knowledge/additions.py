@@ -11,11 +11,18 @@ import pyarrow.compute as pc
 from indexes.schema import CHUNK_SCHEMA
 from indexes.snapshot import Part, Snapshot
 
-WHOLE_BELOW = 10_000
-"""Chunks: a smaller index is made anew within seconds."""
-MOST_ADDED = 10_000
-MOST_OUTDATED = 0.2
-"""Of the base's chunks; those that do not count are walked past by every search."""
+
+@dataclass(frozen=True)
+class Sizes:
+    """From where on an index is handled as a large one, in chunks."""
+
+    whole_below: int = 10_000
+    """A smaller index is made anew within seconds."""
+    most_added: int = 10_000
+    most_outdated: float = 0.2
+    """Of the base's chunks; those that do not count are walked past by every search."""
+    part: int = 1024
+    """A build that is killed embeds at most so many again."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +35,18 @@ class Addition:
     unchanged: pa.Table | None = None
     """Every chunk that has not changed: what a whole snapshot keeps."""
 
-    def merged(self, added: int) -> Addition | None:
+    def merged(self, added: int, sizes: Sizes) -> Addition | None:
         """The whole snapshot that is to follow one of `added` chunks; None where that is good as it is."""
         if self.base is None or self.unchanged is None:
             return None
         rows = self.base.manifest.rows
         outdated = rows - Part(self.base, self.outdated).chunks.num_rows
-        if added <= MOST_ADDED and outdated <= MOST_OUTDATED * rows:
+        if added <= sizes.most_added and outdated <= sizes.most_outdated * rows:
             return None
         return Addition(self.unchanged)
 
 
-def planned(before: Snapshot | None, unchanged: Sequence[str]) -> Addition:
+def planned(before: Snapshot | None, unchanged: Sequence[str], sizes: Sizes) -> Addition:
     """How to index a shelf of which the documents with the `unchanged` URIs are as `before` has them.
 
     What changes in a large index is added to it first, so that it is found soon.
@@ -48,7 +55,7 @@ def planned(before: Snapshot | None, unchanged: Sequence[str]) -> Addition:
         return Addition(CHUNK_SCHEMA.empty_table())
     same = pa.array(unchanged, pa.string())
     everything = _of(before.searched, same)
-    if before.whole.manifest.rows < WHOLE_BELOW:
+    if before.whole.manifest.rows < sizes.whole_below:
         return Addition(everything)
     in_base = set(before.whole.chunks["uri"].unique().to_pylist())
     current = in_base & set(unchanged) - set(before.manifest.outdated)

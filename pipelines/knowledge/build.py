@@ -27,7 +27,7 @@ from indexes.snapshot import (
     write_snapshot,
 )
 from indexes.vector import Vectors
-from pipelines.knowledge.additions import Addition, planned
+from pipelines.knowledge.additions import Addition, Sizes, planned
 from pipelines.knowledge.changes import read_shelf
 from pipelines.knowledge.chunking import CHUNKER, TokenCounter, chunk_documents
 from pipelines.knowledge.documents import document_uri
@@ -74,6 +74,7 @@ def build_index(
     cache: Path,
     *,
     force: bool = False,
+    sizes: Sizes = Sizes(),
     on_progress: Callable[[str], None] = lambda message: None,
 ) -> BuildReport:
     """Index the documents of a tenant, or of `shared`, and make that the current snapshot.
@@ -96,9 +97,9 @@ def build_index(
     if before is not None and before.manifest.source_hash == source_hash and not force:
         return report
     on_progress(f"cutting {len(shelf.documents):,} documents")
-    plan: Addition | None = planned(usable, [document_uri(owner, path) for path in shelf.unchanged])
+    plan: Addition | None = planned(usable, [document_uri(owner, path) for path in shelf.unchanged], sizes)
     fresh = chunk_documents(shelf.documents, model.count_tokens, model.max_tokens)
-    parts = EmbeddedParts(filesystem, prefix, model.identity)
+    parts = EmbeddedParts(filesystem, prefix, model.identity, sizes.part)
     vectors = KnownVectors(before, model.identity, parts)
     report.embedded = _embed(vectors.missing(fresh), model, vectors, parts, on_progress)
     way = before.manifest if before else None
@@ -122,7 +123,7 @@ def build_index(
             outdated=plan.outdated,
         )
         report.published, report.reused = True, report.manifest.chunks - report.embedded
-        plan, over = plan.merged(chunks.num_rows), pointer(filesystem, prefix)
+        plan, over = plan.merged(chunks.num_rows, sizes), pointer(filesystem, prefix)
     parts.clear()
     report.pruned = prune(filesystem, prefix)
     return report

@@ -16,9 +16,6 @@ from indexes.vector import Vectors
 from iotops.lake import get, objects, put
 from pipelines.knowledge.embedding import vector_table, vectors_of
 
-PART_CHUNKS = 1024
-"""A build that is killed embeds at most so many again."""
-
 
 class EmbeddedParts:
     """Vectors of a shelf's build that is under way, in the lake: one that broke off goes on where it was.
@@ -26,8 +23,8 @@ class EmbeddedParts:
     Each part is a Parquet object of `embedding.vector_table`; those of another model are left alone.
     """
 
-    def __init__(self, filesystem: FileSystem, prefix: str, model: EmbedderId) -> None:
-        self._filesystem = filesystem
+    def __init__(self, filesystem: FileSystem, prefix: str, model: EmbedderId, part_chunks: int) -> None:
+        self._filesystem, self._part_chunks = filesystem, part_chunks
         name = hashlib.sha256(model.model_dump_json().encode()).hexdigest()[:16]
         self._all, self._folder = f"{prefix}/embedding", f"{prefix}/embedding/{name}"
         self._waiting: list[pa.Table] = []
@@ -40,7 +37,7 @@ class EmbeddedParts:
     def keep(self, vectors: pa.Table) -> None:
         """Keep vectors, once there are enough for a part."""
         self._waiting.append(vectors)
-        if sum(map(len, self._waiting)) >= PART_CHUNKS:
+        if sum(map(len, self._waiting)) >= self._part_chunks:
             part, self._waiting = pa.concat_tables(self._waiting), []
             sink = pa.BufferOutputStream()
             pq.write_table(part, sink, compression="zstd")

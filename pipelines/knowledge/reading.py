@@ -6,7 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import resource
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -39,9 +39,15 @@ class File:
 
 
 def read_files(
-    owner: str, files: Iterable[File], most_seconds: float = MOST_SECONDS
+    owner: str,
+    files: Iterable[File],
+    most_seconds: float = MOST_SECONDS,
+    extract: Callable[[str, bytes], Extracted] = extract,
 ) -> Iterator[tuple[File, Document | DocumentRefused]]:
-    """Each file with its document, or with why it is refused, in their order; a few are read ahead."""
+    """Each file with its document, or with why it is refused, in their order; a few are read ahead.
+
+    `extract` takes formats apart that need a parser, in processes of their own; it must be picklable.
+    """
     processes = len(os.sched_getaffinity(0))
     with ProcessPool(
         processes, _DOCUMENTS_PER_PROCESS, _limit_memory, context=multiprocessing.get_context("spawn")

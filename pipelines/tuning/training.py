@@ -75,7 +75,7 @@ def train(
                 device, dtype=torch.bfloat16, enabled=preferred_dtype(device) == torch.bfloat16
             ):
                 loss = _loss(model, tokenizer, batch, course.max_tokens)
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()

@@ -13,7 +13,7 @@ from indexes.snapshot import EmbedderId, Snapshot, SnapshotError
 from iotops.lake import objects
 from iotops.ray_cluster import connect
 from iotops.settings import Settings
-from pipelines.knowledge import additions, embedded
+from pipelines.knowledge.additions import Sizes
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
 from pipelines.knowledge.store import add_documents, remove_documents
 
@@ -78,10 +78,8 @@ def test_a_shelf_is_indexed_and_only_what_changed_is_embedded_again(
 
 
 def test_a_change_of_a_large_shelf_is_added_and_merged_when_there_are_many(
-    lake: FileSystem, tmp_path: Path, model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
+    lake: FileSystem, tmp_path: Path, model: EmbeddingModel
 ) -> None:
-    monkeypatch.setattr(additions, "WHOLE_BELOW", 10)
-    monkeypatch.setattr(additions, "MOST_ADDED", 5)
     cache, folder = tmp_path / "cache", tmp_path / "docs"
     folder.mkdir()
 
@@ -89,7 +87,7 @@ def test_a_change_of_a_large_shelf_is_added_and_merged_when_there_are_many(
         for number in changes:
             (folder / f"{number}.md").write_text(f"# Page {number}\n\nThe valve {number} {text}.")
         add_documents(lake, "acme", [folder])
-        report = build_index(lake, "acme", model, cache)
+        report = build_index(lake, "acme", model, cache, sizes=Sizes(whole_below=10, most_added=5))
         assert report.manifest is not None
         return report, Snapshot.load(fetch(lake, "acme/indexes", report.manifest.snapshot_id, cache))
 
@@ -116,10 +114,7 @@ def test_a_change_of_a_large_shelf_is_added_and_merged_when_there_are_many(
     assert len(snapshots(lake, "acme/indexes")) <= 4
 
 
-def test_a_build_that_broke_off_goes_on(
-    lake: FileSystem, tmp_path: Path, model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedded, "PART_CHUNKS", 100)
+def test_a_build_that_broke_off_goes_on(lake: FileSystem, tmp_path: Path, model: EmbeddingModel) -> None:
     folder = tmp_path / "docs"
     folder.mkdir()
     for number in range(600):
@@ -131,7 +126,7 @@ def test_a_build_that_broke_off_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_index(lake, "acme", model, tmp_path / "cache", on_progress=stop)
+        build_index(lake, "acme", model, tmp_path / "cache", sizes=Sizes(part=100), on_progress=stop)
     report = build_index(lake, "acme", model, tmp_path / "cache")
     assert (report.embedded, report.reused) == (600 - 256, 256)
     assert not build_index(lake, "acme", model, tmp_path / "cache").published

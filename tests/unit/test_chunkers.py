@@ -13,9 +13,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from benchmarks.retrieval.chunks import FixedSize
 from benchmarks.retrieval.passages import of_markdown
 from benchmarks.retrieval.semantic import SemanticCutter, chunk_semantically
-from indexes.snapshot import EmbedderId
 from indexes.vector import Vectors
-from pipelines.knowledge.build import EmbeddingModel
 from pipelines.knowledge.chunking import chunk_documents, room_for, spans
 from pipelines.knowledge.documents import document_id
 from pipelines.knowledge.extracted import DocumentRefused
@@ -64,8 +62,7 @@ def test_what_fits_is_cut_as_the_product_does() -> None:
 def fixed_size(overlap: float) -> FixedSize:
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = Whitespace()
-    identity = EmbedderId(name="words", checksum="", dimension=len(SUBJECTS))
-    return FixedSize(EmbeddingModel(identity, lambda: None, words, LIMIT), tokenizer, overlap)  # type: ignore
+    return FixedSize(words, LIMIT, tokenizer, overlap)
 
 
 def test_fixed_windows_cover_the_body_and_fit() -> None:

@@ -103,9 +103,8 @@ def test_a_file_beside_it_describes_a_document() -> None:
             document("codes.csv", CODES.encode(), bad)
 
 
-def test_what_is_no_document_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "MAXIMUM_UNPACKED", 10_000)
-    bomb = word(paragraph("x"), **{"word/media/zeros": bytes(20_000)})
+def test_what_is_no_document_is_refused_with_the_reason() -> None:
+    bomb = word(paragraph("x"), **{"word/media/zeros": bytes(extraction.MAXIMUM_UNPACKED)})
     laughs = '<!DOCTYPE l [<!ENTITY a "ha">' + "".join(
         f'<!ENTITY {new} "{f"&{old};" * 10}">' for old, new in zip("abcdefgh", "bcdefghi", strict=True)
     )
@@ -131,14 +130,13 @@ def test_what_is_no_document_is_refused_with_the_reason(monkeypatch: pytest.Monk
             extract(name, content)
 
 
-def test_a_file_that_keeps_its_parser_busy_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_keeps_its_parser_busy_stops_no_other() -> None:
     pages = [File(f"{name}.html", PAGE.encode()) for name in ("slow", "hungry", "b", "dead")]
     files = [*pages, File("c.md", b"# C"), File("d.md", b"\0")]
-    monkeypatch.setattr(reading, "extract", misbehaving)
     read = dict(
         zip(
             (file.relative for file in files),
-            (found for _, found in read_files("acme", files, 3.0)),
+            (found for _, found in read_files("acme", files, 3.0, misbehaving)),
             strict=True,
         )
     )

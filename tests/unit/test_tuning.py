@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,12 @@ VECTORS = {question.text: hashed([question.text])[0] for question in QUESTIONS}
 
 
 class PrefersRemedies:
-    def score(self, query: str, texts: list[str]) -> NDArray[np.float32]:
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.array(["remedy" in text for text in texts], np.float32)
 
 
 class PrefersSymptoms:
-    def score(self, query: str, texts: list[str]) -> NDArray[np.float32]:
+    def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.array(["symptom" in text for text in texts], np.float32)
 
 
@@ -116,10 +117,10 @@ def test_a_sentence_that_is_asked_for_is_not_in_its_answer(tmp_path: Path) -> No
 def test_a_reranker_that_knows_better_wins_and_one_that_does_not_gets_no_weight(tmp_path: Path) -> None:
     index = HybridIndex(loaded(tmp_path / "snapshot", CHUNKS))
     choose, check = QUESTIONS[:32], QUESTIONS[32:]
-    better = judge([index], choose, check, VECTORS, PrefersRemedies())  # type: ignore[arg-type]
+    better = judge([index], choose, check, VECTORS, PrefersRemedies())
     assert better.wins
     assert better.after > better.before
     assert better.after > 0.95
-    worse = judge([index], choose, check, VECTORS, PrefersSymptoms())  # type: ignore[arg-type]
+    worse = judge([index], choose, check, VECTORS, PrefersSymptoms())
     assert worse.weight == 0
     assert not worse.wins
