@@ -71,6 +71,11 @@ def best_first(hits: Sequence[Hit]) -> list[Hit]:
     return sorted(hits, key=lambda hit: (-hit.score, hit.uri, hit.start))
 
 
+def documents(hits: Sequence[Hit]) -> list[str]:
+    """URIs of the hits' documents, each where its best hit stands."""
+    return list(dict.fromkeys(hit.uri for hit in hits))
+
+
 def distinct(hits: Sequence[Hit], limit: int, similarity: float) -> list[Hit]:
     """The first `limit` hits of which no two say the same; the better one of a pair stays.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from indexes.hits import documents
 from indexes.hybrid import HybridIndex, search_all
 from indexes.snapshot import Snapshot
 from indexes.vector import Vectors
@@ -144,8 +145,7 @@ def ranked_documents(
     indexes: Sequence[HybridIndex], query: str, vector: Vectors | None, now: datetime
 ) -> list[str]:
     """URIs of the found documents, each where its best chunk stands."""
-    hits = search_all(indexes, query, vector, CHUNKS, now=now)
-    return list(dict.fromkeys(hit.uri for hit in hits))
+    return documents(search_all(indexes, query, vector, CHUNKS, now=now))
 
 
 def _falls(evaluations: Sequence[Evaluation]) -> list[str]:

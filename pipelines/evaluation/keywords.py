@@ -7,13 +7,13 @@ Balog 2007, "Building Simulated Queries for Known-Item Topics": popular and disc
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
 
 import pyarrow as pa
 
+from pipelines.evaluation.held_out import place
 from pipelines.evaluation.known_items import MOST_QUESTIONS, Question
 
 WORDS = 3
@@ -46,13 +46,9 @@ def _drawn(seed: str, text: str, rarity: dict[str, float]) -> list[str]:
     nothing. u is a hash of the word, so that one word more or less in a text moves no other.
     """
     weights = {word: count * rarity[word] for word, count in Counter(_words(text)).items() if rarity[word]}
-    keys = {word: _uniform(f"{seed} {word}") ** (1 / weight) for word, weight in weights.items()}
+    keys = {word: place(f"{seed} {word}") ** (1 / weight) for word, weight in weights.items()}
     return sorted(keys, key=lambda word: (-keys[word], word))[:WORDS]
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
-
-
-def _uniform(text: str) -> float:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from indexes.hits import Hit, rerank
+from indexes.hits import Hit, documents, rerank
 from indexes.hybrid import HybridIndex, search_all
 from indexes.schema import passage
 from indexes.snapshot import Fusion
@@ -92,5 +92,4 @@ def _values(hits: list[Hit], question: Question, scorer: Scorer) -> list[float]:
     head, tail = hits[:POOL], hits[POOL:]
     scores = scorer.score(question.text, [passage(hit.title, hit.section, hit.text) for hit in head])
     orders = ([*rerank(head, scores.tolist(), weight), *tail] for weight in WEIGHTS)
-    rankings = (list(dict.fromkeys(hit.uri for hit in order)) for order in orders)
-    return [ndcg(ranking, question.grades) for ranking in rankings]
+    return [ndcg(documents(order), question.grades) for order in orders]

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from indexes.cross_encoder import RelevanceScorer
 from indexes.filters import Filters
+from indexes.hits import documents
 from indexes.hybrid import Found, HybridIndex, Timings, find, rank
 from indexes.snapshot import Fusion, Manifest
 from indexes.tuned import tuned_model
@@ -48,7 +49,7 @@ class Gauge:
 
     def _ranking(self, question: Question, fusion: Fusion) -> list[str]:
         found, how = self.found[question.text], self.indexes[0].ranking
-        return list(dict.fromkeys(hit.uri for hit in rank(found, HITS, fusion, how, self.now, Timings())))
+        return documents(rank(found, HITS, fusion, how, self.now, Timings()))
 
 
 def fitted_fusion(
