@@ -68,9 +68,12 @@ def silver_tally(settings: Settings, tenant: Tenant, accepted: Accepted) -> Tall
 
 
 def alert_tally(settings: Settings, tenant: Tenant, expected: Accepted) -> Tally:
-    """Rows of Postgres: one per device and breach."""
+    """Rows of Postgres: one per device and breach; an alert whose reading silver has not yet is of none."""
     with tenant_transaction(engine(settings.database), tenant) as connection:
-        rows = Counter((row.device_id, row.seq // CYCLE) for row in connection.execute(EPISODES))
+        rows = Counter(
+            (row.device_id, None if row.seq is None else row.seq // CYCLE)
+            for row in connection.execute(EPISODES)
+        )
     twice = sum(count - 1 for count in rows.values())
     return Tally("alerts", len(expected), len(rows), twice, *_missing(expected - set(rows)))
 
