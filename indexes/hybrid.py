@@ -84,7 +84,8 @@ class HybridIndex:
         query: str,
         vector: Vectors | None,
         filters: Filters,
-        statistics: TermStatistics,
+        local: TermStatistics,
+        shared: TermStatistics,
         spent: Timings,
     ) -> Candidates:
         """The best by vectors, by words and by codes, each with its cosine, whoever found it."""
@@ -96,8 +97,8 @@ class HybridIndex:
             _, found = vectors.search(vector[np.newaxis, :], count, part.allowed(filters))
             near = found[0][found[0] >= 0]
         spent.vector += clock.lap()
-        _, worded = part.text.search(query, count, filters, statistics)
-        shares, coded = part.text.exact(query, count, filters, statistics)
+        _, worded = part.text.search(query, count, filters, local, shared)
+        shares, coded = part.text.exact(query, count, filters, local, shared)
         rows = np.union1d(np.union1d(near, worded), coded)
         spent.bm25 += clock.lap()
         cosine = np.full(len(rows), np.nan)
@@ -140,9 +141,13 @@ def find(
 ) -> Found:
     """The first half of `search_all`: what is to be ranked."""
     parts = [(index, part) for index in indexes for part in index.snapshot.parts]
-    statistics = TermStatistics.total(part.text.statistics(query) for _, part in parts)
-    pools = [index.candidates(part, query, vector, filters, statistics, spent) for index, part in parts]
-    return Found(query, statistics, pools)
+    statistics = [part.text.statistics(query) for _, part in parts]
+    shared = TermStatistics.total(statistics)
+    pools = [
+        index.candidates(part, query, vector, filters, local, shared, spent)
+        for (index, part), local in zip(parts, statistics, strict=True)
+    ]
+    return Found(query, shared, pools)
 
 
 def rank(

@@ -122,14 +122,20 @@ class TextIndex:
         return TermStatistics(len(self), counted, self._forward.total_lengths)
 
     def search(
-        self, query: str, k: int, filters: Filters | None = None, statistics: TermStatistics | None = None
+        self,
+        query: str,
+        k: int,
+        filters: Filters | None = None,
+        local: TermStatistics | None = None,
+        shared: TermStatistics | None = None,
     ) -> Ranked:
         """BM25 scores and rows of the k best chunks, best first; both empty where nothing matches.
 
-        `statistics` replaces this index's own term frequencies by those of all indexes searched together.
+        `local` is this index's `statistics` of the query, where the caller has it; `shared` weighs the terms
+        instead: the sum over all indexes searched together.
         """
-        local = self.statistics(query)
-        return self._top(self._bm25(query, local, statistics or local), k, filters)
+        local = local or self.statistics(query)
+        return self._top(self._bm25(query, local, shared or local), k, filters)
 
     def score(self, query: str, rows: Rows, statistics: TermStatistics, bm25f: Bm25f) -> NDArray[np.float64]:
         """BM25F of chunks, whoever found them: shape (n,), NaN where none of the query's terms occurs."""
@@ -138,16 +144,25 @@ class TextIndex:
         return self._forward.score(rows, idf, statistics.mean_lengths, bm25f)
 
     def exact(
-        self, query: str, k: int, filters: Filters | None = None, statistics: TermStatistics | None = None
+        self,
+        query: str,
+        k: int,
+        filters: Filters | None = None,
+        local: TermStatistics | None = None,
+        shared: TermStatistics | None = None,
     ) -> Ranked:
         """Chunks that carry codes which the query names: share of the codes matched, 0 to 1, and rows.
 
         A code in the chunk counts whole, one that only its document declares counts half; each is weighted
-        by its rarity, so that a code on every page lifts none. BM25 orders the equals.
+        by its rarity, so that a code on every page lifts none. BM25 orders the equals. `local` and `shared`
+        as in `search`.
         """
-        local = self.statistics(query)
-        shared = statistics or local
-        asked = [code for code in codes_asked(query) if shared.carries(code)]
+        codes = codes_asked(query)
+        if not codes:
+            return _nothing()
+        local = local or self.statistics(query)
+        shared = shared or local
+        asked = [code for code in codes if shared.carries(code)]
         parts: list[tuple[Occur, Query]] = []
         for code in asked:
             share = shared.rarity(code) / len(asked)

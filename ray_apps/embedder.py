@@ -15,8 +15,6 @@ from iotops.models import resolve_role
 from iotops.settings import get_settings
 
 QUERIES_PER_BATCH = 32
-BATCH_WAIT_S = 0.004
-"""A lone query waits this long for others to share its batch."""
 
 
 @serve.deployment(max_ongoing_requests=64)
@@ -27,7 +25,8 @@ class Embedder:
         use_all_cores()
         self._encoder = SentenceEncoder(resolve_role(get_settings(), "embedder"))
 
-    @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=BATCH_WAIT_S)  # type: ignore[untyped-decorator]
+    # None waits for others to share its batch: those that come while one is computed are the next.
+    @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
     async def encode_query(self, queries: list[str]) -> list[Vectors]:
         """Called with one query, answers its unit vector (d,), float32; queries that meet share a batch."""
         return list(await self.encode(queries))

@@ -15,7 +15,7 @@ from indexes.tuned import tuned_model
 from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
 from iotops.settings import get_settings
-from ray_apps.embedder import BATCH_WAIT_S, use_all_cores
+from ray_apps.embedder import use_all_cores
 
 QUERIES_PER_BATCH = 8
 TUNED_PER_REPLICA = 8
@@ -58,7 +58,7 @@ class Reranker:
         scores: list[float] = await self._batched(_Wanted(scorer, [(query, text) for text in texts]))
         return scores
 
-    @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=BATCH_WAIT_S)  # type: ignore[untyped-decorator]
+    @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
     async def _batched(self, wanted: list[_Wanted]) -> list[list[float]]:
         """Scores of several queries' pairs; those of one model are read together."""
         found: dict[int, list[float]] = {}

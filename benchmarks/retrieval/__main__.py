@@ -20,10 +20,12 @@ from rich.table import Table
 
 from benchmarks.retrieval.beir import Corpus, Qrels, read_corpus
 from benchmarks.retrieval.plain import plain_runs
-from benchmarks.retrieval.systems import PLAIN, Run, System, fitted, search, snapshot_of
+from benchmarks.retrieval.systems import FITTED, PLAIN, Run, System, fitted, labelled, search, snapshot_of
+from benchmarks.retrieval.tuned import tuned
 from indexes.cross_encoder import RelevanceScorer
 from indexes.encoder import SentenceEncoder
 from indexes.snapshot import Fusion
+from iotops.commands.console import progress
 from iotops.errors import ModelError
 from iotops.models import resolve, resolve_role
 from iotops.settings import Settings, get_settings
@@ -73,6 +75,7 @@ def compare(
     training: Corpus | None,
     settings: Settings,
     scorers: Sequence[RelevanceScorer],
+    tuning: Path | None,
     console: Console,
 ) -> dict[str, Any]:
     """Index a corpus, search it in every way, print the table; the figures."""
@@ -86,10 +89,10 @@ def compare(
         cells = (f"{each['mean']:.3f} ({each['low']:.3f}-{each['high']:.3f})" for each in found.values())
         table.add_row(name, *cells, "" if ms is None else f"{ms:.1f}")
 
-    with console.status(f"{corpus.name}: indexing") as status:
+    with progress(f"{corpus.name}: indexing") as say:
         snapshot = snapshot_of(corpus, model, encoder, settings.home)
         vectors = encoder.encode(list(corpus.queries.values()))
-        status.update(f"{corpus.name}: the plain way")
+        say(f"{corpus.name}: the plain way")
         for name, run in plain_runs(corpus.documents, corpus.queries, vectors, encoder).items():
             row(name, run, None)
         systems = [*PLAIN]
@@ -97,9 +100,14 @@ def compare(
             System(f"{PLAIN[2].name} + {scorer.model.name}", Fusion(), reranker=scorer) for scorer in scorers
         ]
         if training:
-            systems += fitted(snapshot, training, encoder, scorers, status.update)
+            questions = labelled(snapshot, training)
+            systems += fitted(snapshot, questions, encoder, scorers, say)
+            if tuning:
+                best = next(each.fusion for each in systems if each.name == FITTED)
+                folder = tuning / corpus.name
+                systems.append(tuned(snapshot, questions, encoder, best, folder, say))
         for system in systems:
-            status.update(f"{corpus.name}: {system.name}")
+            say(f"{corpus.name}: {system.name}")
             started = time.perf_counter()
             run = search(snapshot, system, corpus.queries, vectors)
             row(system.name, run, (time.perf_counter() - started) / len(corpus.queries) * 1000)
@@ -119,6 +127,9 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="corpora in BEIR's layout")
     parser.add_argument("--split", default="test", help="which qrels")
     parser.add_argument("--rerankers", nargs="*", type=Path, default=[], metavar="DIR", help="cross-encoders")
+    parser.add_argument(
+        "--tune", type=Path, metavar="DIR", help="also train a reranker on each train split, and keep it here"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args()
     console, settings, figures = Console(), get_settings(), {}
@@ -130,7 +141,7 @@ def main() -> None:
             training = read_corpus(folder, "train") if has_more else None
         except OSError as error:
             parser.error(f"{folder} is not in BEIR's layout: {error}")
-        figures[corpus.name] = compare(corpus, training, settings, scorers, console)
+        figures[corpus.name] = compare(corpus, training, settings, scorers, options.tune, console)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

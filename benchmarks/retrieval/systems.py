@@ -28,6 +28,7 @@ from pipelines.knowledge.build import EmbeddingModel
 from pipelines.knowledge.chunking import chunk_documents
 
 DEPTH = 100
+FITTED = "hybrid, fitted"
 Run = dict[str, dict[str, float]]
 """Score by query and document."""
 
@@ -90,30 +91,34 @@ def search(snapshot: Snapshot, system: System, queries: Mapping[str, str], vecto
     return run
 
 
+def labelled(snapshot: Snapshot, corpus: Corpus) -> list[Question]:
+    """A split's questions with the addresses of their documents."""
+    uris = dict(zip(*(snapshot.chunks[name].to_pylist() for name in ("doc_id", "uri")), strict=True))
+    return [
+        Question(text, {uris[document]: grade for document, grade in corpus.qrels[query].items()})
+        for query, text in corpus.queries.items()
+    ]
+
+
 def fitted(
     snapshot: Snapshot,
-    training: Corpus,
+    questions: Sequence[Question],
     encoder: SentenceEncoder,
     rerankers: Sequence[RelevanceScorer],
     on_progress: Callable[[str], None],
 ) -> list[System]:
     """The hybrid with weights that the evaluation flow chooses by another split, and rerankers."""
     indexes = [HybridIndex(snapshot)]
-    uris = dict(zip(*(snapshot.chunks[name].to_pylist() for name in ("doc_id", "uri")), strict=True))
-    questions = [
-        Question(text, {uris[document]: grade for document, grade in training.qrels[query].items()})
-        for query, text in training.queries.items()
-    ]
     texts = [question.text for question in questions]
     vectors = dict(zip(texts, encoder.encode(texts), strict=True))
     on_progress("fitting the fusion")
     calibration = fitted_fusion(indexes, questions, vectors, datetime.now(UTC))
     fusion = calibration.fusion if calibration else Fusion()
-    systems = [System("hybrid, fitted", fusion)]
+    systems = [System(FITTED, fusion)]
     for scorer in rerankers:
         verdict = fitted_reranker(indexes, questions, vectors, scorer, fusion, on_progress)
         weight = verdict.weight if verdict and verdict.wins else 0.0
         systems.append(
-            System(f"hybrid, fitted + {scorer.model.name} x {weight}", fusion, reranker=scorer, weight=weight)
+            System(f"{FITTED} + {scorer.model.name} x {weight}", fusion, reranker=scorer, weight=weight)
         )
     return systems

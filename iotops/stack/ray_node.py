@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from iotops.ray_cluster import LOCAL_NODE
+from iotops.ray_cluster import LOCAL_NODE, QUICK_REQUESTS
 from iotops.settings import Settings
 from iotops.stack.files import chosen_settings, executable
 from iotops.stack.process import Launch
@@ -75,6 +75,7 @@ class RayNode(Server):
                 "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
                 "RAY_USAGE_STATS_ENABLED": "0",
                 **LOCAL_NODE,
+                **QUICK_REQUESTS,
                 "RAY_worker_maximum_startup_concurrency": str(LEAST_CPUS),
                 # What Arrow and Python have freed goes back at once: a load's tasks else hold a third more.
                 "MIMALLOC_PURGE_DELAY": "0",

@@ -66,7 +66,7 @@ def tune(settings: Settings, tenant: Tenant, course: Course, on_progress: Progre
         raise IotOpsError(f"{tenant.id} has no index: `iotops docs add PATH --tenant {tenant.id}`")
     own = snapshots[tenant.id].searched
     labelled = labelled_questions(settings, tenant, list(snapshots.values()))
-    asked = asked_of(_standing(own, 0, LEARN))
+    asked = asked_of(standing(own, 0, LEARN))
     choose, check = _held_out(own, labelled)
     on_progress(f"{len(labelled)} labelled questions, {len(asked)} made from the documents")
     questions = [*labelled, *choose, *check]
@@ -95,7 +95,7 @@ def tune(settings: Settings, tenant: Tenant, course: Course, on_progress: Progre
     return Tuning(len(examples), len(of_questions), verdict, current, manifest.snapshot_id)
 
 
-def _standing(chunks: pa.Table, start: float, end: float) -> pa.Table:
+def standing(chunks: pa.Table, start: float, end: float) -> pa.Table:
     """The chunks of documents in a part."""
     return chunks.filter(pa.array(start <= place(uri) < end for uri in chunks["uri"].to_pylist()))
 

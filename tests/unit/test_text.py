@@ -109,7 +109,7 @@ def test_shared_statistics_make_two_indexes_score_as_one(tmp_path: Path) -> None
     large = TextIndex.build(table(rare, *others), tmp_path / "large")
     alone = small.search("stuck valve", 1)[0][0], large.search("stuck valve", 1)[0][0]
     both = TermStatistics.total(index.statistics("stuck valve") for index in (small, large))
-    together = [index.search("stuck valve", 1, None, both)[0][0] for index in (small, large)]
+    together = [index.search("stuck valve", 1, shared=both)[0][0] for index in (small, large)]
     assert alone[1] > 3 * alone[0], "the test needs indexes that disagree by themselves"
     assert together[0] == pytest.approx(together[1], rel=0.01)
 
