@@ -8,14 +8,13 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from benchmarks.retrieval_speed import peers, search, served, shards, vectors
+from benchmarks.retrieval_speed import embedding, peers, search, served, shards, vectors
 from benchmarks.retrieval_speed.corpus import Corpus, Model, read_documents, sample
 from benchmarks.retrieval_speed.figures import Figures
-from iotops.errors import IotOpsError
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 
-PARTS = ("search", "peers", "vectors", "shards")
+PARTS = ("search", "peers", "embedding", "vectors", "shards")
 
 
 def main() -> None:
@@ -25,19 +24,24 @@ def main() -> None:
     parts = options.parts or PARTS
     if "vectors" in parts:
         vectors.run(options.vectors, options.kind, figures, console)
-    if not {"search", "peers", "shards"} & {*parts}:
+    if {*parts} == {"vectors"}:
         return
     model = Model.load(settings)
     if {"search", "shards"} & {*parts}:
         real = embedded(model, options.documents, options.embed, console)
     if "shards" in parts:
         shards.run(model, real, options.sizes[0], options.queries, figures, console)
+    if "embedding" in parts:
+        documents = sample(read_documents(options.documents), options.embed)
+        embedding.run(settings, model, documents, figures, console)
     if "peers" in parts:
         for folder in (each for each in options.documents if (each / "corpus.jsonl").is_file()):
             peers.run(settings, model, folder, options.embed, figures, console)
     if "search" in parts:
-        search.run(model, real, options.sizes, options.queries, figures, console)
-        through_serve(settings, model, options.tenant, options.queries, figures, console)
+        through = settings if is_served(settings, console) else None
+        search.run(model, real, options.sizes, options.queries, through, figures, console)
+        if through and options.tenant:
+            served.run(settings, model, Tenant(options.tenant), options.queries, figures, console)
 
 
 def parsed() -> argparse.Namespace:
@@ -55,7 +59,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--kind", choices=("flat", "hnsw", "ivfpq"), help="of index; default: by their number"
     )
-    parser.add_argument("--tenant", help="whose shelf to search through Serve")
+    parser.add_argument("--tenant", help="whose shelf to search through Serve as well")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args()
     if unknown := {*options.parts} - {*PARTS}:
@@ -72,18 +76,14 @@ def embedded(model: Model, folders: list[Path], limit: int, console: Console) ->
         return model.embedded(documents)
 
 
-def through_serve(
-    settings: Settings, model: Model, tenant: str | None, queries: int, figures: Figures, console: Console
-) -> None:
-    """The same through Serve, or why not."""
-    if tenant is None:
-        console.print("not through Serve: `--tenant` names no tenant")
-        return
+def is_served(settings: Settings, console: Console) -> bool:
+    """Whether the copilot answers; if not, why."""
     try:
         httpx.get(f"{settings.serve.url}/healthz", timeout=5).raise_for_status()
-        served.run(settings, model, Tenant(tenant), queries, figures, console)
-    except (httpx.HTTPError, IotOpsError) as error:
+    except httpx.HTTPError as error:
         console.print(f"not through Serve at {settings.serve.url}: {error}")
+        return False
+    return True
 
 
 if __name__ == "__main__":

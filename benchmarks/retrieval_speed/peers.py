@@ -62,13 +62,17 @@ class Contender:
 
     def answer(self, first: int, last: int, timed: bool) -> None:
         """Have it search some of the queries."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps([first, last]) + "\n")
-        self.process.stdin.flush()
-        answer = self.line()
+        answer = self.asked([first, last])
         self.rows |= dict(zip(range(first, last), answer["rows"], strict=True))
         if timed:
             self.milliseconds += answer["ms"]
+
+    def asked(self, for_what: Any) -> dict[str, Any]:
+        """Its answer to a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(for_what) + "\n")
+        self.process.stdin.flush()
+        return self.line()
 
     def line(self) -> dict[str, Any]:
         """Its next line; raises `ContenderError` where it has ended."""
@@ -158,8 +162,10 @@ def quality(contender: Contender, labelled: Labelled, doc_ids: list[str]) -> flo
     return float(found[nDCG @ 10])
 
 
-def started(settings: Settings, name: str, place: Path, running: ExitStack) -> Contender:
-    """A contender with its index built."""
+def started(
+    settings: Settings, name: str, place: Path, running: ExitStack, what: str = "process", *arguments: str
+) -> Contender:
+    """A contender that has done what its module of `contenders` does first."""
     python, environment = sys.executable, dict(os.environ)
     if name in REQUIREMENTS:
         python = str(installed(settings.home / "benchmarks" / "peers", REQUIREMENTS[name]))
@@ -168,7 +174,8 @@ def started(settings: Settings, name: str, place: Path, running: ExitStack) -> C
         if not postgres_peer.available():
             raise ContenderError("the embedded Postgres has no pgvector")
         environment = running.enter_context(postgres())
-    command = [python, "-m", "benchmarks.retrieval_speed.contenders.process", name, str(place)]
+    module = f"benchmarks.retrieval_speed.contenders.{what}"
+    command = [python, "-m", module, name, str(place), *arguments]
     contender = Contender(
         name,
         subprocess.Popen(
@@ -182,7 +189,7 @@ def started(settings: Settings, name: str, place: Path, running: ExitStack) -> C
         ),
     )
     try:
-        contender.build_s = contender.line()["build_s"]
+        contender.build_s = contender.line()["ready_s"]
     except ContenderError as error:
         raise ContenderError(f"{error}: {(place / f'{name}.log').read_text()[-500:]}") from None
     return contender

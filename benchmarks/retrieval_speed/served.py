@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,11 @@ from rich.table import Table
 
 from benchmarks.retrieval_speed.corpus import Model, keywords
 from benchmarks.retrieval_speed.figures import Figures, cells, latencies
-from benchmarks.retrieval_speed.search import TOP_K, search
+from benchmarks.retrieval_speed.library import TOP_K, search
+from indexes.exchange import publish
 from indexes.hybrid import HybridIndex
 from indexes.live import LiveIndex
+from indexes.schema import shelf_prefix
 from iotops.auth import issue_token
 from iotops.errors import IotOpsError
 from iotops.lake import lake_filesystem
@@ -30,8 +36,6 @@ def run(
     settings: Settings, model: Model, tenant: Tenant, queries: int, figures: Figures, console: Console
 ) -> None:
     """Search both ways in turn; print and keep what was measured, or say why there is nothing to measure."""
-    token = issue_token(settings.auth, tenant, "benchmark", "operator")
-    headers = {"Authorization": f"Bearer {token}"}
     with tempfile.TemporaryDirectory(prefix="served-") as cache:
         indexes = fetched(settings, tenant, Path(cache))
         if not indexes:
@@ -40,10 +44,7 @@ def run(
             )
         chunks = [text for index in indexes for text in index.snapshot.searched["text"].to_pylist()]
         texts = keywords(chunks, queries)
-        with httpx.Client(base_url=settings.serve.url, headers=headers, timeout=60) as client:
-            found = in_turn(client, indexes, model, texts)
-    found["chunks"] = len(chunks)
-    found["serve_adds_p50_ms"] = found["served, no reranking"]["p50_ms"] - found["library"]["p50_ms"]
+        found = {"chunks": len(chunks), **in_turn(settings, tenant, indexes, model, texts)}
     figures.add("served", tenant.id, found)
     shown = Table("", "p50", "p95", "p99 ms", title=f"{tenant.id}: {len(chunks):,} chunks, one client")
     for name in ("library", "served, no reranking", "served"):
@@ -59,10 +60,27 @@ def fetched(settings: Settings, tenant: Tenant, cache: Path) -> list[HybridIndex
     return [HybridIndex(snapshot) for snapshot in snapshots if snapshot is not None]
 
 
+@contextmanager
+def shelved(settings: Settings, snapshot: Path) -> Iterator[Tenant]:
+    """A tenant of this benchmark's own, as long as it is searched, with a snapshot as its index."""
+    tenant, lake = Tenant(f"benchmark-{uuid.uuid4().hex[:8]}"), lake_filesystem(settings.lake)
+    prefix = shelf_prefix(tenant.id, "indexes")
+    try:
+        publish(lake, prefix, snapshot, None)
+        yield tenant
+    finally:
+        lake.delete_dir(prefix)
+        shutil.rmtree(settings.home / "index-cache" / tenant.id, ignore_errors=True)
+
+
 def in_turn(
-    client: httpx.Client, indexes: list[HybridIndex], model: Model, texts: list[str]
+    settings: Settings, tenant: Tenant, indexes: list[HybridIndex], model: Model, texts: list[str]
 ) -> dict[str, Any]:
     """Latencies of the library, of the whole call, and of the call without the time of its reranker."""
+    token = issue_token(settings.auth, tenant, "benchmark", "operator")
+    client = httpx.Client(
+        base_url=settings.serve.url, headers={"Authorization": f"Bearer {token}"}, timeout=600
+    )
     library, served, reranking = [], [], []
     for number in range(ROUNDS + 1):  # the first warms both up
         for text in texts:
@@ -82,4 +100,5 @@ def in_turn(
         "library": latencies(library),
         "served": latencies(served),
         "served, no reranking": latencies(bare),
+        "serve_adds_p50_ms": float(np.median(bare) - np.median(library)),
     }

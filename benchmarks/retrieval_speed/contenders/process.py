@@ -1,7 +1,7 @@
 """`python -m benchmarks.retrieval_speed.contenders.process NAME FOLDER`: one contender as a process.
 
 It indexes the passages and vectors of the folder's `chunks.parquet`, then searches the rows of its
-`queries.parquet` that each line of stdin names, `[from, to]`. It answers in JSON lines: `build_s` first,
+`queries.parquet` that each line of stdin names, `[from, to]`. It answers in JSON lines: `ready_s` first,
 then for each line the `ms` and the `rows` found of each query.
 """
 
@@ -33,7 +33,7 @@ def main() -> None:
     texts, asked = queries["text"].to_pylist(), matrix(queries)
     started = time.perf_counter()
     search = import_module(f"benchmarks.retrieval_speed.contenders.{name}").build(folder, passages, vectors)
-    print(json.dumps({"build_s": time.perf_counter() - started}), file=answers, flush=True)
+    print(json.dumps({"ready_s": time.perf_counter() - started}), file=answers, flush=True)
     for line in sys.stdin:
         milliseconds, rows = [], []
         for at in range(*json.loads(line)):
