@@ -12,6 +12,8 @@ from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 from iotops.errors import IotOpsError
 from iotops.settings import Settings
 
+COPILOT, LANGUAGE_MODEL = "copilot", "LanguageModel"
+"""The application that answers, and its deployment of the language model."""
 TIMEOUT_S = 420
 POLL_S = 1.0
 

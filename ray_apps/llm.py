@@ -20,10 +20,10 @@ from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
 from iotops.models import ModelSpec, load_catalogue, resolve
 from iotops.models.hardware import decoding_dtype
+from iotops.serving import LANGUAGE_MODEL
 from iotops.settings import Settings, get_settings
 from ray_apps.chat import Completion, EngineError, Messages
 
-DEPLOYMENT = "LanguageModel"
 STREAM_EVERY_MS = 20
 """Tokens that are ready within this time travel together: each trip through Ray costs about a millisecond."""
 KV_CACHE_GIB = 1
@@ -125,7 +125,7 @@ def llm_deployment(settings: Settings) -> Application:
     app: Application = build_llm_deployment(
         llm_config(name, catalogue.spec(name)),
         deployment_cls=LanguageModel,
-        override_serve_options={"name": DEPLOYMENT},
+        override_serve_options={"name": LANGUAGE_MODEL},
     )
     return app
 

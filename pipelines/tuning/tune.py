@@ -29,6 +29,7 @@ from pipelines.evaluation.weights import reranker_of
 from pipelines.knowledge.build import calibrate
 from pipelines.knowledge.enrichment import current_snapshots, indexes_and_vectors
 from pipelines.tuning.examples import asked_of, of_labels, of_shelf
+from pipelines.tuning.questions import generated, leading_back
 from pipelines.tuning.training import Course, Example, train
 
 LEARN, CHOOSE = 0.7, 0.85
@@ -66,15 +67,20 @@ def tune(settings: Settings, tenant: Tenant, course: Course, on_progress: Progre
         raise IotOpsError(f"{tenant.id} has no index: `iotops docs add PATH --tenant {tenant.id}`")
     own = snapshots[tenant.id].searched
     labelled = labelled_questions(settings, tenant, list(snapshots.values()))
-    asked = asked_of(standing(own, 0, LEARN))
+    learned = standing(own, 0, LEARN)
     choose, check = _held_out(own, labelled)
-    on_progress(f"{len(labelled)} labelled questions, {len(asked)} made from the documents")
+    written, asked = generated(learned), asked_of(learned)
+    on_progress(
+        f"{len(labelled)} labelled questions, {len(asked)} made from the documents, "
+        f"{len(written)} by the language model"
+    )
     questions = [*labelled, *choose, *check]
-    texts = [question.text for question in questions] + [each.question for each in asked]
+    texts = [question.text for question in questions] + [each.question for each in (*asked, *written)]
     indexes, encoded = indexes_and_vectors(settings, list(snapshots.values()), texts)
     vectors = dict(zip(texts, encoded, strict=True))
     learn = of_part(labelled, 0, LEARN)
     of_questions = list(of_labels(indexes, learn, vectors))
+    asked += leading_back(indexes, written, vectors)
     made = of_shelf(indexes, asked, vectors)
     examples = [*of_questions, *made]
     if len(examples) < LEAST_EXAMPLES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from iotops.auth import Role, issue_token
 from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
 from iotops.provisioning import create_tenant
+from iotops.ray_cluster import connect
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.demo.run import DOCUMENTS, TENANT
 from pipelines.knowledge.build import calibrate
+from pipelines.knowledge.enrichment import current_snapshots
 from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
+from pipelines.tuning.questions import generated
 from tests.waiting import eventually
 
 OTHER = Tenant("rival")
@@ -104,6 +108,17 @@ def test_what_the_sources_do_not_hold_is_not_known(api: httpx.Client, settings: 
     assert answer["answer"].startswith("I don't know")
 
 
+def test_an_answer_that_nobody_waits_for_is_not_written(api: httpx.Client, settings: Settings):
+    question, caller = "How do I check the bearings after maintenance?", bearer(settings)
+    whole_s = ask(api, settings, question)["timings_ms"]["total"] / 1000
+    other = {"question": question, "top_k": 4}
+    with pytest.raises(httpx.ReadTimeout):
+        api.post("/ask", json=other, headers=caller, timeout=whole_s / 4)
+    time.sleep(2 * whole_s)  # had it been written meanwhile, it would be in the cache
+    answers = [api.post("/ask", json=other, headers=caller).json() for _ in range(2)]
+    assert [answer["cached"] for answer in answers] == [False, True]
+
+
 def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):
     answer = ask(api, settings, "Which machines have the worst health?")
     assert answer["grounded"]
@@ -128,6 +143,15 @@ def test_search_ranks_without_a_reranker_and_says_so(api: httpx.Client, settings
     assert parts["reranker"]["available"] is False
     assert parts["embedder"]["checksum"]
     assert parts["llm"]["name"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def test_the_served_model_makes_questions_to_learn_from(settings: Settings, tuned: Tenant):
+    chunks = current_snapshots(settings, tuned)[tuned.id].searched
+    connect(settings.ray)
+    asked = generated(chunks)
+    assert asked
+    assert {each.uri for each in asked} <= {*chunks["uri"].to_pylist()}
+    assert all(each.question.endswith("?") for each in asked)
 
 
 def test_a_tuned_reranker_reorders_its_own_tenants_hits_alone(

@@ -15,7 +15,8 @@ from indexes.tuned import keep, tuned_model
 from iotops.errors import ModelError
 from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.reranking import judge
-from pipelines.tuning.examples import asked_of, of_labels, of_shelf
+from pipelines.tuning.examples import Asked, asked_of, of_labels, of_shelf
+from pipelines.tuning.questions import leading_back, question_in
 from tests.unit.shelves import hashed, loaded, table
 
 TOPICS = [f"valve{first}{second}" for first in "abcdefgh" for second in "abcdefgh"]
@@ -124,3 +125,29 @@ def test_a_reranker_that_knows_better_wins_and_one_that_does_not_gets_no_weight(
     worse = judge([index], choose, check, VECTORS, PrefersSymptoms())
     assert worse.weight == 0
     assert not worse.wins
+
+
+@pytest.mark.parametrize(
+    ("answer", "question"),
+    [
+        ("What is the default rate of the sensor?", "What is the default rate of the sensor?"),
+        ('A technician would ask: "How is the pump primed?"', "How is the pump primed?"),
+        (
+            "1. Which valve is stuck when E421 is shown?\n2. And why?",
+            "Which valve is stuck when E421 is shown?",
+        ),
+        ("Why?", ""),
+        ("The text describes a pump.", ""),
+        ("Why " + "very " * 40 + "slow?", ""),
+    ],
+)
+def test_a_models_answer_is_a_question_or_nothing(answer: str, question: str):
+    assert question_in(answer) == question
+
+
+def test_only_questions_that_lead_back_to_their_document_are_kept(tmp_path: Path):
+    index = HybridIndex(loaded(tmp_path / "snapshot", CHUNKS))
+    right = Asked(f"What is the remedy of {TOPICS[3]}?", f"lake://acme/documents/{TOPICS[3]}-remedy.md", "")
+    wrong = Asked(f"What is the remedy of {TOPICS[4]}?", f"lake://acme/documents/{TOPICS[9]}-remedy.md", "")
+    vectors = {each.question: hashed([each.question])[0] for each in (right, wrong)}
+    assert leading_back([index], [right, wrong], vectors) == [right]
