@@ -1,6 +1,8 @@
 # Every target does its own set-up; nothing needs to be installed by hand.
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+# Models are tested beside each other: their threads do not spin while they wait, see iotops/ray_cluster.py.
+export OMP_WAIT_POLICY := PASSIVE
 
 # In this order: the stack of the first is down before that of the second comes up.
 OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py
