@@ -13,6 +13,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -88,6 +90,13 @@ class Retriever:
             "index": tenant and tenant.manifest.snapshot_id,
             "shared_index": shared and shared.manifest.snapshot_id,
         }
+
+    async def passage(self, tenant_id: str, uri: str, at: int) -> dict[str, Any] | None:
+        """The chunk of a document that holds a character: its title, uri, section, text and start."""
+        for snapshot in await self._snapshots(tenant_id):
+            if snapshot is not None and (found := chunk_at(snapshot.searched, uri, at)):
+                return found
+        return None
 
     async def describe(self, tenant_id: str) -> dict[str, Any]:
         """What a search of the tenant's would read now: snapshot ids and counts; None where there is none."""
@@ -166,6 +175,15 @@ class Retriever:
         if scores is None:
             return hits, UNAVAILABLE
         return rerank(hits, scores, weight), _milliseconds(started)
+
+
+def chunk_at(chunks: pa.Table, uri: str, at: int) -> dict[str, Any] | None:
+    """The row of a chunk table (`CHUNK_SCHEMA`) that holds a character of a document."""
+    holds = pc.and_(pc.less_equal(chunks["start"], at), pc.greater(chunks["end"], at))
+    rows = np.flatnonzero(np.asarray(pc.and_(pc.equal(chunks["uri"], uri), holds)))
+    columns = ["title", "uri", "section", "text", "start"]
+    found: list[dict[str, Any]] = chunks.select(columns).take(rows[:1]).to_pylist()
+    return found[0] if found else None
 
 
 def _summary(snapshot: Snapshot | None) -> dict[str, Any] | None:

@@ -7,13 +7,14 @@ import time
 import uuid
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Request, Response
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from iotops.auth import Principal
 from iotops.http import ApiError, caller, install, request_id
 from iotops.settings import get_settings
+from ray_apps import console
 from ray_apps.chat import ChatModel
 from ray_apps.copilot.actions import load_rules, suggest
 from ray_apps.copilot.answer import Answerer
@@ -22,9 +23,11 @@ from ray_apps.copilot.contracts import (
     AskRequest,
     AskResponse,
     DeviceIdField,
+    Fleet,
     Insights,
     SearchRequest,
     SearchResponse,
+    SourcePassage,
 )
 from ray_apps.copilot.devices import DeviceRecords
 
@@ -36,6 +39,7 @@ app = FastAPI(
     description="What is wrong with this device, and what do I do? Answers with sources, per tenant.",
 )
 install(app)
+console.install(app)
 
 Caller = Annotated[Principal, Depends(caller("operator", "analyst", "admin"))]
 
@@ -126,11 +130,31 @@ class Copilot:
         return Insights(**found, actions=suggest(self._rules, found["components"]))
 
     @app.get("/insights", summary="The fleet's least healthy devices")
-    async def fleet(self, principal: Caller, limit: int = 5) -> dict[str, Any]:
-        """The worst devices of the newest day, each with the reason that weighs most."""
+    async def fleet(self, principal: Caller, limit: int = 5) -> Fleet:
+        """The worst devices of the newest day with the reason that weighs most, and all devices by score."""
         if not 1 <= limit <= 100:
             raise ApiError(422, "invalid_request", f"limit {limit} is refused: ask for 1 to 100 devices")
-        return {"devices": await asyncio.to_thread(self._devices.worst, principal.tenant, limit)}
+        devices, distribution = await asyncio.gather(
+            asyncio.to_thread(self._devices.worst, principal.tenant, limit),
+            asyncio.to_thread(self._devices.distribution, principal.tenant),
+        )
+        return Fleet.model_validate({"devices": devices, "distribution": distribution})
+
+    @app.get("/passages", summary="The passage that a citation points into")
+    async def passage(
+        self,
+        principal: Caller,
+        uri: Annotated[str, Query(max_length=1000)],
+        start: Annotated[int, Query(ge=0)],
+    ) -> SourcePassage:
+        """The indexed text around a character of one of the tenant's documents or of the shared ones."""
+        retriever = self._retriever.options(multiplexed_model_id=principal.tenant.id)
+        found = await retriever.passage.remote(principal.tenant.id, uri, start)
+        if found is None:
+            raise ApiError(
+                404, "unknown_passage", f"no passage at {start} of {uri!r} is indexed for this tenant"
+            )
+        return SourcePassage.model_validate(found)
 
     @app.get("/healthz", summary="The process answers")
     async def healthz(self) -> dict[str, str]:
