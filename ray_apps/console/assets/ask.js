@@ -111,17 +111,26 @@ function Marked({ line, citations, open }) {
   return line.split(/(\[\d+\])/).map((piece) => {
     const citation = citations.find(({ marker }) => marker === piece);
     if (!citation) return piece;
-    const label = `Source ${piece.slice(1, -1)}: ${citation.title}`;
-    return html`<button class="marker" aria-label=${label} title=${citation.title} onClick=${() => open(citation)}>${piece.slice(1, -1)}</button>`;
+    return html`<${Marker} citation=${citation} open=${open} />`;
   });
 }
+
+function Marker({ citation, open }) {
+  const number = citation.marker.slice(1, -1);
+  return html`<button class="marker" aria-label=${`Source ${number}: ${citation.title}`} title=${citation.title}
+    onClick=${() => open(citation)}>${number}</button>`;
+}
+
+const bySection = (citations) =>
+  Object.values(Object.groupBy(citations, ({ uri, section }) => `${uri} ${section}`));
 
 function Sources({ turn, open }) {
   return html`<section class="sources" aria-label="Sources">
     <h2>${turn.grounded ? "Sources" : "Nearest sources"}</h2>
-    <ul>${turn.citations.map((citation) => html`<li>
-      <button onClick=${() => open(citation)}><b>${citation.marker}</b> ${citation.title}${citation.section && html`<span> · ${citation.section}</span>`}</button>
-      ${isRecord(citation) && html` <a href=${recordAddress(citation)}>Device</a>`}
+    <ul>${bySection(turn.citations).map((group) => html`<li>
+      ${group.map((citation) => html`<${Marker} citation=${citation} open=${open} />`)}
+      ${isRecord(group[0]) ? html`<a href=${recordAddress(group[0])}>${group[0].title}</a>` : html`<b>${group[0].title}</b>`}
+      ${group[0].section && html`<span> · ${group[0].section}</span>`}
     </li>`)}</ul>
     <p class="hint">${turn.cached ? "From the cache" : turn.model === "none" ? "Without a model" : turn.model}
       ${turn.timings_ms?.total ? ` · ${(turn.timings_ms.total / 1000).toFixed(1)} s` : ""}</p>

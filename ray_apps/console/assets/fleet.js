@@ -4,7 +4,13 @@ import { Score, Waiting, grade, useGet } from "./load.js";
 
 export function Fleet({ signedOut }) {
   const { found, error } = useGet("/insights?limit=50", signedOut);
-  return html`<h1 tabindex="-1">Fleet</h1>
+  const open = (event) => {
+    event.preventDefault();
+    location.hash = `#/devices/${encodeURIComponent(new FormData(event.target).get("device").trim())}`;
+  };
+  return html`<div class="title"><h1 tabindex="-1">Fleet</h1>
+      <form class="find" onSubmit=${open}><label class="hidden" for="device">Device</label>
+        <input id="device" name="device" placeholder="Device id" required maxlength="64" /><button>Open</button></form></div>
     ${!found ? html`<${Waiting} error=${error} />` : html`<${Health} fleet=${found} />`}`;
 }
 
@@ -19,7 +25,7 @@ function Health({ fleet: { devices, distribution } }) {
         <thead><tr><th scope="col">Device</th><th scope="col">Health</th><th scope="col">Model</th><th scope="col">What weighs most</th></tr></thead>
         <tbody>${devices.map((device) => html`<tr>
           <th scope="row"><a href=${`#/devices/${encodeURIComponent(device.device_id)}`}>${device.device_id}</a></th>
-          <td><${Score} value=${device.score} /></td><td>${device.model}</td><td>${device.detail}</td></tr>`)}</tbody>
+          <td><${Score} value=${device.score} /></td><td class="short">${device.model}</td><td>${device.detail}</td></tr>`)}</tbody>
       </table></div></section>`;
 }
 
