@@ -91,12 +91,15 @@ class Retriever:
             "shared_index": shared and shared.manifest.snapshot_id,
         }
 
-    async def passage(self, tenant_id: str, uri: str, at: int) -> dict[str, Any] | None:
-        """The chunk of a document that holds a character: its title, uri, section, text and start."""
+    async def passages(self, tenant_id: str, uri: str, at: int | None = None) -> list[dict[str, Any]]:
+        """The chunks of a document, or the one that holds a character; see `chunks_of`.
+
+        Empty where neither the tenant's index nor the shared one has it.
+        """
         for snapshot in await self._snapshots(tenant_id):
-            if snapshot is not None and (found := chunk_at(snapshot.searched, uri, at)):
+            if snapshot is not None and (found := chunks_of(snapshot.searched, uri, at)):
                 return found
-        return None
+        return []
 
     async def describe(self, tenant_id: str) -> dict[str, Any]:
         """What a search of the tenant's would read now: snapshot ids and counts; None where there is none."""
@@ -177,13 +180,17 @@ class Retriever:
         return rerank(hits, scores, weight), _milliseconds(started)
 
 
-def chunk_at(chunks: pa.Table, uri: str, at: int) -> dict[str, Any] | None:
-    """The row of a chunk table (`CHUNK_SCHEMA`) that holds a character of a document."""
-    holds = pc.and_(pc.less_equal(chunks["start"], at), pc.greater(chunks["end"], at))
-    rows = np.flatnonzero(np.asarray(pc.and_(pc.equal(chunks["uri"], uri), holds)))
-    columns = ["title", "uri", "section", "text", "start"]
-    found: list[dict[str, Any]] = chunks.select(columns).take(rows[:1]).to_pylist()
-    return found[0] if found else None
+def chunks_of(chunks: pa.Table, uri: str, at: int | None) -> list[dict[str, Any]]:
+    """Rows of a chunk table (`CHUNK_SCHEMA`) of a document, in its order, or the one that holds a character.
+
+    Each has doc_id, title, uri, section, text and start.
+    """
+    wanted = pc.equal(chunks["uri"], uri)
+    if at is not None:
+        wanted = pc.and_(wanted, pc.and_(pc.less_equal(chunks["start"], at), pc.greater(chunks["end"], at)))
+    columns = ["doc_id", "title", "uri", "section", "text", "start"]
+    found: list[dict[str, Any]] = chunks.select(columns).filter(wanted).sort_by("start").to_pylist()
+    return found
 
 
 def _summary(snapshot: Snapshot | None) -> dict[str, Any] | None:

@@ -30,6 +30,10 @@ from ray_apps.copilot.contracts import (
     SourcePassage,
 )
 from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.troubleshoot.contracts import Guide, StepOutcome, TroubleshootRequest
+from ray_apps.copilot.troubleshoot.guide import reported
+from ray_apps.copilot.troubleshoot.store import Guides
+from ray_apps.copilot.troubleshoot.workflow import Troubleshooter
 
 PROBE_TIMEOUT_S = 10.0
 
@@ -42,6 +46,16 @@ install(app)
 console.install(app)
 
 Caller = Annotated[Principal, Depends(caller("operator", "analyst", "admin"))]
+
+
+def unknown_device(device_id: str) -> ApiError:
+    """A refusal."""
+    return ApiError(404, "unknown_device", f"device {device_id!r} has sent nothing for this tenant")
+
+
+def unknown_guide(guide_id: uuid.UUID) -> ApiError:
+    """A refusal."""
+    return ApiError(404, "unknown_guide", f"this tenant has no guide {guide_id}")
 
 
 async def _probe(probe: Any) -> dict[str, Any]:
@@ -76,6 +90,8 @@ class Copilot:
         self._devices = DeviceRecords(settings.database)
         self._cache = AnswerCache(settings.cache)
         self._rules = load_rules(settings.configs)
+        self._guides = Guides(settings.database)
+        self._troubleshooter = Troubleshooter(retriever, self._rules)
         self._answerer = Answerer(settings.copilot, retriever, embedder, self._chat, self._devices)
 
     @app.post("/ask", summary="Ask about a device, an error code or the fleet")
@@ -126,7 +142,7 @@ class Copilot:
         """Health score and components, recent events, trend and suggested actions."""
         found = await asyncio.to_thread(self._devices.insights, principal.tenant, device_id)
         if found is None:
-            raise ApiError(404, "unknown_device", f"device {device_id!r} has sent nothing for this tenant")
+            raise unknown_device(device_id)
         return Insights(**found, actions=suggest(self._rules, found["components"]))
 
     @app.get("/insights", summary="The fleet's least healthy devices")
@@ -149,12 +165,45 @@ class Copilot:
     ) -> SourcePassage:
         """The indexed text around a character of one of the tenant's documents or of the shared ones."""
         retriever = self._retriever.options(multiplexed_model_id=principal.tenant.id)
-        found = await retriever.passage.remote(principal.tenant.id, uri, start)
-        if found is None:
+        found = await retriever.passages.remote(principal.tenant.id, uri, start)
+        if not found:
             raise ApiError(
                 404, "unknown_passage", f"no passage at {start} of {uri!r} is indexed for this tenant"
             )
-        return SourcePassage.model_validate(found)
+        return SourcePassage.model_validate(found[0])
+
+    @app.post("/troubleshoot", summary="Find out what is wrong with a device, step by step")
+    async def troubleshoot(self, body: TroubleshootRequest, principal: Caller) -> Guide:
+        """Checks, likely causes, and a guide; report each step's outcome to have the guide go on."""
+        insights = await asyncio.to_thread(self._devices.insights, principal.tenant, body.device_id)
+        if insights is None:
+            raise unknown_device(body.device_id)
+        found = await self._troubleshooter.whole(principal.tenant, body, insights)
+        await asyncio.to_thread(self._guides.keep, principal.tenant, principal.subject, found)
+        return found
+
+    @app.get("/troubleshoot/{guide_id}", summary="A guide as it stands")
+    async def guide(self, guide_id: uuid.UUID, principal: Caller) -> Guide:
+        """The tenant's guide of this id, to go on with it."""
+        found = await asyncio.to_thread(self._guides.find, principal.tenant, guide_id)
+        if found is None:
+            raise unknown_guide(guide_id)
+        return found
+
+    @app.post("/troubleshoot/{guide_id}/steps/{number}", summary="Report what came of a step")
+    async def report(self, guide_id: uuid.UUID, number: int, body: StepOutcome, principal: Caller) -> Guide:
+        """The guide with the outcome, and the step to do next."""
+
+        def change(guide: Guide) -> Guide:
+            return reported(guide, number, body.outcome, body.note)
+
+        try:
+            found = await asyncio.to_thread(self._guides.change, principal.tenant, guide_id, change)
+        except KeyError:
+            raise ApiError(404, "unknown_step", f"guide {guide_id} has no step {number}") from None
+        if found is None:
+            raise unknown_guide(guide_id)
+        return found
 
     @app.get("/healthz", summary="The process answers")
     async def healthz(self) -> dict[str, str]:

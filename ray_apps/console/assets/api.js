@@ -53,14 +53,18 @@ async function refusal(response) {
 
 export const get = async (path) => (await call(path)).json();
 
+const sent = (body) => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+});
+export const post = async (path, body) => (await call(path, sent(body))).json();
+
 /** Ask, and have `on[event](data)` called for each event: trace, token, citation, done. */
 export async function ask(body, on, signal) {
-  const response = await call("/ask", {
-    method: "POST",
-    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-    body: JSON.stringify(body),
-    signal,
-  });
+  const { headers, ...options } = sent(body);
+  const streamed = { ...headers, Accept: "text/event-stream" };
+  const response = await call("/ask", { ...options, headers: streamed, signal });
   for await (const { event, data } of events(response.body)) {
     if (event === "error") throw new ApiError(0, data.error?.message ?? data.message);
     on[event]?.(data);

@@ -4,8 +4,9 @@ import { bearer, signIn, signOut, token } from "./api.js";
 import { Ask } from "./ask.js";
 import { Device } from "./device.js";
 import { Fleet } from "./fleet.js";
+import { Guide, Troubleshoot } from "./troubleshoot.js";
 
-const VIEWS = { ask: Ask, fleet: Fleet, devices: Device };
+const VIEWS = { ask: Ask, fleet: Fleet, devices: Device, troubleshoot: Troubleshoot, guides: Guide };
 const KEYS = { a: "#/ask", f: "#/fleet" };
 
 const route = () => {

@@ -9,7 +9,8 @@ export function Device({ argument: id, signedOut }) {
   const { found, error } = useGet(`/insights/${encodeURIComponent(id)}`, signedOut);
   const question = encodeURIComponent(`What is wrong with ${id} and what should I do?`);
   return html`<div class="title"><h1 tabindex="-1">${id}</h1>
-      <a class="button primary" href=${`#/ask/${question}`}>Ask what is wrong</a></div>
+      <span class="buttons"><a class="button" href=${`#/ask/${question}`}>Ask what is wrong</a>
+        <a class="button primary" href=${`#/troubleshoot/${encodeURIComponent(id)}`}>Troubleshoot this</a></span></div>
     ${!found ? html`<${Waiting} error=${error} />` : html`<${Insights} device=${found} />`}`;
 }
 
