@@ -74,7 +74,7 @@ def test_what_was_named_and_seen_outranks_what_only_reads_alike():
     seen = Counter({"E421": 3, "E102": 1})
     alike = [hit("Bearing care", 0.5), hit("E421: Vibration high", 0.4)]
     found = causes.ranked(about, alike, "E421", seen, RULES, insights(anomaly=30.0))
-    assert [cause.name for cause in found][:2] == ["E421: Vibration high", "anomaly as it should be"]
+    assert [cause.name for cause in found][:2] == ["E421: Vibration high", "Anomaly as it should be"]
     assert found[0].score > 0.75
     assert len(found[0].because) == 3
     assert found[1].advice == "Inspect the part."

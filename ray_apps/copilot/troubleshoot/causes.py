@@ -75,7 +75,8 @@ def ranked(
     penalties = {part["component"]: part["penalty"] for part in insights["components"]}
     components = {rule.name: rule.component for rule in rules}
     for action in suggest(rules, insights["components"]):
-        cause = Candidate(action.because, f"/insights/{insights['device_id']}", action.action)
+        reason = f"{action.because[:1].upper()}{action.because[1:]}"
+        cause = Candidate(reason, f"/insights/{insights['device_id']}", action.action)
         cause.add(COMPONENT * min(penalties[components[action.rule]] / 50, 1.0), f"rule {action.rule} fired")
         found.setdefault(action.rule, cause)
     return sorted(found.values(), key=lambda cause: (-cause.score, cause.name))[:MOST]

@@ -15,8 +15,7 @@ from indexes.codes import code_key
 from iotops.tenancy import Tenant
 from ray_apps.copilot import evidence
 from ray_apps.copilot.actions import ActionRule
-from ray_apps.copilot.contracts import Citation
-from ray_apps.copilot.grounding import Passage, plain, quotes
+from ray_apps.copilot.grounding import Passage, plain
 from ray_apps.copilot.troubleshoot import causes, checks, guide
 from ray_apps.copilot.troubleshoot.causes import Candidate
 from ray_apps.copilot.troubleshoot.contracts import Guide, LikelyCause, Step, TroubleshootRequest
@@ -106,7 +105,7 @@ class Troubleshooter:
     async def _read(self, tenant: Tenant, candidate: Candidate, insights: dict[str, Any]) -> list[Passage]:
         """The document that a cause stands in, or the device's record."""
         if candidate.advice:
-            return [evidence.device_passage(insights)]
+            return [evidence.record_passage(insights["device_id"], f"{candidate.name}.")]
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)
         return evidence.document_passages(await retriever.passages.remote(tenant.id, candidate.uri))
 
@@ -115,12 +114,11 @@ def _told(
     candidate: Candidate, passages: list[Passage], before: int, known: set[str]
 ) -> tuple[LikelyCause, list[Step]]:
     """A cause and its steps, numbered on, without those that an earlier cause told."""
+    told = guide.explanation(passages)
+    cited = [guide.citation(passages, told, "[1]", candidate.score)] if told else []
     if candidate.advice:
-        cited = _record(candidate, passages)
         found = [(candidate.advice, cited)]
     else:
-        told = guide.explanation(passages)
-        cited = [guide.citation(passages, told, "[1]", candidate.score)] if told else []
         found = [
             (plain(quote.text), [guide.citation(passages, quote, "[1]", 1.0)])
             for quote in guide.instructions(passages)
@@ -133,10 +131,3 @@ def _told(
         Step(number=number, cause=candidate.name, text=text, citations=citations)
         for number, (text, citations) in enumerate(fresh, start=before + 1)
     ]
-
-
-def _record(candidate: Candidate, passages: list[Passage]) -> list[Citation]:
-    """The sentence of the device's record that a rule's advice rests on."""
-    reason = candidate.name.lower()
-    told = [quote for quote in quotes(passages) if reason[:40] in quote.text.lower()]
-    return [guide.citation(passages, quote, "[1]", candidate.score) for quote in told[:1]]
