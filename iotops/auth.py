@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jwt
 
@@ -31,6 +31,14 @@ class Principal:
             raise AuthError(f"role {self.role!r} may not make this call; it needs one of: {', '.join(roles)}")
 
 
+class ExpiredToken(AuthError):
+    """A token of our own whose time is over: it opens nothing, and says who it was given to."""
+
+    def __init__(self, principal: Principal) -> None:
+        super().__init__("the token has expired: issue a new one with `iotops token issue`")
+        self.principal = principal
+
+
 def issue_token(
     settings: AuthSettings, tenant: Tenant, subject: str, role: Role, ttl_s: int | None = None
 ) -> str:
@@ -50,19 +58,12 @@ def issue_token(
 def verify_token(settings: AuthSettings, token: str) -> Principal:
     """The principal that a token stands for; raises `AuthError` saying why it is refused."""
     try:
-        claims = jwt.decode(
-            token,
-            _signing_key(settings),
-            algorithms=[ALGORITHM],
-            options={"require": ["exp", "iat", "sub", "tenant_id", "role"]},
-        )
-    except jwt.ExpiredSignatureError:
-        raise AuthError("the token has expired: issue a new one with `iotops token issue`") from None
+        try:
+            return _principal(_decode(settings, token))
+        except jwt.ExpiredSignatureError:
+            raise ExpiredToken(_principal(_decode(settings, token, verify_exp=False))) from None
     except jwt.InvalidTokenError as error:
         raise AuthError(f"the token is refused: {error}") from None
-    if claims["role"] not in ROLES:
-        raise AuthError(f"the token's role {claims['role']!r} is unknown; roles are: {', '.join(ROLES)}")
-    return Principal(Tenant(claims["tenant_id"]), claims["sub"], claims["role"])
 
 
 def verify_bearer(settings: AuthSettings, header: str | None) -> Principal:
@@ -71,6 +72,22 @@ def verify_bearer(settings: AuthSettings, header: str | None) -> Principal:
     if scheme.lower() != "bearer" or not token:
         raise AuthError("missing bearer token: send `Authorization: Bearer <token>`")
     return verify_token(settings, token.strip())
+
+
+def _decode(settings: AuthSettings, token: str, *, verify_exp: bool = True) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(
+        token,
+        _signing_key(settings),
+        algorithms=[ALGORITHM],
+        options={"require": ["exp", "iat", "sub", "tenant_id", "role"], "verify_exp": verify_exp},
+    )
+    return claims
+
+
+def _principal(claims: dict[str, Any]) -> Principal:
+    if claims["role"] not in ROLES:
+        raise AuthError(f"the token's role {claims['role']!r} is unknown; roles are: {', '.join(ROLES)}")
+    return Principal(Tenant(claims["tenant_id"]), claims["sub"], claims["role"])
 
 
 def _signing_key(settings: AuthSettings) -> str:

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from iotops.auth import Principal, Role, verify_bearer
+from iotops.auth import ExpiredToken, Principal, Role, verify_bearer
 from iotops.errors import AuthError, TenantError
 from iotops.metrics import HTTP_DURATION, HTTP_ERRORS, HTTP_REQUESTS
 from iotops.settings import get_settings
@@ -41,13 +41,19 @@ def install(app: FastAPI) -> None:
 
 
 def caller(*roles: Role) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency: the verified caller, who must have one of the roles."""
+    """A dependency: the verified caller, who must have one of the roles.
+
+    Whoever it is, admitted or not, stands in `request.state.principal`, for what audits the call.
+    """
 
     async def authenticate(request: Request) -> Principal:
         try:
             principal = verify_bearer(get_settings().auth, request.headers.get("authorization"))
         except (AuthError, TenantError) as error:
+            if isinstance(error, ExpiredToken):
+                request.state.principal = error.principal
             raise ApiError(401, "unauthorized", str(error)) from None
+        request.state.principal = principal
         try:
             principal.require(*roles)
         except AuthError as error:

@@ -18,7 +18,9 @@ from iotops.lake import iceberg_catalog
 from iotops.settings import Settings
 from iotops.stack.object_store import grant_tenant
 from iotops.tenancy import Tenant
+from iotops.tiers import load_tiers
 
+CREATE = text("INSERT INTO platform.tenants (tenant_id, tier) VALUES (:tenant, :tier)")
 KNOWN = text("SELECT 1 FROM platform.tenants WHERE tenant_id = :tenant")
 
 
@@ -32,11 +34,13 @@ class TenantCredentials:
     storage_secret_key: SecretStr
 
 
-def create_tenant(settings: Settings, tenant: Tenant) -> TenantCredentials:
+def create_tenant(settings: Settings, tenant: Tenant, tier: str | None = None) -> TenantCredentials:
     """Create everything that a tenant owns; a broken-off creation is completed by running it again.
 
-    Raises `TenantError` where the tenant exists already.
+    Raises `TenantError` where the tenant exists already, or there is no such tier.
     """
+    if tier is not None:
+        load_tiers(settings.configs).known(tier)
     if tenant in list_tenants(settings):
         raise TenantError(f"tenant {tenant.id!r} exists already; `iotops tenant list` shows all")
     create_topics(settings.kafka, tenant.topics)
@@ -48,7 +52,7 @@ def create_tenant(settings: Settings, tenant: Tenant) -> TenantCredentials:
     with suppress(NamespaceAlreadyExistsError):  # an earlier creation broke off after this step
         catalog.create_namespace(tenant.id, {"location": location})
     with tenant_transaction(engine(settings.database), tenant) as connection:
-        connection.execute(text("INSERT INTO platform.tenants (tenant_id) VALUES (:id)"), {"id": tenant.id})
+        connection.execute(CREATE, {"tenant": tenant.id, "tier": tier})
     return TenantCredentials(tenant.database_role, password, access_key, secret_key)
 
 

@@ -184,6 +184,9 @@ class CopilotSettings(BaseModel):
     timeout_s: float = Field(
         60.0, description="A language model slower than this is not waited for (s).", gt=0
     )
+    asks_in_flight: int = Field(
+        32, description="Questions that a replica answers at once; one more is refused with 503.", ge=1
+    )
 
 
 class LineageSettings(BaseModel):

@@ -30,6 +30,8 @@ KV_CACHE_GIB = 1
 WARM_UP_TOKENS = 8
 REQUESTS_AT_ONCE = 64
 """Of one replica: the engine batches them, and more wait at the caller, where Serve counts them."""
+REQUESTS_WAITING = 64
+"""At each caller; one more is refused, and its answer written from the sources alone."""
 CPU_ENGINE = {"enforce_eager": True, "distributed_executor_backend": "mp"}
 
 
@@ -141,6 +143,7 @@ def llm_config(name: str, spec: ModelSpec) -> LLMConfig:
         deployment_config={
             "num_replicas": 1,
             "max_ongoing_requests": REQUESTS_AT_ONCE,
+            "max_queued_requests": REQUESTS_WAITING,
             "health_check_timeout_s": 30,
             "ray_actor_options": {"num_cpus": 0},
         },

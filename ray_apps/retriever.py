@@ -26,6 +26,7 @@ from indexes.schema import passage
 from indexes.snapshot import EmbedderId, Snapshot
 from indexes.vector import Vectors
 from iotops.lake import lake_filesystem
+from iotops.metrics import EMPTY_RESULTS, RETRIEVAL_DURATION
 from iotops.settings import get_settings
 from iotops.tenancy import SHARED_PREFIX, Tenant
 
@@ -83,7 +84,9 @@ class Retriever:
             hits, timings["rerank"] = await self._rerank(
                 query, hits, snapshots[0].manifest.reranker_weight, f"{tenant_id}/{own}" if own else ""
             )
-        timings["total"] = _milliseconds(started)
+        timings["total"] = total = _milliseconds(started)
+        RETRIEVAL_DURATION.observe(total / 1000)
+        EMPTY_RESULTS.observe(tenant_id, not hits)
         return {
             "hits": [asdict(hit) for hit in hits[:top_k]],
             "timings_ms": {name: round(t, 2) if isinstance(t, float) else t for name, t in timings.items()},

@@ -63,7 +63,7 @@ def fetched(settings: Settings, tenant: Tenant, cache: Path) -> list[HybridIndex
 @contextmanager
 def shelved(settings: Settings, snapshot: Path) -> Iterator[Tenant]:
     """A tenant of this benchmark's own, as long as it is searched, with a snapshot as its index."""
-    tenant, lake = Tenant(f"benchmark-{uuid.uuid4().hex[:8]}"), lake_filesystem(settings.lake)
+    tenant, lake = Tenant(f"benchmark_{uuid.uuid4().hex[:8]}"), lake_filesystem(settings.lake)
     prefix = shelf_prefix(tenant.id, "indexes")
     try:
         publish(lake, prefix, snapshot, None)

@@ -1,4 +1,4 @@
-"""`iotops serve` and `iotops ask`."""
+"""`iotops serve`, `iotops ask` and `iotops audit`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from iotops.auth import issue_token
+from iotops.commands.audit import audit
 from iotops.commands.console import errors, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.errors import IotOpsError
@@ -20,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("serve")(serve)
     app.command("ask")(ask)
+    app.command("audit")(audit)
 
 
 def serve() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TenantId = Annotated[str, typer.Argument(help="Tenant id, e.g. acme.")]
 TenantOption = Annotated[str, typer.Option("--tenant", "-t", help="Tenant id, e.g. acme.")]
+Tier = Annotated[str | None, typer.Option(help="Tier of configs/tiers.yaml.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     tenants = typer.Typer(help="Create and list tenants.", no_args_is_help=True)
     tenants.command("create")(create)
     tenants.command("credentials")(credentials)
+    tenants.command("policy")(policy)
     tenants.command("list")(list_all)
     app.add_typer(tenants, name="tenant")
     tokens = typer.Typer(help="Issue bearer tokens and MQTT passwords.", no_args_is_help=True)
@@ -35,14 +37,14 @@ def register(app: typer.Typer) -> None:
     app.add_typer(tokens, name="token")
 
 
-def create(tenant: TenantId, as_json: Json = False) -> None:
+def create(tenant: TenantId, tier: Tier = None, as_json: Json = False) -> None:
     """Create a tenant and print its credentials, once.
 
-    Example: iotops tenant create acme
+    Example: iotops tenant create acme --tier free
     """
     from iotops.provisioning import create_tenant
 
-    _show(tenant, create_tenant(get_settings(), Tenant(tenant)), as_json)
+    _show(tenant, create_tenant(get_settings(), Tenant(tenant), tier), as_json)
 
 
 def credentials(tenant: TenantId, as_json: Json = False) -> None:
@@ -53,6 +55,32 @@ def credentials(tenant: TenantId, as_json: Json = False) -> None:
     from iotops.provisioning import renew_credentials
 
     _show(tenant, renew_credentials(get_settings(), Tenant(tenant)), as_json)
+
+
+def policy(
+    tenant: TenantId,
+    tier: Tier = None,
+    keep_questions: Annotated[
+        bool | None, typer.Option(help="Whether the audit keeps the text of questions.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a tenant's policy, changed first where an option says so; replicas know it after 30 s.
+
+    Example: iotops tenant policy acme --tier enterprise --no-keep-questions
+    """
+    from iotops.tiers import change_policy, tenant_policy
+
+    settings, whose = get_settings(), Tenant(tenant)
+    if tier is None and keep_questions is None:
+        found = tenant_policy(settings, whose)
+    else:
+        found = change_policy(settings, whose, tier, keep_questions)
+    if as_json:
+        print_json({"tenant_id": tenant, **asdict(found)})
+    else:
+        kept = "kept in the audit" if found.keep_questions else "not kept"
+        results.print(f"{tenant}: tier {found.tier}, the text of questions is {kept}")
 
 
 def _show(tenant: str, credentials: TenantCredentials, as_json: bool) -> None:

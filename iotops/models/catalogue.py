@@ -36,6 +36,17 @@ class Package(_Strict):
         return self
 
 
+class Price(_Strict):
+    """What a million tokens cost, in the currency that all prices are in."""
+
+    prompt: float = Field(0.0, description="Of a million tokens read.", ge=0)
+    completion: float = Field(0.0, description="Of a million tokens written.", ge=0)
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """What so many tokens cost."""
+        return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1_000_000
+
+
 class ModelSpec(_Strict):
     """What is known of a model beyond its name."""
 
@@ -45,6 +56,7 @@ class ModelSpec(_Strict):
     hardware: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where a language model runs.")
     gpu_type: str | None = Field(None, description="Type of GPU, in Ray's words, that the model needs.")
     engine_kwargs: dict[str, Any] = Field(default_factory=dict, description="Arguments of vLLM's engine.")
+    price: Price = Field(default_factory=Price, description="What its tokens cost.")
 
 
 class Catalogue(_Strict):

@@ -13,6 +13,8 @@ from iotops.commands.console import print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.provisioning import known_tenant
 from iotops.settings import get_settings
+from pipelines.evaluation.ratings import LATEST as RATED
+from pipelines.evaluation.ratings import Ratings
 
 LATEST = text("""
     SELECT DISTINCT ON (method) method, evaluated_at, questions, ndcg_at_10, recall_at_10, mrr
@@ -48,7 +50,7 @@ def add(
 
 
 def show(tenant: TenantOption, as_json: Json = False) -> None:
-    """The latest measures of each method and set.
+    """The latest measures of each method and set, and the thumbs that answers were given.
 
     Example: iotops eval show --tenant acme
     """
@@ -57,11 +59,15 @@ def show(tenant: TenantOption, as_json: Json = False) -> None:
     settings = get_settings()
     with tenant_transaction(engine(settings.database), known_tenant(settings, tenant)) as connection:
         rows = [dict(row) for row in connection.execute(LATEST).mappings()]
+        rated = [dict(row) for row in connection.execute(RATED).mappings()]
     if as_json:
-        print_json(rows)
+        print_json([*rows, *({"method": "feedback", **row} for row in rated)])
         return
     table = Table("method", "evaluated (UTC)", "questions", "nDCG@10", "recall@10", "MRR")
     for row in rows:
         figures = (f"{row[name]:.3f}" for name in ("ndcg_at_10", "recall_at_10", "mrr"))
         table.add_row(row["method"], f"{row['evaluated_at']:%Y-%m-%d %H:%M}", f"{row['questions']}", *figures)
     results.print(table)
+    for row in rated:
+        counted = Ratings(row["ratings"], row["thumbs_up"])
+        results.print(f"answers: {counted} in the seven days to {row['evaluated_at']:%Y-%m-%d %H:%M} (UTC)")

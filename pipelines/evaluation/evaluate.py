@@ -22,6 +22,7 @@ from pipelines.evaluation.keywords import keyword_searches
 from pipelines.evaluation.known_items import Question, known_items
 from pipelines.evaluation.labelled import LabelsRefused, read_set, set_names
 from pipelines.evaluation.measures import Grades, Measures, measured
+from pipelines.evaluation.ratings import Ratings, rate
 from pipelines.knowledge.enrichment import current_snapshots, indexes_and_vectors
 
 KNOWN_ITEMS, KEYWORDS = "known-item", "keywords"
@@ -62,6 +63,8 @@ class EvaluationReport:
     labelled: int = 0
     """Sets of the tenant's own that were used."""
     warnings: list[str] = field(default_factory=list)
+    ratings: Ratings = field(default_factory=Ratings)
+    """What people thought of the answers of the last seven days."""
 
 
 def evaluate_retrieval(
@@ -76,6 +79,7 @@ def evaluate_retrieval(
     searched by words and vectors (`hybrid`, the copilot's order before a reranker) and by words alone
     (`bm25`, the copilot's way without an embedder). Documents rank by their best chunk. Doing it again in
     the same week with the same indexes changes nothing. Nothing is kept where there is nothing to search.
+    What people thought of the answers of the last seven days is kept beside it.
     """
     now = now or datetime.now(UTC)
     snapshots = current_snapshots(settings, tenant)
@@ -89,9 +93,15 @@ def evaluate_retrieval(
     with tenant_transaction(engine(settings.database), tenant) as connection:
         earlier = before(connection, now, measures)
         changed = write(connection, tenant, now, " ".join(ids.values()), measures)
+        ratings = rate(connection, tenant, now)
     evaluations = [Evaluation(method, each, earlier.get(method)) for method, each in measures.items()]
     return EvaluationReport(
-        evaluations, changed, ids, len(sets.keys() - {KNOWN_ITEMS, KEYWORDS}), refused + _falls(evaluations)
+        evaluations,
+        changed,
+        ids,
+        len(sets.keys() - {KNOWN_ITEMS, KEYWORDS}),
+        refused + _falls(evaluations),
+        ratings,
     )
 
 

@@ -24,6 +24,7 @@ from pipelines.ingest.intake import Intake, Sent
 
 RETRY_AFTER_S = 2
 CONCURRENT = 64  # as many as `max_ongoing_requests` lets in; nearly all of each waits for Kafka
+LIMIT_WINDOW_S = 10
 LINGER_MS = 50  # what senders post within it goes to Kafka in one request
 MAX_REPORTED_REJECTIONS = 100
 
@@ -48,7 +49,8 @@ class Gateway:
         self._limits = settings.ingest
         self._intake = Intake(settings, "http", linger_ms=LINGER_MS)
         self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="accept")
-        self._rate = RateLimit(settings.cache, "ingest", settings.ingest.tenant_records_per_s)
+        self._rate = RateLimit(settings.cache, "ingest", LIMIT_WINDOW_S)
+        self._burst = settings.ingest.tenant_records_per_s * LIMIT_WINDOW_S
 
     @app.post("/telemetry", status_code=202, summary="Send readings")
     async def telemetry(self, request: Request, principal: Sender) -> dict[str, Any]:
@@ -97,11 +99,12 @@ class Gateway:
 
     async def _admit(self, tenant: Tenant, records: int) -> None:
         """Refuse a tenant's batch where its quota is used up for now."""
-        if records > self._rate.burst:
+        if records > self._burst:
             raise ApiError(
-                413, "too_large", f"{records} records in one batch; a tenant may send {self._rate.burst}"
+                413, "too_large", f"{records} records in one batch; a tenant may send {self._burst}"
             )
-        if wait_s := await self._rate.take(tenant, records):
+        if not await self._rate.take(tenant, records, self._burst):
+            wait_s = (await self._rate.standing(tenant, self._burst, records)).wait_s
             raise ApiError(
                 429,
                 "rate_limited",

@@ -88,6 +88,10 @@ def rag_evaluation(
         "changed": report.changed,
         "warnings": len(report.warnings),
     }
+    if report.ratings.ratings:
+        counts["ratings"] = str(report.ratings)
+        run.inputs.append(Dataset("platform.feedback", report.ratings.ratings))
+        run.outputs.append(Dataset("gold.answer_ratings", 1))
     fitting = fit_index(settings, Tenant(tenant_id), on_progress)
     if fitting:
         counts["fitting"] = str(fitting)

@@ -22,6 +22,7 @@ from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors
 from ray_apps.copilot.planner import Plan, plan
 from ray_apps.copilot.prompt import messages
+from ray_apps.copilot.recording import note
 
 logger = logging.getLogger(__name__)
 
@@ -161,6 +162,7 @@ class Answerer:
             return []
         finally:
             draft.timings_ms["llm"] = _ms(started)
+        note().completions.append(completion)
         draft.model = completion.model
         return grounding.claims(completion.text, [passage.title for passage in passages])
 

@@ -12,7 +12,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from iotops.auth import Principal
-from iotops.http import ApiError, caller, install, request_id
+from iotops.http import ApiError, install, request_id
 from iotops.settings import get_settings
 from ray_apps import console
 from ray_apps.chat import ChatModel
@@ -23,6 +23,8 @@ from ray_apps.copilot.contracts import (
     AskRequest,
     AskResponse,
     DeviceIdField,
+    FeedbackRequest,
+    FeedbackResponse,
     Fleet,
     Insights,
     SearchRequest,
@@ -30,6 +32,9 @@ from ray_apps.copilot.contracts import (
     SourcePassage,
 )
 from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.feedback import Feedback
+from ray_apps.copilot.limits import admission, admitted
+from ray_apps.copilot.recording import Recorded, note, recorder
 from ray_apps.copilot.troubleshoot.contracts import Guide, StepOutcome, TroubleshootRequest
 from ray_apps.copilot.troubleshoot.guide import reported
 from ray_apps.copilot.troubleshoot.store import Guides
@@ -42,10 +47,13 @@ app = FastAPI(
     version="1",
     description="What is wrong with this device, and what do I do? Answers with sources, per tenant.",
 )
+app.add_middleware(Recorded, recorder=recorder)  # before the one that gives request ids, so within it
 install(app)
 console.install(app)
 
-Caller = Annotated[Principal, Depends(caller("operator", "analyst", "admin"))]
+Asker = Annotated[Principal, Depends(admitted("ask"))]
+Searcher = Annotated[Principal, Depends(admitted("search"))]
+Caller = Annotated[Principal, Depends(admitted("read"))]
 
 
 def unknown_device(device_id: str) -> ApiError:
@@ -93,16 +101,25 @@ class Copilot:
         self._guides = Guides(settings.database)
         self._troubleshooter = Troubleshooter(retriever, self._rules)
         self._answerer = Answerer(settings.copilot, retriever, embedder, self._chat, self._devices)
+        self._feedback = Feedback(settings.database)
+        admission()  # made now, as the recorder is: a mistake in their files stops the start, not a call
+        recorder()
+
+    async def __del__(self) -> None:
+        """Serve calls it when the replica ends, after its last request."""
+        await asyncio.to_thread(recorder().trail.close)
 
     @app.post("/ask", summary="Ask about a device, an error code or the fleet")
-    async def ask(self, body: AskRequest, request: Request, principal: Caller) -> AskResponse:
+    async def ask(self, body: AskRequest, request: Request, principal: Asker) -> AskResponse:
         """An answer whose every sentence is cited; `grounded` is false where nothing supports one."""
+        note().object, note().question = body.device_id or "", body.question
         started = time.perf_counter()
         versions = await self._versions(principal)
         parts = (body.question, body.device_id or "", str(body.top_k), *versions)
         conversation = body.conversation_id or uuid.uuid4().hex
         if stored := await self._cache.get(principal.tenant, *parts):
             answer = AskResponse.model_validate_json(stored)
+            note().cited = answer.grounded
             timings: dict[str, Any] = {"total": round((time.perf_counter() - started) * 1000, 1)}
             return answer.model_copy(
                 update={
@@ -113,6 +130,7 @@ class Copilot:
                 }
             )
         draft = await self._answerer.ask(principal.tenant, body)
+        note().cited = draft.grounded
         answer = AskResponse(
             answer=draft.answer,
             citations=draft.citations,
@@ -129,8 +147,9 @@ class Copilot:
         return answer
 
     @app.post("/search", summary="Search the documents")
-    async def search(self, body: SearchRequest, principal: Caller) -> SearchResponse:
+    async def search(self, body: SearchRequest, principal: Searcher) -> SearchResponse:
         """Ranked chunks of the tenant's documents and the shared ones."""
+        note().question = body.query
         retriever = self._retriever.options(multiplexed_model_id=principal.tenant.id)
         found = await retriever.search.remote(
             principal.tenant.id, body.query, body.top_k, body.filters.model_dump()
@@ -173,8 +192,9 @@ class Copilot:
         return SourcePassage.model_validate(found[0])
 
     @app.post("/troubleshoot", summary="Find out what is wrong with a device, step by step")
-    async def troubleshoot(self, body: TroubleshootRequest, principal: Caller) -> Guide:
+    async def troubleshoot(self, body: TroubleshootRequest, principal: Asker) -> Guide:
         """Checks, likely causes, and a guide; report each step's outcome to have the guide go on."""
+        note().object, note().question = body.device_id, body.symptom or ""
         insights = await asyncio.to_thread(self._devices.insights, principal.tenant, body.device_id)
         if insights is None:
             raise unknown_device(body.device_id)
@@ -204,6 +224,18 @@ class Copilot:
         if found is None:
             raise unknown_guide(guide_id)
         return found
+
+    @app.post("/feedback", summary="Say whether an answer helped")
+    async def feedback(self, body: FeedbackRequest, principal: Caller) -> FeedbackResponse:
+        """Keeps a thumb up or down on an answer of the tenant's; a user's second one replaces the first."""
+        note().object = body.request_id
+        if not await self._feedback.keep(principal, body):
+            raise ApiError(
+                404,
+                "unknown_request",
+                f"no answer of this tenant has the request id {body.request_id!r}",
+            )
+        return FeedbackResponse(request_id=body.request_id, rating=body.rating)
 
     @app.get("/healthz", summary="The process answers")
     async def healthz(self) -> dict[str, str]:

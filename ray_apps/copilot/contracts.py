@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,6 +59,23 @@ class AskResponse(BaseModel):
     conversation_id: str
     request_id: str
     timings_ms: dict[str, float | str | None]
+
+
+class FeedbackRequest(Request):
+    """What one thinks of an answer."""
+
+    request_id: str = Field(
+        min_length=1, max_length=64, pattern=r"^[^\x00]*$", description="Of the answer, as it stands in it."
+    )
+    rating: Literal["up", "down"]
+    reason: str | None = Field(None, max_length=2000, pattern=r"^[^\x00]*$")
+
+
+class FeedbackResponse(BaseModel):
+    """What is kept."""
+
+    request_id: str
+    rating: Literal["up", "down"]
 
 
 class SearchFilters(Request):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from indexes.tuned import keep
+from iotops.audit import entries
 from iotops.auth import Role, issue_token
 from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
@@ -19,6 +21,7 @@ from iotops.provisioning import create_tenant
 from iotops.ray_cluster import connect
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from iotops.tiers import load_tiers
 from pipelines.demo.run import DOCUMENTS, TENANT
 from pipelines.knowledge.build import calibrate
 from pipelines.knowledge.enrichment import current_snapshots
@@ -28,6 +31,7 @@ from pipelines.tuning.questions import generated
 from tests.waiting import eventually
 
 OTHER = Tenant("rival")
+BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -202,6 +206,64 @@ def test_another_tenant_sees_nothing(api: httpx.Client, settings: Settings, riva
         assert not answer["citations"]
 
 
+def test_a_tenant_beyond_its_tier_waits_and_the_others_do_not(api: httpx.Client, settings: Settings):
+    thrifty = Tenant("thrifty")
+    create_tenant(settings, thrifty, "free")
+    limit = load_tiers(settings.configs).limit("free", "search")
+    caller, body = bearer(settings, thrifty), {"query": "E421"}
+    answers = [api.post("/search", json=body, headers=caller) for _ in range(limit + 1)]
+    assert [answer.status_code for answer in answers] == [200] * limit + [429]
+    assert [answer.headers["RateLimit-Remaining"] for answer in answers[-2:]] == ["0", "0"]
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    assert api.post("/search", json=body, headers=bearer(settings)).status_code == 200
+    eventually(lambda: len(entries(settings.database, thrifty, BEFORE)) == limit + 1)
+    statuses = [each["status"] for each in entries(settings.database, thrifty, BEFORE)]
+    assert statuses == [200] * limit + [429]
+
+
+def test_feedback_is_taken_on_ones_own_answers_which_the_audit_has_with_their_cost(
+    api: httpx.Client, settings: Settings, rival: Tenant
+):
+    question = {"question": "What does E421 mean on an HX-200 and what should I do first?", "top_k": 7}
+    answer = api.post("/ask", json=question, headers=bearer(settings)).json()
+    given = {"request_id": answer["request_id"], "rating": "down", "reason": "too long"}
+    taken = api.post("/feedback", json=given, headers=bearer(settings))
+    assert (taken.status_code, taken.json()) == (200, {"request_id": answer["request_id"], "rating": "down"})
+    theirs = api.post("/feedback", json=given, headers=bearer(settings, rival))
+    assert (theirs.status_code, theirs.json()["error"]["code"]) == (404, "unknown_request")
+    (row,) = [
+        each
+        for each in entries(settings.database, TENANT, BEFORE)
+        if each["request_id"] == answer["request_id"]
+    ]
+    assert (row["action"], row["outcome"], row["subject"], row["question"]) == (
+        "POST /ask",
+        "done",
+        "o",
+        None,
+    )
+    assert row["model"] == answer["model"]
+    assert row["prompt_tokens"] > row["completion_tokens"] > 0
+
+
+def test_the_copilots_metrics_are_exported(api: httpx.Client, settings: Settings):
+    ask(api, settings, "What does E421 mean on an HX-200?")
+    wanted = {
+        f"ray_{name}"
+        for name in (
+            "http_request_duration_seconds_count", "rag_retrieval_latency_seconds_count",
+            "rag_empty_results_ratio", "rag_citation_ratio", "llm_ttft_seconds_count",
+            "llm_tokens_per_second_count", "llm_cost_per_request_count",
+        )
+    }  # fmt: skip
+
+    def exported() -> bool:
+        text = httpx.get(f"http://127.0.0.1:{settings.stack.ray_metrics_port}/metrics").text
+        return wanted <= {line.partition("{")[0] for line in text.splitlines()}
+
+    eventually(exported)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
@@ -209,6 +271,7 @@ def test_another_tenant_sees_nothing(api: httpx.Client, settings: Settings, riva
         ("POST", "/search", {"query": "E421"}),
         ("GET", "/insights", None),
         ("GET", "/insights/machine-001", None),
+        ("POST", "/feedback", {"request_id": "r", "rating": "up"}),
         ("POST", "/v1/telemetry", {}),
         ("POST", "/v1/events", {}),
     ],

@@ -40,6 +40,10 @@ EARLIER = text("""
         recall_at_10, mrr)
     VALUES (:tenant, :at, 'hybrid:tickets', 'earlier', 2, 1, 1, 1)""")
 
+THUMB = text("""
+    INSERT INTO platform.feedback (tenant_id, request_id, subject, thumbs_up, given_at)
+    VALUES (:tenant, 'r', :subject, :up, now())""")
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -76,6 +80,8 @@ def evaluated(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> E
     last_week = week_of(datetime.now(UTC)) - timedelta(days=1)
     with tenant_transaction(engine(settings.database), TENANT) as connection:
         connection.execute(EARLIER, {"tenant": TENANT.id, "at": last_week})
+        for subject, up in (("alice", True), ("bob", False)):
+            connection.execute(THUMB, {"tenant": TENANT.id, "subject": subject, "up": up})
     outcome = run_flow("rag-evaluation", TENANT.id)
     return Evaluated(outcome.counts, rows(settings, TENANT), other)
 
@@ -87,7 +93,9 @@ def test_each_method_has_a_row_of_the_index_that_was_searched(
     assert [row.method for row in new] == METHODS
     (run,) = [run for run in last_runs(settings.database, TENANT) if run.job == "rag-evaluation"]
     assert run.state == "COMPLETE"
-    assert [(each.name, each.rows) for each in run.outputs] == [("gold.rag_evaluations", 6)]
+    assert [(each.name, each.rows) for each in run.outputs] == [
+        ("gold.rag_evaluations", 6), ("gold.answer_ratings", 1)
+    ]  # fmt: skip
     (index,) = [each for each in run.inputs if each.name == f"{TENANT.id}/indexes"]
     assert all(index.version in row.snapshot for row in new)
     by_method = {row.method: row for row in new}
@@ -103,7 +111,8 @@ def test_each_method_has_a_row_of_the_index_that_was_searched(
 
 
 def test_a_fall_and_a_broken_set_are_shown_and_fail_nothing(settings: Settings, evaluated: Evaluated) -> None:
-    assert evaluated.counts == {"evaluations": 6, "changed": 6, "warnings": 2}
+    rated = "1 of 2 thumbs up (50%)"
+    assert evaluated.counts == {"evaluations": 6, "changed": 6, "warnings": 2, "ratings": rated}
     api, key = settings.prefect.api_url, f"rag-evaluation-{TENANT.id}"
     artifact = httpx.get(f"{api}/artifacts/{key}/latest").json()
     shown = json.loads(artifact["data"])

@@ -72,7 +72,7 @@ def test_a_tenant_beyond_its_quota_waits_and_the_others_do_not(gateway: httpx.Cl
     flood = b"\n" * 150_000
     answers = [post(gateway, settings, flood) for _ in range(2)]
     assert answers[-1].status_code == 429
-    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 10
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 20
     assert post(gateway, settings, reading(1), OTHER).status_code == 202
 
 

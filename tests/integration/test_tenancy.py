@@ -23,7 +23,7 @@ AREAS = ("bronze/raw", "silver", "documents", "indexes", "deadletter", "alerting
 TABLES = (
     "silver.telemetry", "silver.events", "silver.alerts", "gold.device_health",
     "gold.device_health_components", "gold.customer_summary", "gold.failure_risk", "gold.service_events",
-    "gold.error_knowledge", "gold.pipeline_runs", "gold.rag_evaluations",
+    "gold.error_knowledge", "gold.pipeline_runs", "gold.rag_evaluations", "gold.answer_ratings",
     "iceberg.iceberg_tables", "iceberg.iceberg_namespace_properties",
 )  # fmt: skip
 INSERTS = {
@@ -48,6 +48,13 @@ INSERTS = {
     "VALUES (:t, gen_random_uuid(), 'silver-to-gold', 'COMPLETE', now(), '1')",
     "gold.rag_evaluations": "(tenant_id, evaluated_at, method, snapshot, questions, ndcg_at_10, "
     "recall_at_10, mrr) VALUES (:t, now(), 'hybrid', 's', 1, 1, 1, 1)",
+    "gold.answer_ratings": "(tenant_id, week, evaluated_at, ratings, thumbs_up) "
+    "VALUES (:t, now(), now(), 1, 1)",
+    "platform.audit_log": "(entry_id, tenant_id, at, subject, role, action, object, outcome, status, "
+    "request_id, latency_ms, prompt_tokens, completion_tokens, cost) "
+    "VALUES (gen_random_uuid(), :t, now(), 's', 'operator', 'POST /ask', '', 'done', 200, 'r', 1, 0, 0, 0)",
+    "platform.feedback": "(tenant_id, request_id, subject, thumbs_up, given_at) "
+    "VALUES (:t, 'r', 's', true, now())",
     "ingest.backfills": "(tenant_id, flow, first, last) VALUES (:t, 'bronze-to-silver', now(), now())",
     "ingest.offsets": "(tenant_id, topic, partition, next_offset) VALUES (:t, 'telemetry_' || :t, 0, 1)",
 }
@@ -133,6 +140,8 @@ def test_a_database_role_sees_its_own_rows_only(settings: Settings, parties: tup
         "SET ROLE tenant_south",
         "SET ROLE iotops_owner",
         "SELECT * FROM platform.tenants",
+        "SELECT * FROM platform.audit_log",
+        "SELECT * FROM platform.feedback",
         "CREATE TABLE public.mine (x int)",
         "SELECT pg_read_file('/etc/passwd')",
         "COPY (SELECT 1) TO PROGRAM 'true'",

@@ -2,7 +2,7 @@ import jwt
 import pytest
 from pydantic import SecretStr
 
-from iotops.auth import issue_token, verify_bearer, verify_token
+from iotops.auth import ExpiredToken, Principal, issue_token, verify_bearer, verify_token
 from iotops.errors import AuthError, SettingsError
 from iotops.settings import AuthSettings
 from iotops.tenancy import Tenant
@@ -37,6 +37,15 @@ def test_a_token_carries_its_principal():
 def test_forged_and_expired_tokens_are_refused(token):
     with pytest.raises(AuthError):
         verify_token(AUTH, token)
+
+
+def test_an_expired_token_opens_nothing_and_says_whose_it_was():
+    with pytest.raises(ExpiredToken, match="has expired") as refused:
+        verify_token(AUTH, issue_token(AUTH, ACME, "alice", "operator", ttl_s=-1))
+    assert refused.value.principal == Principal(ACME, "alice", "operator")
+    with pytest.raises(AuthError) as forgery:
+        verify_token(AUTH, forged(exp=1, key="another key, long enough for hs256"))
+    assert not isinstance(forgery.value, ExpiredToken)
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Basic abc"])

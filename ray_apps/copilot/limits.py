@@ -1,0 +1,112 @@
+"""Who may call the copilot now: a role, room in the replica, and what is left of the tenant's limit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from functools import lru_cache
+from typing import Annotated, get_args
+
+from fastapi import Depends
+from ray.serve.exceptions import BackPressureError
+
+from iotops.auth import Principal
+from iotops.http import ApiError, caller
+from iotops.rate_limit import RateLimit, Standing
+from iotops.settings import Settings, get_settings
+from iotops.tenancy import Tenant
+from iotops.tiers import Call, Policies, Policy, load_tiers
+from ray_apps.copilot.recording import note
+
+WINDOW_S = 60
+OVERLOAD_RETRY_S = 2
+Authenticated = Annotated[Principal, Depends(caller("operator", "analyst", "admin"))]
+
+
+class Admission:
+    """Admits calls to one replica; what is counted of a tenant is counted for all replicas together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._tiers = load_tiers(settings.configs)
+        self._policies = Policies(settings.database, self._tiers.default)
+        self._rates = {
+            call: RateLimit(settings.cache, f"copilot-{call}", WINDOW_S) for call in get_args(Call)
+        }
+        self._places = settings.copilot.asks_in_flight
+        self._asks = 0
+
+    @asynccontextmanager
+    async def admitted(self, tenant: Tenant, call: Call) -> AsyncIterator[None]:
+        """A call, from its admission to its last byte.
+
+        Raises `ApiError` 503 where this replica, or one behind it, has no room, and 429 where the tenant's
+        minute is used up. A call that finds no room is not counted.
+        """
+        with self._place() if call == "ask" else nullcontext():
+            policy = await self._policies.of(tenant)
+            note().keep_question = policy.keep_questions
+            await self._count(tenant, policy, call)
+            try:
+                yield
+            except BackPressureError:
+                raise _overloaded("a part of the copilot has no room for more") from None
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if self._asks >= self._places:
+            raise _overloaded(f"{self._asks} questions are being answered here")
+        self._asks += 1
+        try:
+            yield
+        finally:
+            self._asks -= 1
+
+    async def _count(self, tenant: Tenant, policy: Policy, call: Call) -> None:
+        limit, rate = self._tiers.limit(policy.tier, call), self._rates[call]
+        taken = await rate.take(tenant, 1, limit)
+        standing = await rate.standing(tenant, limit)
+        note().headers = headers(standing)
+        if not taken:
+            raise ApiError(
+                429,
+                "rate_limited",
+                f"tenant {tenant.id} has made the {limit} {call} calls a minute of its tier {policy.tier}: "
+                f"come again in {standing.wait_s} s",
+                retry_after_s=standing.wait_s,
+            )
+
+
+def headers(standing: Standing) -> dict[str, str]:
+    """Those of draft-ietf-httpapi-ratelimit-headers-07; `RateLimit-Reset`: seconds until more is free."""
+    return {
+        "RateLimit-Limit": str(standing.limit),
+        "RateLimit-Remaining": str(standing.remaining),
+        "RateLimit-Reset": str(standing.wait_s),
+    }
+
+
+@lru_cache(maxsize=1)
+def admission() -> Admission:
+    """The process's own."""
+    return Admission(get_settings())
+
+
+def admitted(
+    call: Call, admission: Callable[[], Admission] = admission
+) -> Callable[[Principal], AsyncIterator[Principal]]:
+    """A dependency: the verified caller of an admitted call, which holds its place until its last byte."""
+
+    async def admit(principal: Authenticated) -> AsyncIterator[Principal]:
+        async with admission().admitted(principal.tenant, call):
+            yield principal
+
+    return admit
+
+
+def _overloaded(why: str) -> ApiError:
+    return ApiError(
+        503,
+        "overloaded",
+        f"{why}: send this again in {OVERLOAD_RETRY_S} s",
+        retry_after_s=OVERLOAD_RETRY_S,
+    )

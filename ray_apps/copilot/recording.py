@@ -1,0 +1,141 @@
+"""What each call of the copilot leaves behind: a row of the audit, its metrics, its limit in the headers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from iotops.audit import AuditTrail, Entry, Outcome
+from iotops.auth import Principal
+from iotops.models import load_catalogue
+from iotops.models.catalogue import Catalogue
+from iotops.settings import get_settings
+from ray_apps.chat import Completion
+from ray_apps.copilot.measures import measure_answer, measure_model, used
+
+DENIED = frozenset({401, 403, 429})
+CANCELLED = 499
+"""What web servers log for a caller that went away."""
+
+
+@dataclass
+class Note:
+    """What a call says of itself while it is made."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    """For its answer, whatever that is."""
+    object: str = ""
+    """What it is about, if not what its path names: a device, the request that feedback is on."""
+    question: str | None = None
+    keep_question: bool = False
+    """The tenant's policy."""
+    cited: bool | None = None
+    """Of an answer: whether sources support it."""
+    completions: list[Completion] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Where calls are recorded, and by which prices."""
+
+    trail: AuditTrail
+    catalogue: Catalogue
+
+
+_current: ContextVar[Note] = ContextVar("note")
+
+
+def note() -> Note:
+    """The note of the running call; outside of one a note that nobody reads."""
+    return _current.get(None) or Note()
+
+
+@lru_cache(maxsize=1)
+def recorder() -> Recorder:
+    """The process's own."""
+    settings = get_settings()
+    return Recorder(AuditTrail(settings.database), load_catalogue(settings))
+
+
+class Recorded:
+    """Records each call of a known caller, once its last byte is sent: refused and broken-off ones too."""
+
+    def __init__(self, app: ASGIApp, recorder: Callable[[], Recorder]) -> None:
+        self._app, self._recorder = app, recorder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        at, started, status = datetime.now(UTC), time.perf_counter(), 500
+        outcome: Outcome | None = "failed"
+        own = Note()
+        token = _current.set(own)
+
+        async def notice(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message).update(own.headers)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, notice)
+            outcome = None  # as its status says
+        except asyncio.CancelledError:
+            outcome, status = "cancelled", CANCELLED
+            raise
+        finally:
+            _current.reset(token)
+            if principal := scope.get("state", {}).get("principal"):
+                self._record(scope, principal, own, at, time.perf_counter() - started, status, outcome)
+
+    def _record(
+        self,
+        scope: Scope,
+        principal: Principal,
+        own: Note,
+        at: datetime,
+        seconds: float,
+        status: int,
+        outcome: Outcome | None,
+    ) -> None:
+        recorder = self._recorder()
+        usage = used(own.completions, recorder.catalogue)
+        recorder.trail.add(
+            Entry(
+                tenant_id=principal.tenant.id,
+                at=at,
+                subject=principal.subject,
+                role=principal.role,
+                action=f"{scope['method']} {scope['route'].path}",
+                object=own.object or "/".join(map(str, scope.get("path_params", {}).values())),
+                outcome=outcome or _outcome(status),
+                status=status,
+                request_id=scope["state"]["request_id"],
+                latency_ms=round(seconds * 1000, 1),
+                model=usage.model,
+                prompt_tokens=usage.prompt_tokens,
+                completion_tokens=usage.completion_tokens,
+                cost=usage.cost,
+                question=own.question if own.keep_question else None,
+            )
+        )
+        measure_model(principal.tenant, own.completions, usage)
+        if own.cited is not None:
+            measure_answer(principal.tenant, own.cited)
+
+
+def _outcome(status: int) -> Outcome:
+    if status in DENIED:
+        return "denied"
+    return "done" if status < 400 else "refused" if status < 500 else "failed"

@@ -1,0 +1,183 @@
+"""What a call leaves behind, whatever becomes of it, and what becomes of it without a database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI
+from fastapi.responses import StreamingResponse
+from pydantic import SecretStr
+from ray._common.formatters import JSONFormatter
+
+from iotops.audit import AuditTrail, Entry
+from iotops.auth import issue_token
+from iotops.http import caller, install
+from iotops.metrics import Ratio
+from iotops.models.catalogue import Catalogue, ModelSpec, Price
+from iotops.settings import DatabaseSettings, get_settings
+from iotops.tenancy import Tenant
+from ray_apps.chat import Completion
+from ray_apps.copilot.measures import Usage, used
+from ray_apps.copilot.recording import Recorded, Recorder, note
+
+AWAY = DatabaseSettings(host="127.0.0.1", port=9, password=SecretStr("x" * 20))
+PRICED = Catalogue(roles={}, models={"large": ModelSpec(price=Price(prompt=0.5, completion=4.0))})
+
+
+def completion(model: str, read: int, written: int) -> Completion:
+    return Completion(
+        text="",
+        prompt_tokens=read,
+        completion_tokens=written,
+        ttft_s=0.1,
+        total_s=1,
+        finish_reason="stop",
+        model=model,
+    )
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
+    """The audit's lines, as Serve's JSON log has them."""
+    found: list[dict[str, Any]] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(json.loads(JSONFormatter().format(record))["audit"])
+
+    logger, handler = logging.getLogger("ray.serve.audit"), Lines()
+    logger.addHandler(handler)
+    with caplog.at_level(logging.INFO, "ray.serve.audit"):
+        yield found
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def arrived() -> asyncio.Event:
+    """Set as soon as the endless call runs."""
+    return asyncio.Event()
+
+
+@pytest.fixture
+def client(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arrived: asyncio.Event
+) -> Iterator[httpx.AsyncClient]:
+    """Of an application that is recorded, and whose database is away."""
+    monkeypatch.setenv("IOTOPS_HOME", str(tmp_path))
+    monkeypatch.setenv("IOTOPS_AUTH__JWT_SECRET", "k" * 40)
+    get_settings.cache_clear()
+    trail, app = AuditTrail(AWAY), FastAPI(dependencies=[Depends(caller("operator"))])
+    app.add_middleware(Recorded, recorder=lambda: Recorder(trail, PRICED))
+    install(app)
+
+    @app.get("/streamed/{device}")
+    async def streamed(device: str, breaks: bool = False) -> StreamingResponse:
+        note().headers = {"RateLimit-Remaining": "7"}
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"first"
+            await asyncio.sleep(0)
+            note().completions.append(completion("large", 10, 20))
+            if breaks:
+                raise RuntimeError("the engine died")
+            yield b"last"
+
+        return StreamingResponse(pieces())
+
+    @app.get("/endless")
+    async def endless() -> None:
+        arrived.set()
+        await asyncio.sleep(600)
+
+    token = issue_token(get_settings().auth, Tenant("acme"), "alice", "operator")
+    yield httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+        base_url="http://copilot",
+        headers={"Authorization": f"Bearer {token}", "X-Request-Id": "r1"},
+    )
+    trail.close()
+    get_settings.cache_clear()
+
+
+def test_a_streamed_answer_is_recorded_after_its_last_piece(
+    client: httpx.AsyncClient, lines: list[dict[str, Any]]
+) -> None:
+    answer = asyncio.run(client.get("/streamed/pump-1"))
+    assert (answer.text, answer.headers["RateLimit-Remaining"]) == ("firstlast", "7")
+    (line,) = lines
+    assert (line["tenant_id"], line["subject"], line["object"]) == ("acme", "alice", "pump-1")
+    assert (line["action"], line["outcome"], line["request_id"]) == ("GET /streamed/{device}", "done", "r1")
+    assert (line["completion_tokens"], line["cost"]) == (20, pytest.approx((10 * 0.5 + 20 * 4.0) / 1e6))
+    assert "question" not in line
+
+
+def test_a_stream_that_breaks_off_failed_though_its_status_was_sent(
+    client: httpx.AsyncClient, lines: list[dict[str, Any]]
+) -> None:
+    asyncio.run(client.get("/streamed/pump-1?breaks=true"))
+    assert [(line["outcome"], line["status"], line["completion_tokens"]) for line in lines] == [
+        ("failed", 200, 20)
+    ]
+
+
+def test_a_call_that_nobody_waits_for_is_recorded_as_such(
+    client: httpx.AsyncClient, arrived: asyncio.Event, lines: list[dict[str, Any]]
+) -> None:
+    async def leave() -> None:
+        call = asyncio.create_task(client.get("/endless"))
+        await arrived.wait()
+        call.cancel()
+        await asyncio.wait([call])
+
+    asyncio.run(leave())
+    assert [(line["outcome"], line["status"]) for line in lines] == [("cancelled", 499)]
+
+
+def test_what_no_database_takes_is_in_the_log_and_counted(
+    lines: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    trail = AuditTrail(AWAY, most=2)
+    for number in range(5):
+        trail.add(
+            Entry(
+                "acme",
+                datetime.now(UTC),
+                "alice",
+                "operator",
+                "POST /ask",
+                "",
+                "done",
+                200,
+                f"r{number}",
+                1.0,
+            )
+        )
+    trail.close()
+    assert [line["request_id"] for line in lines] == [f"r{number}" for number in range(5)]
+    told = [record.args[0] for record in caplog.records if "are not stored" in record.msg and record.args]
+    assert sum(told) == 5, "three found no room, two were never taken"
+    assert "waits for the database, 2 entries" in caplog.text
+
+
+def test_a_request_costs_what_its_completions_cost() -> None:
+    small, large = completion("small", 1_000_000, 10), completion("large", 2_000_000, 500_000)
+    assert used([], PRICED) == Usage()
+    assert used([small], PRICED) == Usage("small", 1_000_000, 10, 0.0), "no price, no cost"
+    assert used([small, large], PRICED) == Usage("large", 3_000_000, 500_010, 3.0)
+
+
+def test_a_ratio_is_of_the_latest_and_by_tenant() -> None:
+    ratio = Ratio("test_ratio", "What a test says.")
+    assert [ratio.observe("acme", yes) for yes in (True, False)] == [1.0, 0.5]
+    assert ratio.observe("rival", False) == 0.0
+    for _ in range(Ratio.LATEST):
+        last = ratio.observe("acme", True)
+    assert last == 1.0
