@@ -184,6 +184,9 @@ class CopilotSettings(BaseModel):
     timeout_s: float = Field(
         60.0, description="A language model slower than this is not waited for (s).", gt=0
     )
+    conversation_ttl_s: int = Field(
+        3600, description="A conversation in which nothing is asked for so long is forgotten (seconds).", gt=0
+    )
 
 
 class LineageSettings(BaseModel):

@@ -19,15 +19,13 @@ from ray_apps.copilot.planner import ACTION, MOST_NAMES, NUMBERED, WORD, Plan, p
 MOST_WORDS = 8
 """Of an earlier question that are added to a follow-up."""
 ELLIPSIS = re.compile(
-    r"^\W*(?:and|also|or|what about|how about|what else|anything else|what next|what now|what then|why\W*$)\b", re.I
+    r"^\W*(?:and|also|or|(?:what|how) about|(?:what|anything) else|what next|what now)\b", re.I
 )
 THINGS = (
     "machine|device|unit|pump|compressor|motor|one|error|code|alarm|alert|fault|event|problem|issue|part|step"
 )
-AFTER = "|".join(
-    rf"(?<=\b{word} )"
-    for word in "is was does did can could will would should of about after before than like from with".split()
-)
+BEFORE = "is was does did can could will would should of about after before than like from with".split()
+AFTER = "|".join(rf"(?<=\b{word} )" for word in BEFORE)
 PERIODS = "morning|afternoon|evening|shift|week|month|quarter|year|time"
 REFERENCE = re.compile(
     rf"\b(?:its?|they|them|their|(?:this|these)(?!\s+(?:{PERIODS})\b)"
