@@ -115,7 +115,7 @@ class Copilot:
     async def chat(
         self, body: ChatRequest, request: Request, principal: Caller
     ) -> ChatCompletion | EventStream:
-        """The answer to the last message of the user, which may refer to earlier ones; its sources below it."""
+        """The answer to the last message of the user, which may refer to earlier ones; sources below it."""
         question, earlier = body.question()
         asked, model = request_id(request), await self._versions.model()
         if not body.stream:

@@ -140,7 +140,8 @@ def _subject(turn: Turn) -> list[str]:
     """The words that tell what a turn was about: its devices and codes, then what else it named."""
     exact = [*turn.devices, *turn.codes]
     titles = "" if exact else " ".join(turn.titles[:1])
-    told = [word for word in WORD.findall(f"{turn.question} {titles}") if _carries(word)]
+    question = NUMBERED.sub("", turn.question) if turn.devices else turn.question
+    told = [word for word in WORD.findall(f"{question} {titles}") if _carries(word)]
     words: dict[str, str] = {}
     for word in [*exact, *(word for word in told if not ACTION.search(word))]:
         words.setdefault(word.lower(), word)
