@@ -82,12 +82,9 @@ class ChatModel:
     def __init__(self, llm: DeploymentHandle) -> None:
         self._llm = llm
 
-    async def complete(self, messages: Messages, max_tokens: int, temperature: float = 0) -> Completion:
-        """The whole answer; raises `EngineError` where the engine refuses, e.g. a prompt that is too long."""
-        return Completion.model_validate(await self._llm.complete.remote(messages, max_tokens, temperature))
-
     def stream(self, messages: Messages, max_tokens: int, temperature: float = 0) -> Writing:
-        """The answer while the model writes it; reading it raises `EngineError` as `complete` does."""
+        """The answer while the model writes it; reading it raises `EngineError` where the engine
+        refuses, e.g. a prompt that is too long."""
         return Writing(self._pieces(messages, max_tokens, temperature))
 
     async def _pieces(

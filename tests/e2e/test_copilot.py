@@ -209,6 +209,8 @@ def test_another_tenant_sees_nothing(api: httpx.Client, settings: Settings, riva
         ("POST", "/search", {"query": "E421"}),
         ("GET", "/insights", None),
         ("GET", "/insights/machine-001", None),
+        ("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "What is E421?"}]}),
+        ("GET", "/v1/models", None),
         ("POST", "/v1/telemetry", {}),
         ("POST", "/v1/events", {}),
     ],
@@ -225,7 +227,7 @@ def test_each_call_refuses_strangers_and_wrong_roles(
 
     assert status({}) == 401
     assert status({"Authorization": "Bearer forged.token.here"}) == 401
-    wrong: Role = "operator" if path.startswith("/v1") else "device"
+    wrong: Role = "operator" if path in ("/v1/telemetry", "/v1/events") else "device"
     assert status(bearer(settings, role=wrong)) == 403
 
 
