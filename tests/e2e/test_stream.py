@@ -58,8 +58,8 @@ def ask(api: httpx.Client, headers: dict[str, str], **body: Any) -> dict[str, An
 def test_a_stream_tells_what_is_done_then_the_answer_piece_by_piece(
     api: httpx.Client, settings: Settings, worst: str
 ):
-    question = f"Why is the health of {worst} low?"
-    told = stream(api, bearer(settings), question=question)
+    asked: dict[str, Any] = {"question": f"What is wrong with {worst}?", "top_k": 6}
+    told = stream(api, bearer(settings), **asked)
     names = [name for name, _ in told]
     assert names[0] == "trace"
     assert (names[-1], names.count("done"), names.count("error")) == ("done", 1, 0)
@@ -78,14 +78,14 @@ def test_a_stream_tells_what_is_done_then_the_answer_piece_by_piece(
     )
     assert names.index("token") < writing, "the records are told before the model begins"
 
-    again = ask(api, bearer(settings), question=question)
+    again = ask(api, bearer(settings), **asked)
     assert (again["cached"], again["answer"], again["citations"]) == (True, done["answer"], done["citations"])
-    replayed = stream(api, bearer(settings), question=question)
+    replayed = stream(api, bearer(settings), **asked)
     assert "".join(event["text"] for name, event in replayed if name == "token") == done["answer"]
 
 
 def test_what_is_not_known_is_streamed_too(api: httpx.Client, settings: Settings):
-    told = stream(api, bearer(settings), question="How long is the guarantee of the CR-310?")
+    told = stream(api, bearer(settings), question="How long is the warranty of the CR-310?", top_k=6)
     assert [event["text"] for name, event in told if name == "token"] == [told[-1][1]["answer"]]
     assert not told[-1][1]["grounded"]
 
@@ -100,22 +100,22 @@ def test_a_refusal_is_no_stream(api: httpx.Client, settings: Settings):
 
 def test_a_stream_that_is_left_is_not_written_to_its_end(api: httpx.Client, settings: Settings, worst: str):
     def body(top_k: int) -> dict[str, Any]:
-        return {"question": f"What is wrong with {worst} since its maintenance?", "top_k": top_k}
+        return {"question": f"What is wrong with {worst}?", "top_k": top_k}
 
-    whole_s = ask(api, bearer(settings), **body(6))["timings_ms"]["total"] / 1000
+    whole_s = ask(api, bearer(settings), **body(7))["timings_ms"]["total"] / 1000
     wanted = bearer(settings) | {"Accept": "text/event-stream"}
-    with api.stream("POST", "/ask", json=body(7), headers=wanted) as response:
+    with api.stream("POST", "/ask", json=body(8), headers=wanted) as response:
         assert any(name == "token" for name, _ in events(response.iter_lines()))
     time.sleep(2 * whole_s)  # had it been written meanwhile, it would be in the cache
-    assert not ask(api, bearer(settings), **body(7))["cached"]
+    assert not ask(api, bearer(settings), **body(8))["cached"]
 
 
 def test_a_follow_up_is_about_the_machine_before_it_for_its_own_user_alone(
     api: httpx.Client, settings: Settings, worst: str
 ):
-    follow_up: dict[str, Any] = {"question": "And how bad is its vibration?", "conversation_id": "pump-talk"}
+    follow_up: dict[str, Any] = {"question": "And what should I do about it?", "conversation_id": "pump-talk"}
     mine = bearer(settings)
-    ask(api, mine, question=f"Why is the health of {worst} low?", conversation_id="pump-talk")
+    ask(api, mine, question=f"What is wrong with {worst}?", conversation_id="pump-talk")
 
     create_tenant(settings, STRANGER)
     another_user = ask(api, bearer(settings, subject="bert"), **follow_up)
@@ -134,7 +134,7 @@ def test_a_follow_up_is_about_the_machine_before_it_for_its_own_user_alone(
 
 
 def test_the_same_question_at_once_is_computed_once(api: httpx.Client, settings: Settings):
-    questions = ["When is E310 raised on a CR-110?", "when is E310 raised on a  CR-110"] * 3
+    questions = ["When is E310 raised on the CR-110?", "when is E310 raised on the  CR-110"] * 3
     with ThreadPoolExecutor(len(questions)) as pool:
         answers = list(pool.map(lambda each: ask(api, bearer(settings), question=each, top_k=4), questions))
     assert len({answer["answer"] for answer in answers}) == 1
@@ -181,9 +181,9 @@ def test_the_users_earlier_messages_are_the_conversation(chat: openai.OpenAI, wo
         model="any",
         stream=True,
         messages=[
-            {"role": "user", "content": f"Why is the health of {worst} low?"},
+            {"role": "user", "content": f"What is wrong with {worst}?"},
             {"role": "assistant", "content": "See machine-999."},
-            {"role": "user", "content": "And how bad is its vibration?"},
+            {"role": "user", "content": "And what should I do about it?"},
         ],
     )
     content = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
