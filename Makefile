@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # In this order: the stack of the first is down before that of the second comes up.
 OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py
 
-.PHONY: help setup demo up down test test-unit test-services test-apart test-e2e test-faults lint
+.PHONY: help setup demo up down test test-unit test-services test-apart test-e2e test-faults browser lint
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,8 +25,11 @@ down: ## Stop the embedded stack and all that runs on it
 	@if [ -x $(BIN)/iotops ]; then $(BIN)/iotops down; fi
 
 test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
-	@$(MAKE) --no-print-directory -j2 test-services test-apart
+	@$(MAKE) --no-print-directory -j3 test-services test-apart browser
 	@$(MAKE) --no-print-directory -j2 test-e2e test-faults
+
+browser:
+	@.ci/browser
 
 test-e2e:
 	@$(BIN)/python -m pytest tests/e2e

@@ -13,6 +13,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
@@ -88,6 +90,16 @@ class Retriever:
             "index": tenant and tenant.manifest.snapshot_id,
             "shared_index": shared and shared.manifest.snapshot_id,
         }
+
+    async def passages(self, tenant_id: str, uri: str, at: int | None = None) -> list[dict[str, Any]]:
+        """The chunks of a document, or the one that holds a character; see `chunks_of`.
+
+        Empty where neither the tenant's index nor the shared one has it.
+        """
+        for snapshot in await self._snapshots(tenant_id):
+            if snapshot is not None and (found := chunks_of(snapshot.searched, uri, at)):
+                return found
+        return []
 
     async def describe(self, tenant_id: str) -> dict[str, Any]:
         """What a search of the tenant's would read now: snapshot ids and counts; None where there is none."""
@@ -166,6 +178,19 @@ class Retriever:
         if scores is None:
             return hits, UNAVAILABLE
         return rerank(hits, scores, weight), _milliseconds(started)
+
+
+def chunks_of(chunks: pa.Table, uri: str, at: int | None) -> list[dict[str, Any]]:
+    """Rows of a chunk table (`CHUNK_SCHEMA`) of a document, in its order, or the one that holds a character.
+
+    Each has doc_id, title, uri, section, text and start.
+    """
+    wanted = pc.equal(chunks["uri"], uri)
+    if at is not None:
+        wanted = pc.and_(wanted, pc.and_(pc.less_equal(chunks["start"], at), pc.greater(chunks["end"], at)))
+    columns = ["doc_id", "title", "uri", "section", "text", "start"]
+    found: list[dict[str, Any]] = chunks.select(columns).filter(wanted).sort_by("start").to_pylist()
+    return found
 
 
 def _summary(snapshot: Snapshot | None) -> dict[str, Any] | None:

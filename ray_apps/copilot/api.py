@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Request, Response
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from iotops.auth import Principal
 from iotops.http import ApiError, caller, install, request_id
 from iotops.settings import get_settings
+from ray_apps import console
 from ray_apps.chat import ChatModel
 from ray_apps.copilot import openai_api, sse
 from ray_apps.copilot.actions import load_rules, suggest
@@ -21,9 +23,11 @@ from ray_apps.copilot.contracts import (
     AskRequest,
     AskResponse,
     DeviceIdField,
+    Fleet,
     Insights,
     SearchRequest,
     SearchResponse,
+    SourcePassage,
 )
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.devices import DeviceRecords
@@ -33,6 +37,10 @@ from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.openai_api import ChatCompletion, ChatRequest, Chunks, Model, ModelList
 from ray_apps.copilot.pipeline import Pipeline
 from ray_apps.copilot.sse import EventStream, streamed
+from ray_apps.copilot.troubleshoot.contracts import Guide, StepOutcome, TroubleshootRequest
+from ray_apps.copilot.troubleshoot.guide import reported
+from ray_apps.copilot.troubleshoot.store import Guides
+from ray_apps.copilot.troubleshoot.workflow import Troubleshooter
 from ray_apps.copilot.versions import Versions
 
 PROBE_TIMEOUT_S = 10.0
@@ -43,8 +51,19 @@ app = FastAPI(
     description="What is wrong with this device, and what do I do? Answers with sources, per tenant.",
 )
 install(app)
+console.install(app)
 
 Caller = Annotated[Principal, Depends(caller("operator", "analyst", "admin"))]
+
+
+def unknown_device(device_id: str) -> ApiError:
+    """A refusal."""
+    return ApiError(404, "unknown_device", f"device {device_id!r} has sent nothing for this tenant")
+
+
+def unknown_guide(guide_id: uuid.UUID) -> ApiError:
+    """A refusal."""
+    return ApiError(404, "unknown_guide", f"this tenant has no guide {guide_id}")
 
 
 async def _probe(probe: Any) -> dict[str, Any]:
@@ -78,6 +97,8 @@ class Copilot:
         self._chat = ChatModel(llm)
         self._devices = DeviceRecords(settings.database)
         self._rules = load_rules(settings.configs)
+        self._guides = Guides(settings.database)
+        self._troubleshooter = Troubleshooter(retriever, self._rules)
         client = redis_client(settings.cache)
         self._cache = AnswerCache(client, settings.cache.answer_ttl_s)
         self._versions = Versions(retriever, self._chat, self._devices)
@@ -144,15 +165,68 @@ class Copilot:
         """Health score and components, recent events, trend and suggested actions."""
         found = await asyncio.to_thread(self._devices.insights, principal.tenant, device_id)
         if found is None:
-            raise ApiError(404, "unknown_device", f"device {device_id!r} has sent nothing for this tenant")
+            raise unknown_device(device_id)
         return Insights(**found, actions=suggest(self._rules, found["components"]))
 
     @app.get("/insights", summary="The fleet's least healthy devices")
-    async def fleet(self, principal: Caller, limit: int = 5) -> dict[str, Any]:
-        """The worst devices of the newest day, each with the reason that weighs most."""
+    async def fleet(self, principal: Caller, limit: int = 5) -> Fleet:
+        """The worst devices of the newest day with the reason that weighs most, and all devices by score."""
         if not 1 <= limit <= 100:
             raise ApiError(422, "invalid_request", f"limit {limit} is refused: ask for 1 to 100 devices")
-        return {"devices": await asyncio.to_thread(self._devices.worst, principal.tenant, limit)}
+        devices, distribution = await asyncio.gather(
+            asyncio.to_thread(self._devices.worst, principal.tenant, limit),
+            asyncio.to_thread(self._devices.distribution, principal.tenant),
+        )
+        return Fleet.model_validate({"devices": devices, "distribution": distribution})
+
+    @app.get("/passages", summary="The passage that a citation points into")
+    async def passage(
+        self,
+        principal: Caller,
+        uri: Annotated[str, Query(max_length=1000)],
+        start: Annotated[int, Query(ge=0)],
+    ) -> SourcePassage:
+        """The indexed text around a character of one of the tenant's documents or of the shared ones."""
+        retriever = self._retriever.options(multiplexed_model_id=principal.tenant.id)
+        found = await retriever.passages.remote(principal.tenant.id, uri, start)
+        if not found:
+            raise ApiError(
+                404, "unknown_passage", f"no passage at {start} of {uri!r} is indexed for this tenant"
+            )
+        return SourcePassage.model_validate(found[0])
+
+    @app.post("/troubleshoot", summary="Find out what is wrong with a device, step by step")
+    async def troubleshoot(self, body: TroubleshootRequest, principal: Caller) -> Guide:
+        """Checks, likely causes, and a guide; report each step's outcome to have the guide go on."""
+        insights = await asyncio.to_thread(self._devices.insights, principal.tenant, body.device_id)
+        if insights is None:
+            raise unknown_device(body.device_id)
+        found = await self._troubleshooter.whole(principal.tenant, body, insights)
+        await asyncio.to_thread(self._guides.keep, principal.tenant, principal.subject, found)
+        return found
+
+    @app.get("/troubleshoot/{guide_id}", summary="A guide as it stands")
+    async def guide(self, guide_id: uuid.UUID, principal: Caller) -> Guide:
+        """The tenant's guide of this id, to go on with it."""
+        found = await asyncio.to_thread(self._guides.find, principal.tenant, guide_id)
+        if found is None:
+            raise unknown_guide(guide_id)
+        return found
+
+    @app.post("/troubleshoot/{guide_id}/steps/{number}", summary="Report what came of a step")
+    async def report(self, guide_id: uuid.UUID, number: int, body: StepOutcome, principal: Caller) -> Guide:
+        """The guide with the outcome, and the step to do next."""
+
+        def change(guide: Guide) -> Guide:
+            return reported(guide, number, body.outcome, body.note)
+
+        try:
+            found = await asyncio.to_thread(self._guides.change, principal.tenant, guide_id, change)
+        except KeyError:
+            raise ApiError(404, "unknown_step", f"guide {guide_id} has no step {number}") from None
+        if found is None:
+            raise unknown_guide(guide_id)
+        return found
 
     @app.get("/healthz", summary="The process answers")
     async def healthz(self) -> dict[str, str]:

@@ -182,6 +182,33 @@ class FailureRisk(BaseModel):
     probability: float
 
 
+class FleetDevice(BaseModel):
+    """A device with its score of the newest day, and what weighs most in it."""
+
+    device_id: str
+    day: date
+    model: str | None
+    score: float
+    detail: str | None
+
+
+class Fleet(BaseModel):
+    """The fleet's health on its newest day."""
+
+    devices: list[FleetDevice] = Field(description="The least healthy first.")
+    distribution: list[int] = Field(description="Devices by score, in ten equal bands from 0 to 100.")
+
+
+class SourcePassage(BaseModel):
+    """The passage of a document that a citation points into, to be read around the quote."""
+
+    title: str
+    uri: str
+    section: str
+    text: str
+    start: int = Field(description="Where the text begins in the document (characters).")
+
+
 class Insights(BaseModel):
     """A device's health and how it came about."""
 

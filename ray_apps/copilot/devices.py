@@ -46,6 +46,9 @@ FLEET = text("""
         ORDER BY penalty DESC LIMIT 1) AS detail
     FROM gold.device_health h WHERE day = (SELECT max(day) FROM gold.device_health)
     ORDER BY score, device_id LIMIT :limit""")
+SCORES = text("""
+    SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
+    FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health) GROUP BY band""")
 
 
 class DeviceRecords:
@@ -92,6 +95,14 @@ class DeviceRecords:
         """The fleet's least healthy devices of the newest day, with the reason that weighs most."""
         with tenant_transaction(self._engine, tenant) as connection:
             return [dict(row) for row in connection.execute(FLEET, {"limit": limit}).mappings()]
+
+    def distribution(self, tenant: Tenant, bands: int = 10) -> list[int]:
+        """Devices of the newest day by score, in equal bands of 0 to 100, the least healthy first."""
+        counts = [0] * bands
+        with tenant_transaction(self._engine, tenant) as connection:
+            for band, devices in connection.execute(SCORES, {"bands": bands}):
+                counts[band - 1] = devices
+        return counts
 
     def version(self, tenant: Tenant) -> str:
         """Changes whenever the tenant's events, alerts or health do."""

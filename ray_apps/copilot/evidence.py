@@ -58,9 +58,12 @@ def device_passage(insights: dict[str, Any]) -> Passage:
         lines.append(f"The latest error codes of {device} are {listed}.")
     if not lines:
         lines.append(f"No health score has been computed for {device} yet.")
-    return Passage(
-        f"device:{device}", f"Device {device}", f"/insights/{device}", HEALTH, "\n\n".join(lines), 0
-    )
+    return record_passage(device, "\n\n".join(lines))
+
+
+def record_passage(device: str, text: str) -> Passage:
+    """Something that a device's record says, as a source."""
+    return Passage(f"device:{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
 
 
 def _sentence(detail: str) -> str:

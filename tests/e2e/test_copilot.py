@@ -146,7 +146,7 @@ def test_search_ranks_without_a_reranker_and_says_so(api: httpx.Client, settings
 
 
 def test_the_served_model_makes_questions_to_learn_from(settings: Settings, tuned: Tenant):
-    chunks = current_snapshots(settings, tuned)[tuned.id].searched
+    chunks = current_snapshots(settings, tuned)[tuned.id].searched.slice(0, 16)
     connect(settings.ray)
     asked = generated(chunks)
     assert asked

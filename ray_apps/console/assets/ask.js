@@ -1,0 +1,138 @@
+// Asking: the answer as it is written, what the copilot does meanwhile, and markers that open their source.
+import { html, useEffect, useRef, useState } from "./vendor/preact-htm-3.1.1.js";
+import { ask } from "./api.js";
+import { Source, isRecord, recordAddress } from "./source.js";
+
+const EXAMPLES = [
+  "Which machines have the worst health?",
+  "What does E421 mean on an HX-200 and what should I do first?",
+  "How do I check the bearings after maintenance?",
+];
+const memory = { turns: [], conversation: null }; // survives a look at another view
+
+export function Ask({ argument }) {
+  const [turns, setTurns] = useState(memory.turns.map((turn) => ({ ...turn, running: false })));
+  const [source, setSource] = useState();
+  const running = useRef();
+  const box = useRef();
+  memory.turns = turns;
+  const busy = turns.at(-1)?.running ?? false;
+  const amend = (change) => setTurns((all) => [...all.slice(0, -1), { ...all.at(-1), ...change(all.at(-1)) }]);
+
+  const send = async (question) => {
+    if (!question.trim() || busy) return;
+    box.current.value = "";
+    setTurns((all) => [...all, { question, text: "", trace: [], citations: [], running: true }]);
+    running.current = new AbortController();
+    const body = { question, ...(memory.conversation && { conversation_id: memory.conversation }) };
+    try {
+      await ask(body, {
+        trace: (step) => amend((turn) => ({ trace: [...turn.trace, step] })),
+        token: ({ text }) => amend((turn) => ({ text: turn.text + text })),
+        citation: (citation) => amend((turn) => ({ citations: [...turn.citations, citation] })),
+        done: (answer) => {
+          memory.conversation = answer.conversation_id;
+          amend(() => ({ ...answer, text: answer.answer }));
+        },
+      }, running.current.signal);
+    } catch (error) {
+      amend(() => (error.name === "AbortError" ? { stopped: true } : { error: error.message }));
+    }
+    amend(() => ({ running: false }));
+    box.current?.focus();
+  };
+  const fresh = () => {
+    running.current?.abort();
+    memory.conversation = null;
+    setTurns([]);
+    box.current.focus();
+  };
+  useEffect(() => {
+    box.current.focus();
+    if (argument) {
+      history.replaceState(null, "", "#/ask"); // a reload does not ask again
+      send(argument);
+    }
+    return () => running.current?.abort();
+  }, []);
+  useEffect(() => scrollTo({ top: document.body.scrollHeight }), [turns.length]);
+  const keyed = (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      send(event.target.value);
+    }
+    if (event.key === "Escape" && busy) running.current.abort();
+  };
+  return html`<div class="ask">
+    <h1 tabindex="-1" class=${turns.length ? "hidden" : ""}>What is wrong, and what do I do?</h1>
+    ${!turns.length && html`<ul class="examples">${EXAMPLES.map((example) =>
+      html`<li><button onClick=${() => send(example)}>${example}</button></li>`)}</ul>`}
+    <ol class="turns" aria-live="polite">${turns.map((turn) => html`<${Turn} turn=${turn} open=${setSource} />`)}</ol>
+    <form class="composer" onSubmit=${(event) => (event.preventDefault(), send(box.current.value))}>
+      <label class="hidden" for="question">Question</label>
+      <textarea id="question" ref=${box} rows="2" maxlength="2000" onKeyDown=${keyed}
+        placeholder="Ask about a device, an error code or the fleet" />
+      <div class="buttons">
+        ${busy
+          ? html`<button type="button" onClick=${() => running.current.abort()}>Stop</button>`
+          : html`<button class="primary">Ask</button>`}
+        ${turns.length > 0 && html`<button type="button" class="plain" onClick=${fresh}>New conversation</button>`}
+      </div>
+    </form>
+    ${source && html`<${Source} citation=${source} close=${() => setSource()} />`}
+  </div>`;
+}
+
+function Turn({ turn, open }) {
+  return html`<li class="turn">
+    <p class="question">${turn.question}</p>
+    <${Trace} turn=${turn} />
+    ${turn.text && html`<div class=${turn.grounded === false ? "answer unknown" : "answer"}>
+      ${turn.text.split("\n").map((line) => html`<p><${Marked} line=${line} citations=${turn.citations} open=${open} /></p>`)}
+    </div>`}
+    ${turn.error && html`<p class="error" role="alert">${turn.error}</p>`}
+    ${turn.stopped && html`<p class="hint">Stopped.</p>`}
+    ${turn.citations.length > 0 && !turn.running && html`<${Sources} turn=${turn} open=${open} />`}
+  </li>`;
+}
+
+/** What the copilot does, step by step; folded once the answer stands. */
+function Trace({ turn }) {
+  if (!turn.trace.length) return turn.running && html`<p class="working">Working</p>`;
+  const last = turn.trace.at(-1);
+  return html`<details class="trace" open=${turn.running && !turn.text}>
+    <summary class=${turn.running ? "working" : ""}>${turn.running ? last.message : `${turn.trace.length} steps`}</summary>
+    <ol>${turn.trace.map((step) => html`<li>${step.message}</li>`)}</ol>
+  </details>`;
+}
+
+/** A line of an answer whose markers are buttons. */
+function Marked({ line, citations, open }) {
+  return line.split(/(\[\d+\])/).map((piece) => {
+    const citation = citations.find(({ marker }) => marker === piece);
+    if (!citation) return piece;
+    return html`<${Marker} citation=${citation} open=${open} />`;
+  });
+}
+
+function Marker({ citation, open }) {
+  const number = citation.marker.slice(1, -1);
+  return html`<button class="marker" aria-label=${`Source ${number}: ${citation.title}`} title=${citation.title}
+    onClick=${() => open(citation)}>${number}</button>`;
+}
+
+const bySection = (citations) =>
+  Object.values(Object.groupBy(citations, ({ uri, section }) => `${uri} ${section}`));
+
+function Sources({ turn, open }) {
+  return html`<section class="sources" aria-label="Sources">
+    <h2>${turn.grounded ? "Sources" : "Nearest sources"}</h2>
+    <ul>${bySection(turn.citations).map((group) => html`<li>
+      ${group.map((citation) => html`<${Marker} citation=${citation} open=${open} />`)}
+      ${isRecord(group[0]) ? html`<a href=${recordAddress(group[0])}>${group[0].title}</a>` : html`<b>${group[0].title}</b>`}
+      ${group[0].section && html`<span> · ${group[0].section}</span>`}
+    </li>`)}</ul>
+    <p class="hint">${turn.cached ? "From the cache" : turn.model === "none" ? "Without a model" : turn.model}
+      ${turn.timings_ms?.total ? ` · ${(turn.timings_ms.total / 1000).toFixed(1)} s` : ""}</p>
+  </section>`;
+}

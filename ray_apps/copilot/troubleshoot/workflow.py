@@ -1,0 +1,133 @@
+"""Troubleshooting a device: records, checks, causes, steps, each told as it is found."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from indexes.codes import code_key
+from iotops.tenancy import Tenant
+from ray_apps.copilot import evidence
+from ray_apps.copilot.actions import ActionRule
+from ray_apps.copilot.grounding import Passage, plain
+from ray_apps.copilot.troubleshoot import causes, checks, guide
+from ray_apps.copilot.troubleshoot.causes import Candidate
+from ray_apps.copilot.troubleshoot.contracts import Guide, LikelyCause, Step, TroubleshootRequest
+
+HITS = 10
+Event = tuple[str, Any]
+"""`trace` with what is done now, `check`, `cause`, `step`, and at last `done` with the `Guide`."""
+
+
+class Troubleshooter:
+    """Gathers evidence under the caller's tenant and makes a guide of it. No language model is asked."""
+
+    def __init__(self, retriever: DeploymentHandle, rules: list[ActionRule]) -> None:
+        self._retriever, self._rules = retriever, rules
+
+    async def run(
+        self, tenant: Tenant, request: TroubleshootRequest, insights: dict[str, Any]
+    ) -> AsyncIterator[Event]:
+        """What is found, as it is found; `insights` are the device's (`DeviceRecords.insights`)."""
+        yield "trace", {"message": f"Checking the records of {request.device_id}"}
+        checked = checks.run(insights, datetime.now(UTC))
+        for check in checked:
+            yield "check", check
+        seen = Counter({code_key(code): n for code, n in checks.recent_codes(insights).items()})
+        named = code_key(request.error_code) if request.error_code else None
+        yield "trace", {"message": "Searching the documents for likely causes"}
+        candidates = await self._candidates(tenant, request, insights, named, seen)
+        likely: list[LikelyCause] = []
+        steps: list[Step] = []
+        for candidate in candidates:
+            yield "trace", {"message": f"Reading {candidate.name}"}
+            passages = await self._read(tenant, candidate, insights)
+            cause, found = _told(candidate, passages, len(steps), {step.text for step in steps})
+            likely.append(cause)
+            yield "cause", cause
+            for step in found:
+                steps.append(step)
+                yield "step", step
+        yield (
+            "done",
+            guide.advanced(
+                Guide(
+                    id=str(uuid.uuid4()),
+                    device_id=request.device_id,
+                    symptom=request.symptom,
+                    error_code=request.error_code,
+                    state="open",
+                    checks=checked,
+                    likely_causes=likely,
+                    steps=steps,
+                    next_step=None,
+                )
+            ),
+        )
+
+    async def whole(self, tenant: Tenant, request: TroubleshootRequest, insights: dict[str, Any]) -> Guide:
+        """What `run` tells at last."""
+        events = [found async for name, found in self.run(tenant, request, insights) if name == "done"]
+        made: Guide = events[0]
+        return made
+
+    async def _candidates(
+        self,
+        tenant: Tenant,
+        request: TroubleshootRequest,
+        insights: dict[str, Any],
+        named: str | None,
+        seen: Counter[str],
+    ) -> list[Candidate]:
+        codes = list(dict.fromkeys([*([named] if named else []), *(code for code, _ in seen.most_common(3))]))
+        model = insights["model"] or ""
+        searches = [self._search(tenant, f"{code} {model} causes immediate actions") for code in codes]
+        if request.symptom:
+            searches.append(self._search(tenant, f"{request.symptom} {model}".strip()))
+        found = await asyncio.gather(*searches)
+        by_code = {
+            code: causes.documents_of_code(hits, code) for code, hits in zip(codes, found, strict=False)
+        }
+        by_symptom = found[len(codes)] if request.symptom else []
+        return causes.ranked(by_code, by_symptom, named, seen, self._rules, insights)
+
+    async def _search(self, tenant: Tenant, query: str) -> list[Mapping[str, Any]]:
+        retriever = self._retriever.options(multiplexed_model_id=tenant.id)
+        found: list[Mapping[str, Any]] = (await retriever.search.remote(tenant.id, query, HITS, {}))["hits"]
+        return found
+
+    async def _read(self, tenant: Tenant, candidate: Candidate, insights: dict[str, Any]) -> list[Passage]:
+        """The document that a cause stands in, or the device's record."""
+        if candidate.advice:
+            return [evidence.record_passage(insights["device_id"], f"{candidate.name}.")]
+        retriever = self._retriever.options(multiplexed_model_id=tenant.id)
+        return evidence.document_passages(await retriever.passages.remote(tenant.id, candidate.uri))
+
+
+def _told(
+    candidate: Candidate, passages: list[Passage], before: int, known: set[str]
+) -> tuple[LikelyCause, list[Step]]:
+    """A cause and its steps, numbered on, without those that an earlier cause told."""
+    told = guide.explanation(passages)
+    cited = [guide.citation(passages, told, "[1]", candidate.score)] if told else []
+    if candidate.advice:
+        found = [(candidate.advice, cited)]
+    else:
+        found = [
+            (plain(quote.text), [guide.citation(passages, quote, "[1]", 1.0)])
+            for quote in guide.instructions(passages)
+        ]
+    cause = LikelyCause(
+        cause=candidate.name, score=candidate.score, because=candidate.because, citations=cited
+    )
+    fresh = [(text, citations) for text, citations in found if text not in known]
+    return cause, [
+        Step(number=number, cause=candidate.name, text=text, citations=citations)
+        for number, (text, citations) in enumerate(fresh, start=before + 1)
+    ]

@@ -1,0 +1,140 @@
+"""The console in a real Chromium: signed in, asked, its sources opened, the fleet and a device looked at."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from iotops.auth import issue_token
+from iotops.lake import lake_filesystem
+from iotops.provisioning import create_tenant
+from iotops.settings import Settings
+from iotops.tenancy import Tenant
+from pipelines.demo.run import TENANT
+from pipelines.knowledge.shelf import index_shelf
+from pipelines.knowledge.store import add_documents
+
+HOSTILE = """# Valve <img src=x onerror="document.title='owned'">
+
+The valve V-77 sticks when <script>document.title = 'owned'</script> dust gets between its plates every week.
+"""
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--no-first-run"),
+)
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine: `.ci/browser` installs Debian's")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium, args=QUIET)
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request: pytest.FixtureRequest, browser: Browser, settings: Settings, demo: str) -> Iterator[Page]:
+    """A page on a desk; at its end no script of it has failed and its policy was not broken."""
+    context = browser.new_context(color_scheme=request.param, base_url=settings.serve.url)
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda message: problems.append(message.text) if "Security Policy" in message.text else None,
+    )
+    yield page
+    context.close()
+    assert problems == []
+
+
+def signed_in(page: Page, settings: Settings, tenant: Tenant = TENANT) -> Page:
+    page.goto("/")
+    page.get_by_label("Access token").fill(issue_token(settings.auth, tenant, "o", "operator"))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_label("Question")).to_be_visible()
+    return page
+
+
+def accessible(page: Page) -> None:
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_wrong_token_is_refused(page: Page):
+    page.goto("/")
+    accessible(page)
+    page.get_by_label("Access token").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_label("Question")).to_have_count(0)
+
+
+def test_an_answer_opens_its_sources(page: Page, settings: Settings):
+    signed_in(page, settings)
+    accessible(page)
+    page.get_by_label("Question").fill("What does E421 mean on an HX-200 and what should I do first?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Sources")).to_be_visible(timeout=120_000)
+    accessible(page)
+    page.locator(".answer .marker").first.click()
+    source = page.get_by_role("dialog")
+    expect(source.locator("mark")).to_be_visible()
+    quote, passage = source.locator("mark").inner_text(), source.locator(".passage")
+    expect(passage).to_contain_text(quote)
+    expect(passage).not_to_have_text(quote)  # it stands in the text around it
+    accessible(page)
+    page.keyboard.press("Escape")
+    expect(source).to_have_count(0)
+
+
+def test_the_keys_lead_to_the_fleet_and_on_to_a_device(page: Page, settings: Settings):
+    signed_in(page, settings)
+    page.locator("body").press("Tab")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("g")
+    page.keyboard.press("f")
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(50)
+    expect(page.get_by_role("img", name="Devices by score")).to_be_visible()
+    accessible(page)
+    name = rows.first.get_by_role("link").inner_text()
+    rows.first.get_by_role("link").press("Enter")
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    expect(page.locator("figure canvas").first).to_be_visible()
+    expect(page.get_by_role("heading", name="What to do")).to_be_visible()
+    accessible(page)
+
+
+def test_a_phone_scrolls_in_one_direction(browser: Browser, settings: Settings, demo: str):
+    context = browser.new_context(viewport={"width": 375, "height": 740}, base_url=settings.serve.url)
+    page = signed_in(context.new_page(), settings)
+    for view in ("#/ask", "#/fleet", "#/devices/machine-006"):
+        page.goto(f"/console/{view}")
+        expect(page.locator("main h1")).to_be_attached()
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+    context.close()
+
+
+def test_a_documents_markup_stays_text(page: Page, settings: Settings, tmp_path: Path):
+    tenant = Tenant("markup")
+    create_tenant(settings, tenant)
+    (tmp_path / "valve.md").write_text(HOSTILE)
+    add_documents(lake_filesystem(settings.lake), tenant.id, [tmp_path / "valve.md"])
+    index_shelf(settings, tenant.id)
+    signed_in(page, settings, tenant)
+    page.get_by_label("Question").fill("Why does the valve V-77 stick?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="ources")).to_be_visible(timeout=120_000)
+    page.locator(".sources .marker, .answer .marker").first.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert page.title() == "IoT Ops Copilot"
+    assert page.locator("main img, dialog img, dialog script").count() == 0

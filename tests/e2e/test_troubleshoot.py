@@ -1,0 +1,77 @@
+"""Troubleshooting over HTTP: a guide from records and documents, gone on with, and out of others' reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from iotops.auth import issue_token
+from iotops.provisioning import create_tenant
+from iotops.settings import Settings
+from iotops.tenancy import Tenant
+from pipelines.demo.run import DOCUMENTS, TENANT
+
+OTHER = Tenant("rival")
+
+
+def client(settings: Settings, tenant: Tenant) -> httpx.Client:
+    token = issue_token(settings.auth, tenant, "o", "operator")
+    return httpx.Client(base_url=settings.serve.url, timeout=60, headers={"Authorization": f"Bearer {token}"})
+
+
+@pytest.fixture
+def api(settings: Settings, demo: str) -> httpx.Client:
+    return client(settings, TENANT)
+
+
+@pytest.fixture
+def guide(api: httpx.Client) -> dict[str, Any]:
+    worst = api.get("/insights").json()["devices"][0]["device_id"]
+    body = {"device_id": worst, "error_code": "E421", "symptom": "it vibrates"}
+    answer = api.post("/troubleshoot", json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_guide_is_made_of_records_and_documents_and_goes_on(api: httpx.Client, guide: dict[str, Any]):
+    assert "failed" in {check["status"] for check in guide["checks"]}
+    assert guide["likely_causes"][0]["cause"].startswith("E421")
+    first = next(step for step in guide["steps"] if step["number"] == guide["next_step"])
+    for citation in first["citations"]:
+        source = (DOCUMENTS / citation["uri"].rpartition("/documents/")[2]).read_text()
+        assert source[citation["start"] : citation["end"]] == citation["quote"]
+    steps = f"/troubleshoot/{guide['id']}/steps"
+    after = api.post(f"{steps}/{guide['next_step']}", json={"outcome": "no_effect", "note": "same"}).json()
+    assert after["next_step"] == guide["next_step"] + 1
+    assert api.get(f"/troubleshoot/{guide['id']}").json() == after
+    solved = api.post(f"{steps}/{after['next_step']}", json={"outcome": "solved"}).json()
+    assert (solved["state"], solved["next_step"]) == ("solved", None)
+
+
+def test_what_is_wrong_is_refused_by_name(api: httpx.Client, guide: dict[str, Any]):
+    refused = [
+        (api.post("/troubleshoot", json={"device_id": "nobody-1"}), 404, "unknown_device"),
+        (api.post("/troubleshoot", json={"device_id": "a/b"}), 422, "invalid_request"),
+        (api.get("/troubleshoot/not-an-id"), 422, "invalid_request"),
+        (api.post(f"/troubleshoot/{guide['id']}/steps/999", json={"outcome": "done"}), 404, "unknown_step"),
+        (api.post(f"/troubleshoot/{guide['id']}/steps/1", json={"outcome": "magic"}), 422, "invalid_request"),
+    ]
+    for answer, status, code in refused:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_another_tenant_finds_neither_guide_nor_device_nor_passage(settings: Settings, guide: dict[str, Any]):
+    create_tenant(settings, OTHER)
+    rival = client(settings, OTHER)
+    cited = next(step for step in guide["steps"] if step["citations"])["citations"][0]
+    attempts = [
+        rival.get(f"/troubleshoot/{guide['id']}"),
+        rival.post(f"/troubleshoot/{guide['id']}/steps/1", json={"outcome": "solved"}),
+        rival.post("/troubleshoot", json={"device_id": guide["device_id"]}),
+        rival.get("/passages", params={"uri": cited["uri"], "start": cited["start"]}),
+    ]
+    assert [answer.status_code for answer in attempts] == [404, 404, 404, 404]
+    assert all(cited["quote"] not in answer.text for answer in attempts)

@@ -1,0 +1,151 @@
+"""Troubleshooting: what the checks find, how causes rank, and how a guide goes on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from indexes.codes import code_key
+from ray_apps.copilot.actions import ActionRule
+from ray_apps.copilot.grounding import Passage
+from ray_apps.copilot.troubleshoot import causes, checks
+from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step
+from ray_apps.copilot.troubleshoot.guide import EXHAUSTED, advanced, explanation, instructions, reported
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+RULES = [ActionRule(name="metric-off", component="anomaly", penalty_at_least=10, action="Inspect the part.")]
+
+
+def insights(**changes: Any) -> dict[str, Any]:
+    """A device that is well, but for what is given."""
+    components = [
+        {"component": name, "penalty": changes.pop(name, 0.0), "detail": f"{name} as it should be"}
+        for name in checks.COMPONENTS
+    ]
+    plain: dict[str, Any] = {
+        "device_id": "m-1", "model": "HX-200", "day": NOW.date(), "score": 90.0, "components": components,
+        "risk": [{"horizon_hours": 24, "probability": 0.01}], "events": [], "alerts": [],
+        "trend": [{"ts": NOW - timedelta(minutes=5), "metrics": {"vibration": 40.0}}],
+    }  # fmt: skip
+    return plain | changes
+
+
+def event(code: str, hours_ago: float) -> dict[str, Any]:
+    return {"ts": NOW - timedelta(hours=hours_ago), "error_code": code, "type": "error", "severity": "error"}
+
+
+def hit(title: str, score: float = 0.5) -> dict[str, Any]:
+    return {"uri": f"lake://acme/documents/{title}.md", "title": title, "score": score}
+
+
+def failed(device: dict[str, Any]) -> set[str]:
+    return {check.name for check in checks.failing(checks.run(device, NOW))}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"trend": []}, "reporting"),
+        ({"trend": [{"ts": NOW - timedelta(hours=3), "metrics": {}}]}, "reporting"),
+        ({"events": [event("E421", 1)]}, "error codes"),
+        ({"alerts": [{"rule": "hot", "resolved_at": None}]}, "alerts"),
+        ({"anomaly": 5.0}, "a metric left its own past"),
+        ({"risk": [{"horizon_hours": 72, "probability": 0.5}]}, "failure risk"),
+    ],
+)
+def test_each_check_fails_for_its_own_reason_alone(changes: dict[str, Any], name: str):
+    assert failed(insights()) == set()
+    assert failed(insights(**changes)) == {name}
+
+
+def test_what_is_over_or_was_never_measured_does_not_fail():
+    assert failed(insights(events=[event("E421", 30)])) == set()
+    assert failed(insights(alerts=[{"rule": "hot", "resolved_at": NOW}])) == set()
+    found = checks.run(insights(components=[], risk=[]), NOW)
+    unknown = {check.name for check in found if check.status == "unknown"}
+    assert unknown == {*checks.COMPONENTS.values(), "failure risk"}
+
+
+def test_what_was_named_and_seen_outranks_what_only_reads_alike():
+    about = {"E421": [hit("E421: Vibration high")], "E102": [hit("E102: Supply sag")]}
+    seen = Counter({"E421": 3, "E102": 1})
+    alike = [hit("Bearing care", 0.5), hit("E421: Vibration high", 0.4)]
+    found = causes.ranked(about, alike, "E421", seen, RULES, insights(anomaly=30.0))
+    assert [cause.name for cause in found][:2] == ["E421: Vibration high", "Anomaly as it should be"]
+    assert found[0].score > 0.75
+    assert len(found[0].because) == 3
+    assert found[1].advice == "Inspect the part."
+    assert {cause.name for cause in found} >= {"Bearing care", "E102: Supply sag"}
+
+
+def test_a_document_is_about_the_codes_in_its_title():
+    hits = [hit("E421: Vibration high"), hit("E425: Bearing hot")]
+    assert causes.documents_of_code(hits, code_key("E421")) == hits[:1]
+
+
+def passages(*sections: tuple[str, str]) -> list[Passage]:
+    return [
+        Passage("d", "E421", "lake://acme/documents/e421.md", section, text, 0) for section, text in sections
+    ]
+
+
+def test_a_guide_takes_the_actions_of_a_document_in_their_order():
+    document = passages(
+        ("What it means", "The vibration of the machine is too high."),
+        ("Immediate actions", "1. Read the trend of 96 hours.\n2. Lower the set-point by 10 %.\n"),
+        ("How to confirm", "1. Stop the machine and listen.\n"),
+    )
+    told = explanation(document)
+    assert told is not None
+    assert told.text == "The vibration of the machine is too high."
+    assert [quote.text for quote in instructions(document)] == [
+        "1. Read the trend of 96 hours.", "2. Lower the set-point by 10 %.",
+    ]  # fmt: skip
+    prose = passages(("Mitigation", "Defragment the database of the member. Replace the slow disk at once."))
+    assert [quote.text for quote in instructions(prose)] == [
+        "Defragment the database of the member.", "Replace the slow disk at once.",
+    ]  # fmt: skip
+    assert instructions(passages(("Overview", "Nothing to be done is told here."))) == []
+
+
+@pytest.fixture
+def guide() -> Guide:
+    """Two causes with two steps each."""
+    steps = [
+        Step(number=n, cause=cause, text=f"step {n}", citations=[])
+        for n, cause in enumerate(["bearing", "bearing", "belt", "belt"], start=1)
+    ]
+    return advanced(
+        Guide(
+            id="g", device_id="m-1", symptom=None, error_code=None, state="open", checks=[], likely_causes=[],
+            steps=steps, next_step=None,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "following"),
+    [
+        ("done", "open", 2), ("no_effect", "open", 2), ("not_possible", "open", 2),
+        ("ruled_out", "open", 3), ("solved", "solved", None),
+    ],
+)  # fmt: skip
+def test_an_outcome_decides_what_is_next(guide: Guide, outcome: Outcome, state: str, following: int | None):
+    assert guide.next_step == 1
+    after = reported(guide, 1, outcome, "seen")
+    assert (after.state, after.next_step) == (state, following)
+    assert (after.steps[0].outcome, after.steps[0].note) == (outcome, "seen")
+    assert [step.number for step in after.steps] == [1, 2, 3, 4]
+
+
+def test_a_guide_without_steps_left_says_to_escalate(guide: Guide):
+    for number in (1, 2, 3, 4):
+        guide = reported(guide, number, "no_effect", "")
+    assert (guide.state, guide.next_step, guide.advice) == ("exhausted", None, EXHAUSTED)
+    corrected = reported(guide, 2, "solved", "")
+    assert corrected.state == "solved"
+    with pytest.raises(KeyError):
+        reported(guide, 9, "done", "")
