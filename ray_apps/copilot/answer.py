@@ -17,8 +17,9 @@ from ray_apps.copilot.contracts import Citation, Token, ToolCall, Trace
 from ray_apps.copilot.events import Event, Tell, ms
 from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import Asked
-from ray_apps.copilot.grounding import Support
+from ray_apps.copilot.grounding import Quote, Support
 from ray_apps.copilot.lookup import Lookup
+from ray_apps.copilot.planner import ACTION
 from ray_apps.copilot.prompt import messages
 from ray_apps.copilot.writer import Writer
 
@@ -67,7 +68,7 @@ class Answerer:
 
         writer = Writer(found, guide, len(lead) + FACTS, timed)
         completion, complete = None, True
-        if self._sure(asked, found):
+        if self._sure(asked, found, guide):
             for support in lead:
                 writer.sentence(compose.quoted(support, found.sources))
             completion, complete = await self._draft(asked, found, writer, tell)
@@ -82,10 +83,14 @@ class Answerer:
             writer.text, writer.citations, grounded, found.tools, found.timings_ms, completion, complete
         )
 
-    def _sure(self, asked: Asked, found: Evidence) -> bool:
-        """Whether the evidence fits the question well enough for an answer."""
+    def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:
+        """Whether the evidence fits the question well enough for an answer.
+
+        Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use.
+        """
+        question = ACTION.sub(" ", asked.whole) if guide else asked.whole
         best = max(found.cosines, default=0.0)
-        return compose.confidence(asked.whole, found.passages, best) >= self._settings.least_confidence
+        return compose.confidence(question, found.passages, best) >= self._settings.least_confidence
 
     async def _draft(
         self, asked: Asked, found: Evidence, writer: Writer, tell: Tell

@@ -133,6 +133,15 @@ def test_a_follow_up_is_about_the_machine_before_it_for_its_own_user_alone(
     assert alone["tools"] == [], "a question that stands by itself is not about the machine"
 
 
+def test_a_follow_up_about_a_code_gets_the_steps_of_its_runbook(api: httpx.Client, settings: Settings):
+    caller = bearer(settings)
+    first = ask(api, caller, question="What does E421 mean on the HX-200?")
+    answer = ask(api, caller, question="How do I fix it?", conversation_id=first["conversation_id"])
+    assert answer["grounded"]
+    assert "\n1. " in answer["answer"]
+    assert any(citation["doc_id"].startswith("e421") for citation in answer["citations"])
+
+
 def test_the_same_question_at_once_is_computed_once(api: httpx.Client, settings: Settings):
     questions = ["When is E310 raised on the CR-110?", "when is E310 raised on the  CR-110"] * 3
     with ThreadPoolExecutor(len(questions)) as pool:

@@ -96,11 +96,17 @@ class Author:
             self.stopped = True
 
 
-def answer(author, question="What is wrong with machine-007, is vibration high?", lead=1, passages=None):
+def answer(
+    author,
+    question="What is wrong with machine-007, is vibration high?",
+    lead=1,
+    passages=None,
+    least_confidence=0.2,
+):
     heard = []
     asked = resolve(question, None, [])
     answerer = Answerer(
-        CopilotSettings(least_confidence=0.2), Shelf(passages or [RECORD, MEANING], lead), author
+        CopilotSettings(least_confidence=least_confidence), Shelf(passages or [RECORD, MEANING], lead), author
     )
 
     def tell(event):
@@ -170,6 +176,20 @@ def test_a_step_is_told_once_and_each_quote_cited_once():
     spans = [(citation.start, citation.end) for citation in draft.citations]
     assert len(set(spans)) == len(spans)
     assert draft.citations[-2].start == RUNBOOK.start
+
+
+@pytest.mark.parametrize(
+    ("question", "known"),
+    [
+        ("How do I fix E421?", True),
+        ("How do I fix the gearbox with E421?", False),
+        ("Who fixes E421?", False),
+    ],
+)
+def test_steps_answer_a_question_for_them_in_other_words(question: str, known: bool):
+    author = Author("E421 means that vibration is high.")
+    draft, _ = answer(author, question, lead=0, passages=[MEANING, RUNBOOK], least_confidence=0.6)
+    assert draft.grounded is known
 
 
 def test_what_the_sources_do_not_hold_is_not_known_and_the_model_not_asked():

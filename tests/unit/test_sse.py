@@ -14,7 +14,8 @@ from iotops.commands.copilot import events, print_told
 from iotops.errors import IotOpsError
 from iotops.http import ApiError, install
 from ray_apps.copilot import sse
-from ray_apps.copilot.contracts import Token, Trace
+from ray_apps.copilot.contracts import AskResponse, Token, Trace
+from ray_apps.copilot.events import heard
 from ray_apps.copilot.examples import ANSWERS
 from ray_apps.copilot.sse import error_frame, event_frame, streamed
 
@@ -54,6 +55,21 @@ def test_an_error_event_is_the_envelope_and_says_nothing_of_the_inside():
 def test_a_stream_that_ends_early_is_no_answer():
     with pytest.raises(IotOpsError, match="ask again"):
         print_told([("token", {"text": "half"})])
+
+
+def test_a_terminal_shows_the_answer_as_it_is_and_before_it_what_is_done(capsys: pytest.CaptureFixture[str]):
+    done = {"answer": "It is [1] hot. [2]"}
+    told = [
+        ("trace", {"message": "looking [up]", "duration_ms": 12.3}),
+        ("token", {"text": "It is [1]"}),
+        ("citation", {"marker": "[2]"}),
+        ("token", {"text": " hot. [2]"}),
+        ("done", done),
+    ]
+    assert print_told(told) == done
+    shown = capsys.readouterr()
+    assert shown.out == "It is [1] hot. [2]\n"
+    assert shown.err == "looking [up] (12 ms)\n"
 
 
 class Told:
@@ -125,6 +141,44 @@ def test_a_listener_that_goes_away_ends_the_stream():
         with pytest.raises(ClientDisconnect):
             await response({"type": "http", "asgi": {"spec_version": "2.4"}}, None, gone)
         assert told.closed
+
+    asyncio.run(call())
+
+
+@pytest.mark.parametrize("by", ["the server's task is cancelled", "the server hears of it"])
+def test_a_stream_that_waits_ends_when_its_listener_goes_away(by: str):
+    stopped = []
+
+    async def work(tell) -> AskResponse:
+        tell(Token(text="begun"))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(by)
+        raise AssertionError("nobody sets the event")
+
+    async def call() -> None:
+        response = await streamed(heard(work), event_frame, lambda error: b"")
+        sent, left = asyncio.Event(), asyncio.Event()
+
+        async def send(message):
+            if b"begun" in message.get("body", b""):
+                sent.set()
+
+        async def receive():
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+        serving = asyncio.create_task(response(scope, receive, send))
+        await sent.wait()
+        assert not stopped
+        if by == "the server hears of it":
+            left.set()
+        else:
+            serving.cancel()
+        await asyncio.wait({serving})
+        assert stopped == [by]
 
     asyncio.run(call())
 
