@@ -16,8 +16,8 @@ from ray_apps.copilot.follow_up import Turn, resolve
 from ray_apps.copilot.sse import frame
 
 END = frame("[DONE]")
-MOST_EARLIER = 6
-"""Earlier questions of a conversation that are read."""
+MOST_EARLIER, MOST_CHARACTERS = 6, 2000
+"""Earlier questions of a conversation that are read, and what is read of each."""
 
 
 class TextPart(BaseModel):
@@ -71,7 +71,7 @@ class ChatRequest(BaseModel):
             raise ApiError(422, "invalid_request", f"the last message of the user: {problem}") from None
         turns: list[Turn] = []
         for text in earlier[-MOST_EARLIER:]:
-            resolved = resolve(text, None, turns)
+            resolved = resolve(text[:MOST_CHARACTERS], None, turns)
             devices = [name for name in resolved.plan.names if codes_in(name)]
             turns.append(Turn(question=resolved.whole, devices=devices, codes=resolved.codes))
         return asked, turns

@@ -43,9 +43,9 @@ class Pipeline:
         conversation = request.conversation_id or uuid.uuid4().hex
         turns = await self._conversations.turns(caller, conversation) if earlier is None else earlier
         asked = resolve(request.question, request.device_id, turns)
+        key = _key(caller, asked, request, await self._versions.of(caller.tenant))
         if asked.subject:
             tell(Trace(message=f"taking this to be about {asked.subject}"))
-        key = _key(caller, asked, request, await self._versions.of(caller.tenant))
         async with self._flights.board(key) as flight:
             computed = flight.answer is None
             if flight.answer is None:

@@ -55,8 +55,10 @@ class SingleFlight:
         """What another request of this replica computes; after one that found nothing, the next computes."""
         while other := self._flights.get(key):
             done, _ = await asyncio.wait({other}, timeout=_left(deadline))
-            if not done or (answer := other.result()) is not None:
-                return answer if done else None
+            if not done:
+                return None
+            if answer := other.result():
+                return answer
         return None
 
     async def _elsewhere(self, key: str, holder: str, deadline: float) -> bytes | None:
