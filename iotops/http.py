@@ -101,9 +101,18 @@ class _Observe:
                 HTTP_ERRORS.inc(tags={**tags, "status": str(status)})
 
 
+def error_body(error: Exception, request_id: str) -> dict[str, dict[str, str]]:
+    """The envelope of an error; of one that nobody foresaw the caller hears nothing of the inside."""
+    if isinstance(error, ApiError):
+        code, message = error.code, error.message
+    else:
+        code, message = "internal_error", "the request failed here: report its request id"
+    return {"error": {"code": code, "message": message, "request_id": request_id}}
+
+
 def _envelope(request: Request, status: int, code: str, message: str) -> JSONResponse:
-    error = {"code": code, "message": message, "request_id": request_id(request)}
-    return JSONResponse({"error": error}, status_code=status)
+    body = error_body(ApiError(status, code, message), request_id(request))
+    return JSONResponse(body, status_code=status)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
@@ -115,8 +124,8 @@ async def _api_error(request: Request, error: Exception) -> Response:
 
 
 async def _failure(request: Request, error: Exception) -> Response:
-    """What nobody foresaw: the log has it, the caller gets its request id and nothing of the inside."""
-    return _envelope(request, 500, "internal_error", "the request failed here: report its request id")
+    """What nobody foresaw: the log has it."""
+    return JSONResponse(error_body(error, request_id(request)), status_code=500)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

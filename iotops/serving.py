@@ -14,6 +14,8 @@ from iotops.settings import Settings
 
 COPILOT, LANGUAGE_MODEL = "copilot", "LanguageModel"
 """The application that answers, and its deployment of the language model."""
+GATEWAY = ("gateway", "gateway-events")
+"""The applications that devices post to."""
 TIMEOUT_S = 420
 POLL_S = 1.0
 
@@ -39,7 +41,7 @@ def deploy(settings: Settings, only: Sequence[str] = ()) -> list[str]:
 
 
 def wait_until_running(
-    settings: Settings, wanted: list[str], on_progress: Callable[[str], None] = lambda message: None
+    settings: Settings, wanted: Sequence[str], on_progress: Callable[[str], None] = lambda message: None
 ) -> None:
     """Return when the applications run; raises `ServingError` with Serve's reason where one fails."""
     client = _client(settings)

@@ -22,7 +22,7 @@ from iotops.models import ModelSpec, load_catalogue, resolve
 from iotops.models.hardware import decoding_dtype
 from iotops.serving import LANGUAGE_MODEL
 from iotops.settings import Settings, get_settings
-from ray_apps.chat import Completion, EngineError, Messages
+from ray_apps.chat import Completion, EngineError, Messages, Piece
 
 STREAM_EVERY_MS = 20
 """Tokens that are ready within this time travel together: each trip through Ray costs about a millisecond."""
@@ -81,12 +81,19 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
 
     async def stream(
         self, messages: Messages, max_tokens: int, temperature: float = 0
-    ) -> AsyncGenerator[str, None]:
-        """The answer piece by piece."""
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The answer piece by piece, each as the fields of `Piece`."""
+        usage = {"prompt_tokens": 0, "completion_tokens": 0}
         async for event in self._events(messages, max_tokens, temperature):
+            usage = event.get("usage") or usage
             for choice in event["choices"]:
-                if piece := choice["delta"].get("content"):
-                    yield piece
+                yield Piece(
+                    text=choice["delta"].get("content") or "",
+                    prompt_tokens=usage["prompt_tokens"],
+                    completion_tokens=usage["completion_tokens"],
+                    finish_reason=choice.get("finish_reason") or "",
+                    model=self._model.name,
+                ).model_dump()
 
     def describe(self) -> dict[str, Any]:
         """Which model it is: name, source, revision, checksum, device, max_tokens (prompt and answer)."""
@@ -104,7 +111,8 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
             max_completion_tokens=max_tokens,
             temperature=temperature,
             stream=True,
-            stream_options={"include_usage": True},
+            # With every event, so that the cost of an answer that is broken off is known too.
+            stream_options={"include_usage": True, "continuous_usage_stats": True},
         )
         async for batch in await self.chat(request):
             for item in batch if isinstance(batch, list) else [batch]:

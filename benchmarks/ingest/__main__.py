@@ -27,7 +27,7 @@ from benchmarks.ingest.consumers import BARE, CLIENTS, fill, interface_rate, sin
 from benchmarks.ingest.gateways import http_rate, mqtt_broker_rate, mqtt_rate, producer_rate
 from iotops.provisioning import create_tenant
 from iotops.ray_cluster import connect
-from iotops.serving import deploy, wait_until_running
+from iotops.serving import GATEWAY, deploy, wait_until_running
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest import members
@@ -135,7 +135,7 @@ def main() -> None:
             _profile(settings, options.profile, options.records)
             return
         connect(settings.ray)
-        wait_until_running(settings, deploy(settings, ["gateway"]), status.update)
+        wait_until_running(settings, deploy(settings, GATEWAY), status.update)
         status.update(f"all groups at {together.RATE:,.0f} readings/s")
         lags = together.lags(settings, SENDING)
         console.print(lag_table(lags))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import httpx
@@ -41,14 +44,21 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question, in plain words.")],
     tenant: TenantOption,
     device: Annotated[str | None, typer.Option(help="Device in question.")] = None,
+    conversation: Annotated[
+        str | None, typer.Option(help="Conversation to refer back to: a name of your choice.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask the copilot and print the answer with its sources.
+    """Ask the copilot and print the answer with its sources; on a terminal as it comes about.
 
-    Example: iotops ask "What does E421 mean on an HX-200?" --tenant acme
+    Example: iotops ask "What does E421 mean on an HX-200?" --tenant acme --conversation pump
     """
+    settings, asking = get_settings(), Tenant(tenant)
+    if results.is_terminal and not as_json:
+        print_sources(print_told(stream_question(settings, asking, question, device, conversation)))
+        return
     with errors.status("asking"):
-        answer = post_question(get_settings(), Tenant(tenant), question, device)
+        answer = post_question(settings, asking, question, device, conversation)
     if as_json:
         print_json(answer)
     else:
@@ -56,26 +66,95 @@ def ask(
 
 
 def post_question(
-    settings: Settings, tenant: Tenant, question: str, device: str | None = None
+    settings: Settings,
+    tenant: Tenant,
+    question: str,
+    device: str | None = None,
+    conversation: str | None = None,
 ) -> dict[str, Any]:
     """`POST /ask` as an operator of the tenant; raises `IotOpsError` with the API's own message."""
+    with _asked(settings, tenant, question, device, conversation, "application/json") as response:
+        answer: dict[str, Any] = json.loads(response.read())
+    return answer
+
+
+def stream_question(
+    settings: Settings, tenant: Tenant, question: str, device: str | None, conversation: str | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of `POST /ask`, each with its name, as they come; raises `IotOpsError` as the API says."""
+    with _asked(settings, tenant, question, device, conversation, "text/event-stream") as response:
+        yield from events(response.iter_lines())
+
+
+@contextmanager
+def _asked(
+    settings: Settings,
+    tenant: Tenant,
+    question: str,
+    device: str | None,
+    conversation: str | None,
+    accept: str,
+) -> Iterator[httpx.Response]:
     token = issue_token(settings.auth, tenant, "operator", "operator", ttl_s=300)
-    body = {"question": question} | ({"device_id": device} if device else {})
+    optional = {"device_id": device, "conversation_id": conversation}
+    body = {"question": question} | {name: value for name, value in optional.items() if value}
+    headers = {"Authorization": f"Bearer {token}", "Accept": accept}
     try:
-        response = httpx.post(
-            f"{settings.serve.url}/ask", json=body, headers={"Authorization": f"Bearer {token}"}, timeout=120
-        )
+        with httpx.stream(
+            "POST", f"{settings.serve.url}/ask", json=body, headers=headers, timeout=120
+        ) as response:
+            if response.status_code != 200:
+                answered = response.read().decode(errors="replace")
+                raise IotOpsError(f"the copilot answered {response.status_code}: {answered[:500]}")
+            yield response
     except httpx.TransportError as error:
         raise IotOpsError(f"the copilot at {settings.serve.url} does not answer: {error}") from None
-    if response.status_code != 200:
-        raise IotOpsError(f"the copilot answered {response.status_code}: {response.text[:500]}")
-    answer: dict[str, Any] = response.json()
+
+
+def events(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Server-sent events, each with its name and its data of JSON; raises `IotOpsError` for an error."""
+    name, data = "", ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            data += value
+        elif not line and data:
+            told = json.loads(data)
+            if name == "error":
+                raise IotOpsError(f"the answer broke off: {told['error']['message']}")
+            yield name, told
+            name, data = "", ""
+
+
+def print_told(told: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Print an answer piece by piece, before it what is done for it; the whole answer."""
+    answer: dict[str, Any] = {}
+    begun = False
+    for name, event in told:
+        if name == "trace" and not begun:
+            took = f" ({event['duration_ms']:.0f} ms)" if event["duration_ms"] is not None else ""
+            errors.print(f"[dim]{escape(event['message'])}{took}[/]", highlight=False)
+        elif name == "token":
+            begun = True
+            results.out(event["text"], end="", highlight=False)
+        elif name == "done":
+            answer = event
+    results.print()
+    if not answer:
+        raise IotOpsError("the answer broke off before its end: ask again")
     return answer
 
 
 def print_answer(answer: dict[str, Any]) -> None:
-    """Print an answer and its sources, each with the place in its document."""
+    """Print an answer and its sources."""
     results.print(escape(answer["answer"]), highlight=False)
+    print_sources(answer)
+
+
+def print_sources(answer: dict[str, Any]) -> None:
+    """Print the sources of an answer, each with the place in its document."""
     if answer["citations"]:
         results.print("[bold]Sources[/]" if answer["grounded"] else "[bold]Nearest sources[/]")
     for citation in answer["citations"]:

@@ -23,7 +23,7 @@ from iotops.lake import lake_filesystem
 from iotops.models import prepare
 from iotops.provisioning import create_tenant, list_tenants
 from iotops.ray_cluster import connect
-from iotops.serving import deploy, wait_until_running
+from iotops.serving import GATEWAY, deploy, wait_until_running
 from iotops.settings import Settings, get_settings
 from iotops.stack.embedded import up
 from iotops.tenancy import Tenant
@@ -67,7 +67,7 @@ def run(console: Console, steps: Steps) -> None:
     with steps.step("Sinks and gateway") as step:
         connect(settings.ray)
         members.start(settings, {"bronze": 1, "silver": 1, "alerts": 1, "mqtt": 1})
-        wait_until_running(settings, ["gateway"], step.progress)
+        wait_until_running(settings, GATEWAY, step.progress)
     with steps.step("Fleet through the gateway") as step:
         step.result = _load_fleet(settings, step.progress)
     add_documents(lake_filesystem(settings.lake), TENANT.id, [DOCUMENTS])
@@ -156,7 +156,7 @@ def _print_fleet(console: Console, worst: list[dict[str, Any]]) -> None:
 def _print_urls(console: Console, settings: Settings) -> None:
     table = Table(show_header=False, box=None)
     table.add_row("Copilot API", f"{settings.serve.url}/docs")
-    table.add_row("Gateway API", f"{settings.serve.url}/v1/docs")
+    table.add_row("Gateway API", f"{settings.serve.url}/v1/telemetry/docs")
     table.add_row("Ray dashboard", settings.ray.dashboard_url)
     table.add_row("Prefect", settings.prefect.api_url.removesuffix("/api"))
     table.add_row("Token", f"iotops token issue --tenant {TENANT.id} --subject you")

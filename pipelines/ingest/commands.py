@@ -42,13 +42,13 @@ def start(
     Example: iotops ingest start --bronze 2 --silver 2
     """
     from iotops.ray_cluster import connect
-    from iotops.serving import deploy, wait_until_running
+    from iotops.serving import GATEWAY, deploy, wait_until_running
     from pipelines.ingest import members
 
     settings = get_settings()
     connect(settings.ray)
     with errors.status("HTTP gateway") as shown:
-        wait_until_running(settings, deploy(settings, ["gateway"]), shown.update)
+        wait_until_running(settings, deploy(settings, GATEWAY), shown.update)
     names = members.start(
         settings, {"bronze": bronze, "silver": silver, "alerts": alerts, "mqtt": mqtt, "documents": 1}
     )

@@ -28,8 +28,13 @@ LIMIT_WINDOW_S = 10
 LINGER_MS = 50  # what senders post within it goes to Kafka in one request
 MAX_REPORTED_REJECTIONS = 100
 
+# Served at a prefix for each call; the paths here are those below /v1, whichever of them Serve says.
 app = FastAPI(
-    title="IoT Ops Copilot: device gateway", version="1", docs_url="/docs", openapi_url="/openapi.json"
+    title="IoT Ops Copilot: device gateway",
+    version="1",
+    root_path="/v1",
+    docs_url="/telemetry/docs",
+    openapi_url="/telemetry/openapi.json",
 )
 install(app)
 
@@ -62,7 +67,7 @@ class Gateway:
         """Take one event or an NDJSON batch of them; 202 with counts and the per-line errors."""
         return await self._take(request, principal, "events")
 
-    @app.get("/healthz")
+    @app.get("/telemetry/healthz")
     async def healthz(self) -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}

@@ -1,223 +1,125 @@
-"""From a question to an answer whose every sentence is cited."""
+"""From a question to an answer whose every sentence is cited, told as it is written."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import aclosing
+from dataclasses import dataclass
 
-import numpy as np
-from ray.serve.handle import DeploymentHandle
-
-from indexes.codes import code_key
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
-from ray_apps.chat import ChatModel
-from ray_apps.copilot import compose, evidence, grounding
+from ray_apps.chat import ChatModel, Completion
+from ray_apps.copilot import compose, grounding
 from ray_apps.copilot.compose import Sentence
-from ray_apps.copilot.contracts import AskRequest, Citation, ToolCall
-from ray_apps.copilot.devices import DeviceRecords
-from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors
-from ray_apps.copilot.planner import Plan, plan
+from ray_apps.copilot.contracts import Citation, Token, ToolCall, Trace
+from ray_apps.copilot.events import Event, Tell, ms
+from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.follow_up import Asked
+from ray_apps.copilot.grounding import Quote, Support
+from ray_apps.copilot.lookup import Lookup
+from ray_apps.copilot.planner import ACTION
 from ray_apps.copilot.prompt import messages
-from ray_apps.copilot.recording import note
+from ray_apps.copilot.writer import Writer
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN = "I don't know: the documents and the device records that I may see do not answer this."
-FACTS, STEPS, NEAREST = 3, 4, 3
+FACTS, STEPS = 3, 4
 
 
 @dataclass
 class Draft:
-    """An answer in the making, with all that it rests on."""
+    """An answer, with all that it rests on; one that is not `complete` lacks the language model's part."""
 
-    answer: str = UNKNOWN
-    citations: list[Citation] = field(default_factory=list)
-    grounded: bool = False
-    tools: list[ToolCall] = field(default_factory=list)
-    model: str = "none"
+    answer: str
+    citations: list[Citation]
+    grounded: bool
+    tools: list[ToolCall]
+    timings_ms: dict[str, float | str | None]
+    completion: Completion | None = None
     complete: bool = True
-    timings_ms: dict[str, float | str | None] = field(default_factory=dict)
-
-
-@dataclass
-class Evidence:
-    """What an answer may rest on. `lead` passages are the records asked for; they open the answer."""
-
-    passages: list[Passage] = field(default_factory=list)
-    lead: int = 0
-    focus: frozenset[str] = frozenset()
-    sources: list[Quote] = field(default_factory=list)
-    question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
-    vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     @property
-    def cosines(self) -> Vectors:
-        """Of every source sentence with the question (n,)."""
-        return self.vectors @ self.question if len(self.vectors) else np.empty(0, np.float32)
+    def model(self) -> str:
+        """Name of the model that wrote of it, or `none`."""
+        return self.completion.model if self.completion else "none"
 
 
 class Answerer:
-    """Plans, looks up, drafts with the language model and keeps what the sources support."""
+    """Looks up, drafts with the language model and keeps what the sources support."""
 
-    def __init__(
-        self,
-        settings: CopilotSettings,
-        retriever: DeploymentHandle,
-        embedder: DeploymentHandle,
-        chat: ChatModel,
-        devices: DeviceRecords,
-    ) -> None:
-        self._settings, self._retriever, self._embedder = settings, retriever, embedder
-        self._chat, self._devices = chat, devices
+    def __init__(self, settings: CopilotSettings, lookup: Lookup, chat: ChatModel) -> None:
+        self._settings, self._lookup, self._chat = settings, lookup, chat
 
-    async def ask(self, tenant: Tenant, request: AskRequest) -> Draft:
+    async def answer(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Draft:
         """Answer for a tenant; says that it does not know rather than guess."""
-        draft, started = Draft(), time.perf_counter()
-        asked = plan(request.question, request.device_id)
-        found = await self._gather(tenant, request, asked, draft)
-        await self._embed(request.question, found, draft)
-        sure = compose.confidence(request.question, found.passages, max(found.cosines, default=0.0))
-        if sure >= self._settings.least_confidence:
-            sentences = await self._draft(request.question, found, draft)
-            guide = compose.steps(found.focus, found.passages, STEPS) if asked.action else []
-            _write(sentences, guide, found, draft)
-        if not draft.grounded:
-            draft.citations = _nearest(found)
-        draft.timings_ms["total"] = _ms(started)
-        return draft
-
-    async def _gather(self, tenant: Tenant, request: AskRequest, asked: Plan, draft: Draft) -> Evidence:
-        """Documents and records in parallel, under the caller's tenant; the records first."""
-        (hits, timings), (insights, worst) = await asyncio.gather(
-            self._search(tenant, request.question, request.top_k),
-            asyncio.to_thread(self._look_up, tenant, asked),
-        )
-        draft.timings_ms.update(timings)
-        records, focus = [], set(asked.codes)
-        if worst and not insights:
-            records.append(evidence.fleet_passage(worst))
-            draft.tools.append(ToolCall(name="get_fleet_health", arguments={}, result={"worst": worst}))
-        for insight in insights:
-            draft.tools += evidence.device_tools(insight)
-            records.append(evidence.device_passage(insight))
-            focus |= {code_key(code) for code in evidence.device_codes(insight)}
-        if insights or asked.action:
-            query = evidence.action_query(request.question, insights)
-            about, _ = await self._search(tenant, query, request.top_k)
-            known = {hit["chunk_id"] for hit in about}
-            hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known)]
-        passages = [*records, *evidence.document_passages(hits)]
-        return Evidence(passages, len(records), frozenset(focus), grounding.quotes(passages))
-
-    async def _search(
-        self, tenant: Tenant, query: str, top_k: int
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        retriever = self._retriever.options(multiplexed_model_id=tenant.id)
-        found = await retriever.search.remote(tenant.id, query, top_k, {})
-        return found["hits"], found["timings_ms"]
-
-    def _look_up(self, tenant: Tenant, asked: Plan) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        known = self._devices.known(tenant, list(asked.names))[:2]
-        insights = [found for name in known if (found := self._devices.insights(tenant, name))]
-        return insights, self._devices.worst(tenant) if asked.fleet else []
-
-    async def _embed(self, question: str, found: Evidence, draft: Draft) -> None:
         started = time.perf_counter()
-        texts = [question, *(grounding.plain(quote.text) for quote in found.sources)]
-        vectors = np.asarray(await self._embedder.encode.remote(texts), dtype=np.float32)
-        found.question, found.vectors = vectors[0], vectors[1:]
-        draft.timings_ms["embed_sources"] = _ms(started)
-
-    async def _draft(self, question: str, found: Evidence, draft: Draft) -> list[Sentence]:
-        """The records that were asked for, what the model wrote and a source supports, then quotes."""
+        found = await self._lookup.gather(tenant, asked, top_k, tell)
+        await self._lookup.embed(asked, found)
+        guide = compose.steps(found.focus, found.passages, STEPS) if asked.plan.action else []
         lead = [Support(n, 1.0) for n, quote in enumerate(found.sources) if quote.passage < found.lead]
-        sentences = [compose.quoted(support, found.sources) for support in lead]
+
+        def timed(event: Event) -> None:
+            if isinstance(event, Token):
+                found.timings_ms.setdefault("first_token", ms(started))
+            tell(event)
+
+        writer = Writer(found, guide, len(lead) + FACTS, timed)
+        completion, complete = None, True
+        if self._sure(asked, found, guide):
+            for support in lead:
+                writer.sentence(compose.quoted(support, found.sources))
+            completion, complete = await self._draft(asked, found, writer, tell)
+            for support in compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS):
+                writer.sentence(compose.quoted(support, found.sources))
+            writer.steps()
+        grounded = bool(writer.text)
+        if not grounded:
+            writer.unknown(UNKNOWN)
+        found.timings_ms["total"] = ms(started)
+        return Draft(
+            writer.text, writer.citations, grounded, found.tools, found.timings_ms, completion, complete
+        )
+
+    def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:
+        """Whether the evidence fits the question well enough for an answer.
+
+        Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use.
+        """
+        question = ACTION.sub(" ", asked.whole) if guide else asked.whole
+        best = max(found.cosines, default=0.0)
+        return compose.confidence(question, found.passages, best) >= self._settings.least_confidence
+
+    async def _draft(
+        self, asked: Asked, found: Evidence, writer: Writer, tell: Tell
+    ) -> tuple[Completion | None, bool]:
+        """Write each sentence of the model's as soon as a source supports it, until there is no more room.
+
+        What the model wrote, and whether it did: an answer from the sources alone beats none.
+        """
+        started = time.perf_counter()
+        tell(Trace(message="writing from the sources"))
         documents = found.passages[found.lead :] or found.passages
-        claims = await self._complete(question, documents, draft)
-        started = time.perf_counter()
-        vectors: Vectors = np.asarray(await self._embedder.encode.remote(claims), dtype=np.float32)
-        supports = grounding.support(claims, vectors, found.sources, found.vectors)
-        told = [Sentence(claim, each) for claim, each in zip(claims, supports, strict=True) if each]
-        best = compose.extract(question, found.focus, found.sources, found.cosines, FACTS)
-        told += [compose.quoted(support, found.sources) for support in best]
-        draft.timings_ms["ground"] = _ms(started)
-        return compose.distinct([*sentences, *told], found.vectors, found.sources)[: len(sentences) + FACTS]
-
-    async def _complete(self, question: str, passages: list[Passage], draft: Draft) -> list[str]:
-        """The sentences that the model wrote; none where it is down or slow."""
-        started = time.perf_counter()
-        prompt = messages(question, passages, self._settings.context_characters)
+        titles = [passage.title for passage in documents]
+        prompt = messages(asked.whole, documents, self._settings.context_characters)
+        writing = self._chat.stream(prompt, self._settings.answer_tokens)
         try:
-            completion = await asyncio.wait_for(
-                self._chat.complete(prompt, self._settings.answer_tokens), self._settings.timeout_s
-            )
+            async with asyncio.timeout(self._settings.timeout_s), aclosing(writing.pieces()) as pieces:
+                async for spoken in grounding.spoken(pieces):
+                    claim = grounding.claim(spoken, titles)
+                    if claim and (support := await self._support(claim, found)):
+                        writer.sentence(Sentence(claim, support))
+                    if writer.full:
+                        break
         except Exception:
-            # An answer from the sources alone beats none.
-            logger.exception("the language model gave no draft; quoting the sources instead")
-            draft.complete = False
-            return []
+            logger.exception("the language model gave no whole draft; quoting the sources instead")
+            return writing.completion, False
         finally:
-            draft.timings_ms["llm"] = _ms(started)
-        note().completions.append(completion)
-        draft.model = completion.model
-        return grounding.claims(completion.text, [passage.title for passage in passages])
+            found.timings_ms["llm"] = ms(started)
+        return writing.completion, True
 
-
-def _write(sentences: list[Sentence], guide: list[Quote], found: Evidence, draft: Draft) -> None:
-    """Put the answer together: sentences, then numbered steps, each with the marker of its source."""
-    markers: dict[Quote, str] = {}
-
-    def cite(quote: Quote, score: float) -> str:
-        if quote not in markers:
-            markers[quote] = f"[{len(markers) + 1}]"
-            draft.citations.append(_citation(markers[quote], found.passages, quote, score))
-        return markers[quote]
-
-    quotes = [(sentence, found.sources[sentence.support.quote]) for sentence in sentences]
-    text = " ".join(
-        f"{sentence.text} {cite(quote, sentence.support.score)}"
-        for sentence, quote in quotes
-        if not any(step.contains(quote) for step in guide)
-    )
-    listed = [
-        f"{number}. {grounding.plain(step.text)} {cite(step, 1.0)}"
-        for number, step in enumerate(guide, start=1)
-    ]
-    if text or listed:
-        draft.answer, draft.grounded = "\n".join(part for part in (text, *listed) if part), True
-
-
-def _citation(marker: str, passages: list[Passage], quote: Quote, score: float) -> Citation:
-    passage = passages[quote.passage]
-    return Citation(
-        marker=marker,
-        doc_id=passage.doc_id,
-        title=passage.title,
-        uri=passage.uri,
-        section=passage.section,
-        quote=quote.text,
-        start=passage.start + quote.start,
-        end=passage.start + quote.end,
-        score=round(min(max(score, 0.0), 1.0), 3),
-    )
-
-
-def _nearest(found: Evidence) -> list[Citation]:
-    """The best sentence of each of the nearest passages."""
-    best: dict[int, tuple[Quote, float]] = {}
-    for number in np.argsort(-found.cosines):
-        quote = found.sources[number]
-        best.setdefault(quote.passage, (quote, float(found.cosines[number])))
-    nearest = list(best.values())[:NEAREST]
-    return [
-        _citation(f"[{number}]", found.passages, quote, score)
-        for number, (quote, score) in enumerate(nearest, start=1)
-    ]
-
-
-def _ms(since: float) -> float:
-    return round((time.perf_counter() - since) * 1000, 1)
+    async def _support(self, claim: str, found: Evidence) -> Support | None:
+        """The source sentence that a claim rests on."""
+        return grounding.support(claim, await self._lookup.vector(claim), found.sources, found.vectors)

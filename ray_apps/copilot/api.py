@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from typing import Annotated, Any
 
@@ -16,9 +15,10 @@ from iotops.http import ApiError, install, request_id
 from iotops.settings import get_settings
 from ray_apps import console
 from ray_apps.chat import ChatModel
+from ray_apps.copilot import openai_api, sse
 from ray_apps.copilot.actions import load_rules, suggest
 from ray_apps.copilot.answer import Answerer
-from ray_apps.copilot.cache import AnswerCache
+from ray_apps.copilot.cache import AnswerCache, redis_client
 from ray_apps.copilot.contracts import (
     AskRequest,
     AskResponse,
@@ -31,14 +31,22 @@ from ray_apps.copilot.contracts import (
     SearchResponse,
     SourcePassage,
 )
+from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.events import heard, unheard
+from ray_apps.copilot.examples import ANSWERS, COMPLETIONS
 from ray_apps.copilot.feedback import Feedback
 from ray_apps.copilot.limits import admission, admitted
+from ray_apps.copilot.lookup import Lookup
+from ray_apps.copilot.openai_api import ChatCompletion, ChatRequest, Chunks, Model, ModelList
+from ray_apps.copilot.pipeline import Pipeline
 from ray_apps.copilot.recording import Recorded, note, recorder
+from ray_apps.copilot.sse import EventStream, streamed
 from ray_apps.copilot.troubleshoot.contracts import Guide, StepOutcome, TroubleshootRequest
 from ray_apps.copilot.troubleshoot.guide import reported
 from ray_apps.copilot.troubleshoot.store import Guides
 from ray_apps.copilot.troubleshoot.workflow import Troubleshooter
+from ray_apps.copilot.versions import Versions
 
 PROBE_TIMEOUT_S = 10.0
 
@@ -96,11 +104,18 @@ class Copilot:
         self._retriever, self._embedder, self._reranker = retriever, embedder, reranker
         self._chat = ChatModel(llm)
         self._devices = DeviceRecords(settings.database)
-        self._cache = AnswerCache(settings.cache)
         self._rules = load_rules(settings.configs)
         self._guides = Guides(settings.database)
         self._troubleshooter = Troubleshooter(retriever, self._rules)
-        self._answerer = Answerer(settings.copilot, retriever, embedder, self._chat, self._devices)
+        client = redis_client(settings.cache)
+        self._cache = AnswerCache(client, settings.cache.answer_ttl_s)
+        self._versions = Versions(retriever, self._chat, self._devices)
+        self._pipeline = Pipeline(
+            Answerer(settings.copilot, Lookup(retriever, embedder, self._devices), self._chat),
+            self._versions,
+            self._cache,
+            Conversations(client, settings.copilot.conversation_ttl_s),
+        )
         self._feedback = Feedback(settings.database)
         admission()  # made now, as the recorder is: a mistake in their files stops the start, not a call
         recorder()
@@ -109,42 +124,47 @@ class Copilot:
         """Serve calls it when the replica ends, after its last request."""
         await asyncio.to_thread(recorder().trail.close)
 
-    @app.post("/ask", summary="Ask about a device, an error code or the fleet")
-    async def ask(self, body: AskRequest, request: Request, principal: Asker) -> AskResponse:
-        """An answer whose every sentence is cited; `grounded` is false where nothing supports one."""
-        note().object, note().question = body.device_id or "", body.question
-        started = time.perf_counter()
-        versions = await self._versions(principal)
-        parts = (body.question, body.device_id or "", str(body.top_k), *versions)
-        conversation = body.conversation_id or uuid.uuid4().hex
-        if stored := await self._cache.get(principal.tenant, *parts):
-            answer = AskResponse.model_validate_json(stored)
-            note().cited = answer.grounded
-            timings: dict[str, Any] = {"total": round((time.perf_counter() - started) * 1000, 1)}
-            return answer.model_copy(
-                update={
-                    "cached": True,
-                    "timings_ms": timings,
-                    "request_id": request_id(request),
-                    "conversation_id": conversation,
-                }
-            )
-        draft = await self._answerer.ask(principal.tenant, body)
-        note().cited = draft.grounded
-        answer = AskResponse(
-            answer=draft.answer,
-            citations=draft.citations,
-            grounded=draft.grounded,
-            tools=draft.tools,
-            model=draft.model,
-            cached=False,
-            conversation_id=conversation,
-            request_id=request_id(request),
-            timings_ms=draft.timings_ms,
-        )
-        if draft.complete:
-            await self._cache.put(principal.tenant, answer.model_dump_json().encode(), *parts)
-        return answer
+    @app.post(
+        "/ask",
+        summary="Ask about a device, an error code or the fleet",
+        response_model=AskResponse,
+        responses=ANSWERS,
+    )
+    async def ask(self, body: AskRequest, request: Request, principal: Asker) -> AskResponse | EventStream:
+        """An answer whose every sentence is cited; `grounded` is false where nothing supports one.
+
+        With `Accept: text/event-stream` it is told as it comes about: `trace` says what is done, `token`
+        carries a piece of the answer, `citation` a source, `done` the whole answer; `error` ends it early.
+        """
+        asked = request_id(request)
+        if not sse.wanted(request):
+            return await self._pipeline.ask(principal, body, asked, unheard)
+        events = heard(lambda tell: self._pipeline.ask(principal, body, asked, tell))
+        return await streamed(events, sse.event_frame, lambda error: sse.error_frame(error, asked))
+
+    @app.post(
+        "/v1/chat/completions",
+        summary="Ask in the words of OpenAI's chat completions",
+        response_model=ChatCompletion,
+        responses=COMPLETIONS,
+    )
+    async def chat(
+        self, body: ChatRequest, request: Request, principal: Asker
+    ) -> ChatCompletion | EventStream:
+        """The answer to the last message of the user, which may refer to earlier ones; sources below it."""
+        question, earlier = body.question()
+        asked, model = request_id(request), await self._versions.model()
+        if not body.stream:
+            answer = await self._pipeline.ask(principal, question, asked, unheard, earlier)
+            return openai_api.completion(answer, model)
+        chunks = Chunks(asked, model, bool(body.stream_options and body.stream_options.include_usage))
+        events = heard(lambda tell: self._pipeline.ask(principal, question, asked, tell, earlier))
+        return await streamed(events, chunks.told, chunks.failed, openai_api.END)
+
+    @app.get("/v1/models", summary="The served language model, in OpenAI's words")
+    async def models(self, principal: Caller) -> ModelList:
+        """A list of one."""
+        return ModelList(data=[Model(id=await self._versions.model())])
 
     @app.post("/search", summary="Search the documents")
     async def search(self, body: SearchRequest, principal: Searcher) -> SearchResponse:
@@ -194,7 +214,7 @@ class Copilot:
     @app.post("/troubleshoot", summary="Find out what is wrong with a device, step by step")
     async def troubleshoot(self, body: TroubleshootRequest, principal: Asker) -> Guide:
         """Checks, likely causes, and a guide; report each step's outcome to have the guide go on."""
-        note().object, note().question = body.device_id, body.symptom or ""
+        note().object, note().question = body.device_id, body.symptom
         insights = await asyncio.to_thread(self._devices.insights, principal.tenant, body.device_id)
         if insights is None:
             raise unknown_device(body.device_id)
@@ -257,12 +277,3 @@ class Copilot:
         ready = all(parts[name]["ok"] for name in ("embedder", "llm", "database"))
         response.status_code = 200 if ready else 503
         return {"status": "ready" if ready else "not ready", "parts": parts}
-
-    async def _versions(self, principal: Principal) -> tuple[str, str]:
-        """What an answer rests on: the index snapshots and the newest data, for the cache's key."""
-        retriever = self._retriever.options(multiplexed_model_id=principal.tenant.id)
-        index, data = await asyncio.gather(
-            _awaited(retriever.describe.remote(principal.tenant.id)),
-            asyncio.to_thread(self._devices.version, principal.tenant),
-        )
-        return str(index), data

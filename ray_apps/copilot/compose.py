@@ -61,7 +61,7 @@ def extract(
         return []
     scored = []
     for number, quote in enumerate(sources):
-        held = quote.words | content_words(quote.context) | facts(f"{quote.text} {quote.context}")
+        held = quote.words | content_words(quote.context) | quote.facts
         score = (float(cosines[number]) + len(asked & held) / len(asked)) / 2
         codes = codes_in(quote.text)
         if focus and codes:
@@ -83,21 +83,17 @@ def steps(focus: frozenset[str], passages: list[Passage], wanted: int) -> list[Q
     return []
 
 
-def distinct(candidates: list[Sentence], vectors: Vectors, sources: list[Quote]) -> list[Sentence]:
-    """The candidates without those that repeat an earlier one; `vectors` (n, d) are the sources'."""
-    kept: list[Sentence] = []
-    for candidate in candidates:
-        mine = vectors[candidate.support.quote]
-        words = content_words(candidate.text) | facts(candidate.text)
-        for other in kept:
-            same_quote = other.support.quote == candidate.support.quote
-            same_facts = facts(other.text) == facts(candidate.text)
-            alike = float(np.dot(mine, vectors[other.support.quote])) >= SAME_COSINE
-            if same_quote or words <= content_words(other.text) | facts(other.text) or (alike and same_facts):
-                break
-        else:
-            kept.append(candidate)
-    return kept
+def repeats(candidate: Sentence, told: list[Sentence], vectors: Vectors, sources: list[Quote]) -> bool:
+    """Whether a sentence says what an earlier one has told; `vectors` (n, d) are the sources'."""
+    mine, exact = vectors[candidate.support.quote], facts(candidate.text)
+    words = content_words(candidate.text) | exact
+    for other in told:
+        same_quote = other.support.quote == candidate.support.quote
+        same_facts = facts(other.text) == exact
+        alike = float(np.dot(mine, vectors[other.support.quote])) >= SAME_COSINE
+        if same_quote or words <= content_words(other.text) | facts(other.text) or (alike and same_facts):
+            return True
+    return False
 
 
 def quoted(found: Support, sources: list[Quote]) -> Sentence:

@@ -21,7 +21,9 @@ class AskRequest(Request):
 
     question: str = Field(min_length=3, max_length=2000, examples=["What does E421 mean on an HX-200?"])
     device_id: DeviceIdField | None = Field(None, description="Device in question, if it is not named in it.")
-    conversation_id: str | None = Field(None, max_length=64)
+    conversation_id: str | None = Field(
+        None, min_length=1, max_length=64, description="Of an earlier answer, to refer back to it."
+    )
     top_k: int = Field(5, ge=1, le=20, description="Passages that the answer may rest on.")
 
 
@@ -47,6 +49,29 @@ class ToolCall(BaseModel):
     result: dict[str, Any]
 
 
+class Trace(BaseModel):
+    """What is being done for an answer; a tool has its name, arguments and, once it has run, its time."""
+
+    message: str
+    tool: str | None = None
+    arguments: dict[str, Any] | None = None
+    duration_ms: float | None = None
+
+
+class Token(BaseModel):
+    """A piece of the answer: all of them, one after the other, are its text."""
+
+    text: str
+
+
+class Usage(BaseModel):
+    """Tokens that the language model read and wrote for an answer; none for one from the cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+
+
 class AskResponse(BaseModel):
     """An answer whose every sentence is cited, or one that says that nothing supports any."""
 
@@ -59,6 +84,7 @@ class AskResponse(BaseModel):
     conversation_id: str
     request_id: str
     timings_ms: dict[str, float | str | None]
+    usage: Usage
 
 
 class FeedbackRequest(Request):

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ray_apps.copilot.contracts import ToolCall
-from ray_apps.copilot.grounding import Passage
+from ray_apps.copilot.grounding import Passage, Quote, Vectors
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES = 3, 2, 3
 HEALTH = "Health, status and problems"
+
+
+@dataclass
+class Evidence:
+    """What an answer may rest on. The first `lead` passages are the records asked for; they open the answer.
+
+    `sources` are the passages' sentences, `vectors` (n, d) theirs and `question` (d,) the question's.
+    """
+
+    passages: list[Passage] = field(default_factory=list)
+    lead: int = 0
+    focus: frozenset[str] = frozenset()
+    tools: list[ToolCall] = field(default_factory=list)
+    timings_ms: dict[str, float | str | None] = field(default_factory=dict)
+    sources: list[Quote] = field(default_factory=list)
+    question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
+    vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    @property
+    def cosines(self) -> Vectors:
+        """Of every source sentence with the question (n,)."""
+        return self.vectors @ self.question if len(self.vectors) else np.empty(0, np.float32)
 
 
 def device_passage(insights: dict[str, Any]) -> Passage:

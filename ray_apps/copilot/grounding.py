@@ -9,7 +9,9 @@ Nothing is asked of the language model, so this holds for a small model as for a
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import snowballstemmer
@@ -62,10 +64,20 @@ class Quote:
     text: str
     context: str
 
-    @property
+    @cached_property
     def words(self) -> set[str]:
         """Stems of the content words of the quote itself."""
         return content_words(self.text)
+
+    @cached_property
+    def facts(self) -> set[str]:
+        """Numbers and codes of the quote and of the title and section above it."""
+        return facts(f"{self.text} {self.context}")
+
+    @cached_property
+    def denies(self) -> bool:
+        """Whether the quote says that something is not so."""
+        return bool(NEGATION.search(self.text))
 
     def contains(self, other: Quote) -> bool:
         """Whether another quote is a part of this one."""
@@ -125,23 +137,32 @@ def quotes(passages: list[Passage]) -> list[Quote]:
     return found
 
 
-def claims(text: str, titles: list[str]) -> list[str]:
-    """What a drafted text claims, sentence by sentence.
-
-    A small model may echo a source's title before a sentence, which is cut off, or stutter: a sentence with
-    the same three words twice is dropped.
-    """
-    found = []
+async def spoken(pieces: AsyncIterator[str]) -> AsyncGenerator[str, None]:
+    """The sentences of a text that comes in pieces, each as soon as it is complete."""
+    text = ""
+    async for piece in pieces:
+        text += piece
+        *complete, last = sentences(text) or [(0, 0)]
+        for start, end in complete:
+            yield text[start:end]
+        if complete:
+            text = text[last[0] :]
     for start, end in sentences(text):
-        claim = plain(text[start:end])
-        for title in filter(None, titles):
-            while claim.startswith(title):
-                claim = claim.removeprefix(title).lstrip(" .:-")
-        words = claim.lower().split()
-        triples = list(zip(words, words[1:], words[2:], strict=False))
-        if claim and len(set(triples)) == len(triples):
-            found.append(claim)
-    return list(dict.fromkeys(found))
+        yield text[start:end]
+
+
+def claim(sentence: str, titles: list[str]) -> str:
+    """What a drafted sentence claims; nothing where it has the same three words twice.
+
+    A small model may echo a source's title before a sentence, which is cut off, or stutter.
+    """
+    told = plain(sentence)
+    for title in filter(None, titles):
+        while told.startswith(title):
+            told = told.removeprefix(title).lstrip(" .:-")
+    words = told.lower().split()
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return told if len(set(triples)) == len(triples) else ""
 
 
 def content_words(text: str) -> set[str]:
@@ -154,26 +175,18 @@ def facts(text: str) -> set[str]:
     return {fact.lower().rstrip(".").replace(",", "") for fact in FACTS.findall(text)}
 
 
-def support(
-    claims: list[str], claim_vectors: Vectors, sources: list[Quote], vectors: Vectors
-) -> list[Support | None]:
-    """The best supporting quote of each claim, or None; vectors are (n, d), normalised."""
-    if not claims or not sources:
-        return [None] * len(claims)
-    cosines = claim_vectors @ vectors.T
-    source_words = [quote.words for quote in sources]
-    source_facts = [facts(f"{quote.text} {quote.context}") for quote in sources]
-    denies = [bool(NEGATION.search(quote.text)) for quote in sources]
-    supports: list[Support | None] = []
-    for row, claim in enumerate(claims):
-        words, needed, denied = content_words(claim), facts(claim), bool(NEGATION.search(claim))
-        best: Support | None = None
-        for column in range(len(sources)):
-            if not words or denied != denies[column] or not needed <= source_facts[column]:
-                continue
-            recall = len(words & source_words[column]) / len(words)
-            score = float(recall + cosines[row, column]) / 2
-            if recall >= LEAST_RECALL and score >= SUPPORT_THRESHOLD and (best is None or score > best.score):
-                best = Support(column, min(score, 1.0))
-        supports.append(best)
-    return supports
+def support(claim: str, vector: Vectors, sources: list[Quote], vectors: Vectors) -> Support | None:
+    """The quote that supports a claim best, or None; `vector` (d,) and `vectors` (n, d) are normalised."""
+    words, needed, denies = content_words(claim), facts(claim), bool(NEGATION.search(claim))
+    if not words or not sources:
+        return None
+    cosines = vectors @ vector
+    best: Support | None = None
+    for number, quote in enumerate(sources):
+        if denies != quote.denies or not needed <= quote.facts:
+            continue
+        recall = len(words & quote.words) / len(words)
+        score = float(recall + cosines[number]) / 2
+        if recall >= LEAST_RECALL and score >= SUPPORT_THRESHOLD and (best is None or score > best.score):
+            best = Support(number, min(score, 1.0))
+    return best

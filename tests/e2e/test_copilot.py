@@ -272,6 +272,8 @@ def test_the_copilots_metrics_are_exported(api: httpx.Client, settings: Settings
         ("GET", "/insights", None),
         ("GET", "/insights/machine-001", None),
         ("POST", "/feedback", {"request_id": "r", "rating": "up"}),
+        ("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "What is E421?"}]}),
+        ("GET", "/v1/models", None),
         ("POST", "/v1/telemetry", {}),
         ("POST", "/v1/events", {}),
     ],
@@ -288,7 +290,7 @@ def test_each_call_refuses_strangers_and_wrong_roles(
 
     assert status({}) == 401
     assert status({"Authorization": "Bearer forged.token.here"}) == 401
-    wrong: Role = "operator" if path.startswith("/v1") else "device"
+    wrong: Role = "operator" if path in ("/v1/telemetry", "/v1/events") else "device"
     assert status(bearer(settings, role=wrong)) == 403
 
 

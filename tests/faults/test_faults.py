@@ -17,7 +17,7 @@ from rich.table import Table
 
 from iotops.provisioning import create_tenant
 from iotops.ray_cluster import NAMESPACE, connect
-from iotops.serving import deploy, wait_until_running
+from iotops.serving import GATEWAY, deploy, wait_until_running
 from iotops.settings import CONFIGS, Settings
 from iotops.stack.kafka_broker import KafkaBroker
 from iotops.stack.object_store import ObjectStore
@@ -51,7 +51,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         patch.setenv("IOTOPS_INGEST__ALERT_CHECKPOINT_SECONDS", "5")
         with embedded_stack(tmp_path_factory.mktemp("home")) as settings:
             create_tenant(settings, TENANT)
-            wait_until_running(settings, deploy(settings, ["gateway"]))
+            wait_until_running(settings, deploy(settings, GATEWAY))
             connect(settings.ray)
             members.start(settings, dict.fromkeys(MEMBERS, 1))
             yield settings

@@ -12,7 +12,7 @@ import pytest
 from iotops.auth import issue_token
 from iotops.kafka import open_producer
 from iotops.provisioning import create_tenant
-from iotops.serving import deploy, wait_until_running
+from iotops.serving import GATEWAY, deploy, wait_until_running
 from iotops.settings import Settings
 from iotops.stack import embedded
 from iotops.stack.kafka_broker import KafkaBroker
@@ -26,7 +26,7 @@ TENANT, OTHER, RESENDING = Tenant("gated"), Tenant("gated_other"), Tenant("gated
 @pytest.fixture(scope="module")
 def gateway(settings: Settings) -> httpx.Client:
     """A client of the gateway, served without the copilot."""
-    wait_until_running(settings, deploy(settings, ["gateway"]))
+    wait_until_running(settings, deploy(settings, GATEWAY))
     for tenant in (TENANT, OTHER, RESENDING):
         create_tenant(settings, tenant)
     return httpx.Client(base_url=settings.serve.url, timeout=60)

@@ -1,9 +1,20 @@
+import asyncio
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_apps.copilot.grounding import Passage, claims, content_words, facts, quotes, sentences, support
+from ray_apps.copilot.grounding import (
+    Passage,
+    claim,
+    content_words,
+    facts,
+    quotes,
+    sentences,
+    spoken,
+    support,
+)
 
 PASSAGE = Passage(
     "e421.md",
@@ -28,7 +39,7 @@ def vectors(texts):
 def supported(claim):
     sources = quotes([PASSAGE])
     embedded = vectors([claim, *(quote.text for quote in sources)])
-    found = support([claim], embedded[:1], sources, embedded[1:])[0]
+    found = support(claim, embedded[0], sources, embedded[1:])
     return sources[found.quote].text if found else None
 
 
@@ -67,7 +78,41 @@ def test_spans_of_sentences_are_exact_and_leave_no_text_out(text):
 
 def test_an_echoed_title_is_cut_off_and_a_stutter_dropped():
     title = "E421: Vibration high"
-    draft = f"{title} E421 means too much vibration. {' '.join([title] * 9)} E421. Stop it at once."
-    assert claims(draft, [title, ""]) == ["E421 means too much vibration.", "E421.", "Stop it at once."]
-    stutter = "Stop the pump and stop the pump again. Stop the pump. Stop the pump."
-    assert claims(stutter, []) == ["Stop the pump."]
+    assert claim(f"{title} {title} - E421 means a **leak**.", [title, ""]) == "E421 means a leak."
+    assert claim("Stop the pump and stop the pump again.", []) == ""
+
+
+def whole(pieces):
+    async def written():
+        for piece in pieces:
+            yield piece
+
+    async def read():
+        return [sentence async for sentence in spoken(written())]
+
+    return asyncio.run(read())
+
+
+@given(st.text(alphabet='ab. \n-|#1)!*"', max_size=120), st.lists(st.integers(1, 9), max_size=40))
+def test_a_text_in_pieces_has_the_sentences_of_the_whole(text, sizes):
+    pieces, start = [], 0
+    for size in sizes:
+        pieces.append(text[start : start + size])
+        start += size
+    pieces.append(text[start:])
+    assert whole(pieces) == [text[start:end] for start, end in sentences(text)]
+
+
+def test_a_sentence_is_spoken_before_the_next_one_is_written():
+    written = []
+
+    async def writing():
+        for piece in ("1. Stop", " the pump.", " Then", " wait."):
+            written.append(piece)
+            yield piece
+
+    async def first():
+        return await anext(spoken(writing()))
+
+    assert asyncio.run(first()) == "1. Stop the pump."
+    assert written == ["1. Stop", " the pump.", " Then"]

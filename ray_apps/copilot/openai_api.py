@@ -1,0 +1,179 @@
+"""OpenAI's chat completions in front of the copilot, for chat interfaces that speak nothing else."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from indexes.codes import codes_in
+from iotops.http import ApiError, error_body
+from ray_apps.copilot.contracts import AskRequest, AskResponse, Citation, Token, Usage
+from ray_apps.copilot.events import Event
+from ray_apps.copilot.follow_up import Turn, resolve
+from ray_apps.copilot.sse import frame
+
+END = frame("[DONE]")
+MOST_EARLIER, MOST_CHARACTERS = 6, 2000
+"""Earlier questions of a conversation that are read, and what is read of each."""
+
+
+class TextPart(BaseModel):
+    """A part of a message; those that are no text are not read."""
+
+    type: str
+    text: str = ""
+
+
+class ChatMessage(BaseModel):
+    """A message; only the users' are read."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[TextPart] | None = None
+
+    @property
+    def text(self) -> str:
+        """Its text."""
+        if isinstance(self.content, list):
+            return "\n".join(part.text for part in self.content if part.type == "text")
+        return self.content or ""
+
+
+class StreamOptions(BaseModel):
+    """How to stream."""
+
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    """What is read of OpenAI's request: the copilot's own settings stand for the model and its sampling."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"messages": [{"role": "user", "content": "What does E421 mean on an HX-200?"}]}
+        }
+    )
+
+    messages: list[ChatMessage] = Field(min_length=1, description="The last one is the user's question.")
+    model: str = Field("", description="Not read: the answer names the served one.")
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+    def question(self) -> tuple[AskRequest, list[Turn]]:
+        """The question and the turns before it; raises `ApiError` where the last message asks nothing."""
+        *earlier, last = [message.text for message in self.messages if message.role == "user"] or [""]
+        try:
+            asked = AskRequest(question=last)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]["msg"]
+            raise ApiError(422, "invalid_request", f"the last message of the user: {problem}") from None
+        turns: list[Turn] = []
+        for text in earlier[-MOST_EARLIER:]:
+            resolved = resolve(text[:MOST_CHARACTERS], None, turns)
+            devices = [name for name in resolved.plan.names if codes_in(name)]
+            turns.append(Turn(question=resolved.whole, devices=devices, codes=resolved.codes))
+        return asked, turns
+
+
+class Choice(BaseModel):
+    """The one answer."""
+
+    index: int = 0
+    message: dict[str, str]
+    finish_reason: Literal["stop"] = "stop"
+
+
+class ChatCompletion(BaseModel):
+    """OpenAI's answer; `citations` are an addition to it."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    citations: list[Citation]
+
+
+class Model(BaseModel):
+    """A model that may be named."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "iotops"
+
+
+class ModelList(BaseModel):
+    """The served model."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+def completion(answer: AskResponse, model: str) -> ChatCompletion:
+    """An answer in OpenAI's words."""
+    return ChatCompletion(
+        id=f"chatcmpl-{answer.request_id}",
+        created=int(time.time()),
+        model=model,
+        choices=[Choice(message={"role": "assistant", "content": answer.answer + sources(answer)})],
+        usage=answer.usage,
+        citations=answer.citations,
+    )
+
+
+def sources(answer: AskResponse) -> str:
+    """The list of sources below an answer, for interfaces that show nothing but its text."""
+    if not answer.citations:
+        return ""
+    places = (
+        " > ".join(part for part in (citation.title, citation.section) if part)
+        for citation in answer.citations
+    )
+    lines = [
+        f"- {citation.marker} {place} ({citation.uri})"
+        for citation, place in zip(answer.citations, places, strict=True)
+    ]
+    title = "Sources:" if answer.grounded else "Nearest sources:"
+    return "\n\n" + "\n".join([title, *lines])
+
+
+class Chunks:
+    """The frames of one streamed completion."""
+
+    def __init__(self, request_id: str, model: str, include_usage: bool) -> None:
+        self._request_id, self._include_usage = request_id, include_usage
+        self._head = {
+            "id": f"chatcmpl-{request_id}",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": model,
+        }
+        self._begun = False
+
+    def told(self, event: Event) -> bytes:
+        """The chunks for an event: the role with the first, then text, and with the answer what is left."""
+        frames = b"" if self._begun else self._chunk({"role": "assistant", "content": ""})
+        self._begun = True
+        if isinstance(event, Token):
+            frames += self._chunk({"content": event.text})
+        elif isinstance(event, AskResponse):
+            if listed := sources(event):
+                frames += self._chunk({"content": listed})
+            frames += self._chunk(
+                {}, finish="stop", citations=[each.model_dump() for each in event.citations]
+            )
+            if self._include_usage:
+                frames += frame(json.dumps({**self._head, "choices": [], "usage": event.usage.model_dump()}))
+        return frames
+
+    def failed(self, error: Exception) -> bytes:
+        """An error, in the envelope of every error, which OpenAI's clients read too."""
+        return frame(json.dumps(error_body(error, self._request_id)))
+
+    def _chunk(self, delta: dict[str, str], finish: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        return frame(json.dumps({**self._head, "choices": [choice], **more}))

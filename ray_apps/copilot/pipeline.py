@@ -1,0 +1,114 @@
+"""The way of a question: what it refers to, whether it is answered already, its answer, what is kept."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from iotops.auth import Principal
+from ray_apps.copilot.answer import Answerer, Draft
+from ray_apps.copilot.cache import AnswerCache, answer_key, normalised
+from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, Trace, Usage
+from ray_apps.copilot.conversation import Conversations
+from ray_apps.copilot.events import Tell, ms
+from ray_apps.copilot.follow_up import Asked, Turn, resolve
+from ray_apps.copilot.recording import note
+from ray_apps.copilot.single_flight import SingleFlight
+from ray_apps.copilot.versions import Version, Versions
+
+
+class Pipeline:
+    """Answers for every way of asking: at once, as a stream, in OpenAI's words."""
+
+    def __init__(
+        self, answerer: Answerer, versions: Versions, cache: AnswerCache, conversations: Conversations
+    ) -> None:
+        self._answerer, self._versions, self._cache = answerer, versions, cache
+        self._conversations, self._flights = conversations, SingleFlight(cache)
+
+    async def ask(
+        self,
+        caller: Principal,
+        request: AskRequest,
+        request_id: str,
+        tell: Tell,
+        earlier: Sequence[Turn] | None = None,
+    ) -> AskResponse:
+        """The answer; `tell` hears of it as it comes about.
+
+        `earlier` are the turns of a conversation that the caller keeps itself; else its turns are kept here.
+        """
+        started, recorded = time.perf_counter(), note()
+        recorded.object, recorded.question = request.device_id or "", request.question
+        conversation = request.conversation_id or uuid.uuid4().hex
+        turns = await self._conversations.turns(caller, conversation) if earlier is None else earlier
+        asked = resolve(request.question, request.device_id, turns)
+        key = _key(caller, asked, request, await self._versions.of(caller.tenant))
+        if asked.subject:
+            tell(Trace(message=f"taking this to be about {asked.subject}"))
+        async with self._flights.board(key) as flight:
+            computed = flight.answer is None
+            if flight.answer is None:
+                draft = await self._answerer.answer(caller.tenant, asked, request.top_k, tell)
+                recorded.completions += [draft.completion] if draft.completion else []
+                flight.answer = _response(draft).model_dump_json().encode()
+                if draft.complete:
+                    await self._cache.put(key, flight.answer)
+            stored = flight.answer
+        own: dict[str, Any] = {"conversation_id": conversation, "request_id": request_id}
+        if not computed:
+            own |= {"cached": True, "timings_ms": {"total": ms(started)}, "usage": Usage()}
+        answer = AskResponse.model_validate_json(stored).model_copy(update=own)
+        recorded.cited = answer.grounded
+        if not computed:
+            _tell_again(answer, tell)
+        if earlier is None:
+            await self._conversations.add(caller, conversation, _turn(asked, answer))
+        return answer
+
+
+def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version) -> str:
+    """The question as it was resolved, so that a follow-up is never answered from another conversation."""
+    about = (*asked.plan.names, "", *sorted(asked.plan.codes))
+    parts = (normalised(asked.question), normalised(asked.subject), str(request.top_k), *about)
+    return answer_key(caller, (*parts, version.index, version.data, version.model))
+
+
+def _response(draft: Draft) -> AskResponse:
+    read, written = (
+        (draft.completion.prompt_tokens, draft.completion.completion_tokens) if draft.completion else (0, 0)
+    )
+    return AskResponse(
+        answer=draft.answer,
+        citations=draft.citations,
+        grounded=draft.grounded,
+        tools=draft.tools,
+        model=draft.model,
+        cached=False,
+        conversation_id="",
+        request_id="",
+        timings_ms=draft.timings_ms,
+        usage=Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written),
+    )
+
+
+def _tell_again(answer: AskResponse, tell: Tell) -> None:
+    """An answer that was computed before."""
+    tell(Trace(message="answered a moment ago"))
+    for citation in answer.citations:
+        tell(citation)
+    tell(Token(text=answer.answer))
+
+
+def _turn(asked: Asked, answer: AskResponse) -> Turn:
+    """What to keep of a question: the devices that were looked up, and what was cited."""
+    devices = [tool.arguments["device_id"] for tool in answer.tools if "device_id" in tool.arguments]
+    titles = [citation.title for citation in answer.citations] if answer.grounded else []
+    return Turn(
+        question=asked.whole,
+        devices=list(dict.fromkeys(devices)),
+        codes=asked.codes,
+        titles=list(dict.fromkeys(titles)),
+    )

@@ -1,0 +1,88 @@
+"""Server-sent events: an answer as it comes about, for clients that ask for `text/event-stream`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from fastapi import Request
+from fastapi.sse import EventSourceResponse, format_sse_event
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from iotops.http import ApiError, error_body
+from ray_apps.copilot.contracts import AskResponse, Citation, Token, Trace
+from ray_apps.copilot.events import Event
+
+logger = logging.getLogger(__name__)
+
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Neither kept nor held back by what stands between."""
+NAMES: dict[type[BaseModel], str] = {
+    Trace: "trace",
+    Token: "token",
+    Citation: "citation",
+    AskResponse: "done",
+}
+
+
+class EventStream(EventSourceResponse):
+    """A stream of events that ends, with the work behind it, when its listener goes away."""
+
+    def __init__(self, events: AsyncGenerator[Event, None], frames: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(frames, headers=HEADERS)
+        self._events, self._frames = events, frames
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        async with aclosing(self._events), aclosing(self._frames):
+            await super().__call__(scope, receive, send)
+
+
+def wanted(request: Request) -> bool:
+    """Whether the client asks for a stream."""
+    return EventStream.media_type in request.headers.get("accept", "")
+
+
+async def streamed(
+    events: AsyncGenerator[Event, None],
+    told: Callable[[Event], bytes],
+    failed: Callable[[Exception], bytes],
+    end: bytes = b"",
+) -> EventStream:
+    """The response to a stream of events, each in the frames that `told` makes of it.
+
+    It begins with the first event: what is refused before that raises here, and keeps its own status. An
+    error after that is told as `failed` says.
+    """
+    first = await anext(events)
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        yield told(first)
+        try:
+            async for event in events:
+                yield told(event)
+        except Exception as error:
+            if not isinstance(error, ApiError):
+                logger.exception("a stream of events broke off")
+            yield failed(error)
+        yield end
+
+    return EventStream(events, frames())
+
+
+def event_frame(event: Event) -> bytes:
+    """An event under its name: `trace`, `token`, `citation`, or `done` for the whole answer."""
+    return frame(event.model_dump_json(ensure_ascii=True), NAMES[type(event)])
+
+
+def error_frame(error: Exception, request_id: str) -> bytes:
+    """An error under the name `error`, in the envelope of every error."""
+    return frame(json.dumps(error_body(error, request_id)), "error")
+
+
+def frame(data: str, event: str | None = None) -> bytes:
+    """One event; `data` is JSON in ASCII, since FastAPI cuts a line at each of Unicode's line ends."""
+    return format_sse_event(data_str=data, event=event)

@@ -1,0 +1,57 @@
+"""What an answer depends on beside its question: the indexes, the device data and the language model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from iotops.tenancy import Tenant
+from ray_apps.chat import ChatModel
+from ray_apps.copilot.devices import DeviceRecords
+
+logger = logging.getLogger(__name__)
+
+MODEL_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Version:
+    """Changes whenever the same question may have another answer."""
+
+    index: str
+    data: str
+    model: str
+
+
+class Versions:
+    """Asks the parts which version they are."""
+
+    def __init__(self, retriever: DeploymentHandle, chat: ChatModel, devices: DeviceRecords) -> None:
+        self._retriever, self._chat, self._devices = retriever, chat, devices
+        self._described: dict[str, Any] = {"name": "none"}
+
+    async def of(self, tenant: Tenant) -> Version:
+        """What an answer for the tenant would rest on now."""
+        index, data, model = await asyncio.gather(
+            self._index(tenant), asyncio.to_thread(self._devices.version, tenant), self._model()
+        )
+        return Version(index, data, str(model))
+
+    async def model(self) -> str:
+        """Name of the language model; where that does not answer, of the last one that did, or `none`."""
+        return str((await self._model())["name"])
+
+    async def _model(self) -> dict[str, Any]:
+        try:
+            self._described = await asyncio.wait_for(self._chat.describe(), MODEL_TIMEOUT_S)
+        except Exception as error:
+            logger.warning("the language model does not say which it is: %r", error)
+        return self._described
+
+    async def _index(self, tenant: Tenant) -> str:
+        retriever = self._retriever.options(multiplexed_model_id=tenant.id)
+        return str(await retriever.describe.remote(tenant.id))

@@ -1,0 +1,93 @@
+"""Writing an answer sentence by sentence, each with the marker of the source that supports it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ray_apps.copilot import compose, grounding
+from ray_apps.copilot.compose import Sentence
+from ray_apps.copilot.contracts import Citation, Token
+from ray_apps.copilot.events import Tell
+from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.grounding import Passage, Quote
+
+NEAREST = 3
+
+
+class Writer:
+    """Takes sentences until `room` of them are taken, then the steps of `guide`; tells each as it writes.
+
+    A sentence that repeats an earlier one is not taken. One that a step says is taken, and written there.
+    """
+
+    def __init__(self, found: Evidence, guide: list[Quote], room: int, tell: Tell) -> None:
+        self._found, self._guide, self._room, self._tell = found, guide, room, tell
+        self._taken: list[Sentence] = []
+        self._markers: dict[Quote, str] = {}
+        self.text = ""
+        self.citations: list[Citation] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether no sentence is taken any more."""
+        return len(self._taken) >= self._room
+
+    def sentence(self, sentence: Sentence) -> None:
+        """Write a sentence that its support bears."""
+        if self.full or compose.repeats(sentence, self._taken, self._found.vectors, self._found.sources):
+            return
+        self._taken.append(sentence)
+        quote = self._found.sources[sentence.support.quote]
+        if not any(step.contains(quote) for step in self._guide):
+            self._write(" ", sentence.text, quote, sentence.support.score)
+
+    def steps(self) -> None:
+        """Write the steps of the guide, numbered, each on a line of its own."""
+        for number, step in enumerate(self._guide, start=1):
+            self._write("\n", f"{number}. {grounding.plain(step.text)}", step, 1.0)
+
+    def unknown(self, text: str) -> None:
+        """Write that there is no answer, and cite the sentences that came nearest to one."""
+        self.text = text
+        self.citations = _nearest(self._found)
+        self._tell(Token(text=text))
+        for citation in self.citations:
+            self._tell(citation)
+
+    def _write(self, separator: str, text: str, quote: Quote, score: float) -> None:
+        if quote not in self._markers:
+            self._markers[quote] = f"[{len(self._markers) + 1}]"
+            citation = _citation(self._markers[quote], self._found.passages, quote, score)
+            self.citations.append(citation)
+            self._tell(citation)
+        piece = f"{separator if self.text else ''}{text} {self._markers[quote]}"
+        self.text += piece
+        self._tell(Token(text=piece))
+
+
+def _citation(marker: str, passages: list[Passage], quote: Quote, score: float) -> Citation:
+    passage = passages[quote.passage]
+    return Citation(
+        marker=marker,
+        doc_id=passage.doc_id,
+        title=passage.title,
+        uri=passage.uri,
+        section=passage.section,
+        quote=quote.text,
+        start=passage.start + quote.start,
+        end=passage.start + quote.end,
+        score=round(min(max(score, 0.0), 1.0), 3),
+    )
+
+
+def _nearest(found: Evidence) -> list[Citation]:
+    """The best sentence of each of the nearest passages."""
+    best: dict[int, tuple[Quote, float]] = {}
+    for number in np.argsort(-found.cosines):
+        quote = found.sources[number]
+        best.setdefault(quote.passage, (quote, float(found.cosines[number])))
+    nearest = list(best.values())[:NEAREST]
+    return [
+        _citation(f"[{number}]", found.passages, quote, score)
+        for number, (quote, score) in enumerate(nearest, start=1)
+    ]

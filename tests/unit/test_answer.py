@@ -1,0 +1,206 @@
+"""An answer as it is written: what is shown, when, and when the model is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from iotops.settings import CopilotSettings
+from iotops.tenancy import Tenant
+from ray_apps.chat import Piece, Writing
+from ray_apps.copilot.answer import FACTS, UNKNOWN, Answerer
+from ray_apps.copilot.contracts import Citation, Token
+from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.follow_up import resolve
+from ray_apps.copilot.grounding import Passage, content_words, facts, plain, quotes
+
+RECORD = Passage(
+    "device:machine-007", "Device machine-007", "/insights/machine-007", "Health",
+    "The health score of machine-007 (HX-200) is 41 of 100.\n\nIts vibration is 61 today.", 0,
+)  # fmt: skip
+MEANING = Passage(
+    "e421.md", "E421: Vibration high", "lake://x", "Meaning",
+    "E421 means that vibration is high. The bearing wears when vibration stays high. "
+    "A loose coupling shakes the shaft. The alarm clears when vibration falls below 45. "
+    "Dry grease heats the bearing quickly.", 10,
+)  # fmt: skip
+RUNBOOK = Passage(
+    "e421.md", "E421: Vibration high", "lake://x", "Immediate actions",
+    "1. Read the trend. A steady rise points to the bearing.\n2. Check E425.\n", 500,
+)  # fmt: skip
+WORDS = {
+    word: place
+    for place, word in enumerate(
+        sorted(
+            content_words(f"{RECORD.text} {MEANING.text} {RUNBOOK.text}")
+            | facts(f"{RECORD.text} {MEANING.text} {RUNBOOK.text}")
+        )
+    )
+}
+
+
+def vector(text: str) -> np.ndarray:
+    """Bag of words: enough geometry to tell sentences apart without a model."""
+    row = np.zeros(len(WORDS) + 1, np.float32)
+    for word in content_words(text) | facts(text):
+        row[WORDS.get(word, len(WORDS))] = 1
+    return row / max(float(np.linalg.norm(row)), 1e-6)
+
+
+class Shelf:
+    """A look-up that finds the same passages for every question."""
+
+    def __init__(self, passages: list[Passage], lead: int) -> None:
+        self._passages, self._lead = passages, lead
+
+    async def gather(self, tenant, asked, top_k, tell):
+        return Evidence(list(self._passages), self._lead, asked.plan.codes)
+
+    async def embed(self, asked, found):
+        found.sources = quotes(found.passages)
+        found.question = vector(asked.whole)
+        found.vectors = np.stack([vector(plain(quote.text)) for quote in found.sources])
+
+    async def vector(self, sentence):
+        return vector(sentence)
+
+
+class Author:
+    """A model that writes what it is given, a word at a time, and notices when it is stopped."""
+
+    def __init__(self, text: str, fails: bool = False) -> None:
+        self.words, self.fails = text.split(" "), fails
+        self.written: list[str] = []
+        self.stopped = False
+
+    def stream(self, messages, max_tokens):
+        return Writing(self._pieces())
+
+    async def _pieces(self):
+        try:
+            for word in self.words:
+                self.written.append(word)
+                yield Piece(
+                    text=f"{word} ",
+                    prompt_tokens=90,
+                    completion_tokens=len(self.written),
+                    finish_reason="",
+                    model="author",
+                )
+                await asyncio.sleep(0)
+            if self.fails:
+                raise RuntimeError("the engine is gone")
+        finally:
+            self.stopped = True
+
+
+def answer(
+    author,
+    question="What is wrong with machine-007, is vibration high?",
+    lead=1,
+    passages=None,
+    least_confidence=0.2,
+):
+    heard = []
+    asked = resolve(question, None, [])
+    answerer = Answerer(
+        CopilotSettings(least_confidence=least_confidence), Shelf(passages or [RECORD, MEANING], lead), author
+    )
+
+    def tell(event):
+        heard.append((event, len(author.written)))
+
+    return asyncio.run(answerer.answer(Tenant("acme"), asked, 5, tell)), heard
+
+
+def test_records_are_shown_before_the_model_writes_and_each_sentence_once_it_is_complete():
+    author = Author("The bearing wears when vibration stays high. The warranty is nine years. Yes it is.")
+    draft, heard = answer(author)
+    shown = [(event.text, written) for event, written in heard if isinstance(event, Token)]
+    assert shown[0] == ("The health score of machine-007 (HX-200) is 41 of 100. [1]", 0)
+    assert shown[1][1] == 0
+    (told,) = [written for text, written in shown if "bearing wears" in text]
+    assert told == len("The bearing wears when vibration stays high. The".split())
+    assert draft.answer == "".join(text for text, _ in shown)
+    assert "warranty" not in draft.answer
+    assert draft.completion
+    assert (draft.model, draft.completion.prompt_tokens) == ("author", 90)
+
+
+def test_a_marker_is_cited_before_it_is_used():
+    draft, heard = answer(Author("E421 means that vibration is high."))
+    known = set()
+    for event, _ in heard:
+        if isinstance(event, Citation):
+            known.add(event.marker)
+        elif isinstance(event, Token):
+            assert event.text.rpartition(" ")[2] in known
+    assert [citation.marker for citation in draft.citations] == [
+        event.marker for event, _ in heard if isinstance(event, Citation)
+    ]
+
+
+def test_the_model_is_stopped_as_soon_as_the_answer_is_full():
+    supported = (
+        "E421 means that vibration is high. A loose coupling shakes the shaft. "
+        "Dry grease heats the bearing quickly. "
+    )
+    author = Author(supported + "And so on without an end. " * 50)
+    draft, _ = answer(author)
+    assert author.stopped
+    assert len(author.written) == len(supported.split()) + 1
+    assert draft.completion is not None
+    assert draft.completion.completion_tokens == len(author.written)
+    assert sum(sentence in draft.answer for sentence in supported.split(". ")) >= FACTS
+
+
+def test_without_the_models_words_the_sources_are_quoted_and_it_is_said_so():
+    draft, _ = answer(Author("E421 means that vibration is high. The", fails=True))
+    assert not draft.complete
+    assert draft.grounded
+    assert "E421 means that vibration is high." in draft.answer
+    assert len(draft.citations) > 3
+
+
+def test_a_step_is_told_once_and_each_quote_cited_once():
+    author = Author("A steady rise points to the bearing. A steady rise points to the bearing.")
+    draft, heard = answer(
+        author, "What should I do about E421 vibration high?", lead=0, passages=[MEANING, RUNBOOK]
+    )
+    assert draft.answer.count("A steady rise") == 1
+    *_, first, second = [event.text for event, _ in heard if isinstance(event, Token)]
+    assert first.startswith("\n1. Read the trend. A steady rise")
+    assert second.startswith("\n2. Check E425.")
+    spans = [(citation.start, citation.end) for citation in draft.citations]
+    assert len(set(spans)) == len(spans)
+    assert draft.citations[-2].start == RUNBOOK.start
+
+
+@pytest.mark.parametrize(
+    ("question", "known"),
+    [
+        ("How do I fix E421?", True),
+        ("How do I fix the gearbox with E421?", False),
+        ("Who fixes E421?", False),
+    ],
+)
+def test_steps_answer_a_question_for_them_in_other_words(question: str, known: bool):
+    author = Author("E421 means that vibration is high.")
+    draft, _ = answer(author, question, lead=0, passages=[MEANING, RUNBOOK], least_confidence=0.6)
+    assert draft.grounded is known
+
+
+def test_what_the_sources_do_not_hold_is_not_known_and_the_model_not_asked():
+    author = Author("The warranty is nine years.")
+    draft, heard = answer(author, "Who is president of France E999?", lead=0, passages=[MEANING])
+    assert (draft.grounded, draft.answer, author.written) == (False, UNKNOWN, [])
+    assert [event.text for event, _ in heard if isinstance(event, Token)] == [UNKNOWN]
+    assert draft.citations
+
+
+@pytest.mark.parametrize("lead", [0, 1])
+def test_a_sentence_is_not_repeated(lead: int):
+    draft, _ = answer(Author("E421 means that vibration is high. " * 3), lead=lead)
+    assert draft.answer.count("E421 means") == 1

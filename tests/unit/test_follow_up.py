@@ -1,0 +1,113 @@
+"""Which questions refer back, and what they are about then."""
+
+from __future__ import annotations
+
+import pytest
+
+from ray_apps.copilot.follow_up import Turn, refers_back, resolve
+
+MACHINE = Turn(
+    question="What is wrong with machine-007 and what should I do?",
+    devices=["machine-007"],
+    codes=["machine-007"],
+    titles=["Device machine-007"],
+)
+CODE = Turn(question="What does E421 mean on an HX-200?", codes=["E421", "HX-200"])
+
+REFERRING = """
+and its bearings? | What about the bearings? | How do I fix it? | Why is it vibrating?
+What should I do first? | And then? | why? | What is the cause of it? | Does it need new bearings?
+How bad is it? | Is it safe to keep running? | Is it safe to run it until the weekend?
+What spare parts does it need? | Explain that | Can you explain this? | Which oil goes in this pump?
+What does that mean? | Is that dangerous? | How long does it take to fill? | What problems do they have?
+How do I replace them? | When was it last serviced? | Has anyone checked it? | Did maintenance look at it?
+How high is its vibration? | Does that machine need oil? | what about its temperature
+How about after a restart? | tell me more about it | Should I stop it? | What is the state of its bearings?
+How often does that happen? | What next? | what causes this | and how often? | What happens if I ignore it?
+Is it going to fail? | show me the same machine | Who repaired it? | What else?
+What temperature is it running at? | what are those codes? | Why that? | When will it fail?
+Is it safe now?
+"""
+STANDING = """
+How do I check the bearings and replace them? | When the pump vibrates, what does it mean?
+Is it safe to open the valve while hot? | How long does it take to drain the tank?
+How do I align the coupling? | What does it mean when the lamp blinks?
+Does a pump need its filter changed weekly? | How long is the warranty?
+Do pumps lose their prime when hot? | Does oil lose its viscosity when hot?
+What oil does the compressor take? | Why do seals leak and how do I replace them?
+What is the pump that is leaking? | Is it normal that pumps hum? | How many alarms came in this week?
+Who is the president of France? | How do I clean the filter before it clogs?
+Make sure that the valve is closed? | Is it possible to run the compressor dry?
+What is the meaning of life? | If a bearing is worn, can it be greased?
+How do I bleed the oil line and refill it? | What is the torque of the bolts and their grade?
+Which seal fits the pump that runs hot?
+"""
+
+
+def each(listed: str) -> list[str]:
+    return [question.strip() for line in listed.strip().splitlines() for question in line.split("|")]
+
+
+@pytest.mark.parametrize("question", each(REFERRING))
+def test_a_follow_up_is_about_the_turn_before(question: str):
+    assert refers_back(question)
+    found = resolve(question, None, [MACHINE])
+    assert "machine-007" in found.whole
+    assert "machine-007" in found.plan.names
+    assert "machine007" in found.plan.codes
+
+
+@pytest.mark.parametrize("question", each(STANDING))
+def test_a_question_that_stands_by_itself_is_not_touched(question: str):
+    alone = resolve(question, None, [])
+    assert resolve(question, None, [MACHINE, CODE]) == alone
+    assert alone.whole == question
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What does E310 mean and how do I fix it?",
+        "and machine-008?",
+        "What about machine 9, is it hot?",
+        "what about the CR-110?",
+        "And which machines have the worst health?",
+    ],
+)
+def test_a_question_with_a_subject_of_its_own_keeps_it(question: str):
+    assert resolve(question, None, [MACHINE]) == resolve(question, None, [])
+
+
+def test_the_device_beside_the_question_is_its_subject():
+    other = resolve("Why is it hot?", "machine-003", [MACHINE])
+    assert (other.subject, other.plan.names) == ("", ("machine-003",))
+    same = resolve("and how do I fix it?", "machine-007", [MACHINE.model_copy(update={"codes": ["E421"]})])
+    assert "e421" in same.plan.codes
+
+
+def test_the_subject_is_said_in_the_words_of_the_earlier_question():
+    assert resolve("How do I fix it?", None, [CODE]).whole == "How do I fix it? (E421 HX-200)"
+    words = Turn(question="How do I align the coupling?", titles=["Shaft alignment", "Safety"])
+    assert resolve("and how often?", None, [words]).whole == "and how often? (align coupling Shaft alignment)"
+
+
+def test_a_chain_of_follow_ups_keeps_its_subject():
+    turns, asked = [MACHINE], ["and its bearings?", "how do I replace them?", "and how often?"]
+    for question in asked:
+        found = resolve(question, None, turns)
+        turns.append(Turn(question=found.whole, devices=["machine-007"], codes=found.codes))
+        assert "machine-007" in found.plan.names
+    assert turns[2].question == "how do I replace them? (machine-007 bearings)"
+    assert turns[3].question == "and how often? (machine-007 replace bearings)"
+
+
+def test_a_turn_about_nothing_is_passed_over():
+    assert (
+        resolve("and its oil?", None, [MACHINE, Turn(question="What should I do?")]).subject == "machine-007"
+    )
+    assert resolve("and its oil?", None, [Turn(question="why?")]).subject == ""
+
+
+def test_what_is_taken_over_stays_bounded():
+    long = Turn(question=" ".join(f"word{letter}" for letter in "abcdefghijklmnop"))
+    assert len(resolve("and then?", None, [long]).subject.split()) == 8

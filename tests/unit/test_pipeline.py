@@ -1,0 +1,206 @@
+"""The way of a question: conversations, the cache, and the same answer for every way of asking."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from burner_redis import BurnerRedis
+
+from iotops.auth import Principal
+from iotops.tenancy import Tenant
+from ray_apps.chat import Completion
+from ray_apps.copilot.answer import Draft
+from ray_apps.copilot.cache import AnswerCache
+from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, ToolCall, Trace, Usage
+from ray_apps.copilot.conversation import Conversations
+from ray_apps.copilot.events import heard, unheard
+from ray_apps.copilot.pipeline import Pipeline
+from ray_apps.copilot.versions import Version
+
+ANNA = Principal(Tenant("acme"), "anna", "operator")
+BERT = Principal(Tenant("acme"), "bert", "operator")
+RIVAL = Principal(Tenant("rival"), "anna", "operator")
+COMPLETION = Completion(
+    text="told",
+    prompt_tokens=90,
+    completion_tokens=7,
+    ttft_s=0.1,
+    total_s=0.2,
+    finish_reason="",
+    model="author",
+)
+
+
+class Echo:
+    """Answers with the whole question, in two pieces, and counts."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.complete, self.stopped = True, False
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def answer(self, tenant, asked, top_k, tell):
+        self.asked.append(asked.whole)
+        devices = [name for name in asked.plan.names if name.startswith("machine-")]
+        tools = [ToolCall(name="look", arguments={"device_id": name}, result={}) for name in devices]
+        tell(Trace(message="looking"))
+        tell(Token(text=asked.whole))
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.stopped = True
+            raise
+        tell(Token(text=" told."))
+        return Draft(f"{asked.whole} told.", [], True, tools, {}, COMPLETION, self.complete)
+
+
+class Fixed:
+    """Versions that a test sets."""
+
+    def __init__(self) -> None:
+        self.version = Version("index-1", "data-1", "model-1")
+
+    async def of(self, tenant):
+        return self.version
+
+
+class Desk:
+    """A pipeline over an in-process Redis."""
+
+    def __init__(self) -> None:
+        client = BurnerRedis()
+        self.echo, self.versions = Echo(), Fixed()
+        self.pipeline = Pipeline(self.echo, self.versions, AnswerCache(client, 60), Conversations(client, 60))
+
+    async def ask(self, question, conversation=None, caller=ANNA, earlier=None) -> AskResponse:
+        request = AskRequest(question=question, conversation_id=conversation)
+        return await self.pipeline.ask(caller, request, "request", unheard, earlier)
+
+    def stream(self, question):
+        request = AskRequest(question=question)
+        return heard(lambda tell: self.pipeline.ask(ANNA, request, "request", tell))
+
+
+def test_a_follow_up_is_resolved_within_its_conversation_alone():
+    async def run() -> None:
+        desk = Desk()
+        first = await desk.ask("What is wrong with machine-007?")
+        assert (
+            await desk.ask("and its oil?", first.conversation_id)
+        ).answer == "and its oil? (machine-007) told."
+        for caller, conversation in (
+            (ANNA, "other"),
+            (BERT, first.conversation_id),
+            (RIVAL, first.conversation_id),
+        ):
+            alone = await desk.ask("and its oil?", conversation, caller)
+            assert (alone.answer, alone.cached) == ("and its oil? told.", caller is BERT)
+
+    asyncio.run(run())
+
+
+def test_the_same_follow_up_in_two_conversations_has_two_answers():
+    async def run() -> None:
+        desk = Desk()
+        for machine in ("machine-007", "machine-008"):
+            await desk.ask(f"What is wrong with {machine}?", machine)
+        answers = [await desk.ask("and its oil?", machine) for machine in ("machine-007", "machine-008")]
+        assert [answer.cached for answer in answers] == [False, False]
+        assert answers[0].answer != answers[1].answer
+
+    asyncio.run(run())
+
+
+def test_a_conversation_that_the_caller_keeps_is_not_kept_here():
+    async def run() -> None:
+        desk = Desk()
+        first = await desk.ask("What is wrong with machine-007?", "pump", earlier=[])
+        assert first.answer.startswith("What is wrong")
+        assert (await desk.ask("and its oil?", "pump")).answer == "and its oil? told."
+
+    asyncio.run(run())
+
+
+def test_a_question_is_answered_from_the_cache_until_something_changes():
+    async def run() -> None:
+        desk = Desk()
+        first, second = await desk.ask("Why is it HOT?"), await desk.ask("why is it  hot")
+        assert (first.cached, second.cached) == (False, True)
+        assert (second.answer, second.usage) == (first.answer, Usage())
+        assert first.usage == Usage(prompt_tokens=90, completion_tokens=7, total_tokens=97)
+        assert first.conversation_id != second.conversation_id
+        for version in (
+            Version("index-2", "data-1", "model-1"),
+            Version("index-2", "data-2", "model-1"),
+            Version("index-2", "data-2", "model-2"),
+        ):
+            desk.versions.version = version
+            assert not (await desk.ask("Why is it hot?")).cached
+        assert not (await desk.ask("Why is it hot?", caller=RIVAL)).cached
+        assert (await desk.ask("Why is it hot?", caller=BERT)).cached
+
+    asyncio.run(run())
+
+
+def test_an_answer_without_the_models_part_is_not_kept():
+    async def run() -> None:
+        desk = Desk()
+        desk.echo.complete = False
+        assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, False]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_stream_ends_with_the_answer_that_its_tokens_make(times: int):
+    async def run() -> None:
+        desk = Desk()
+        for _ in range(times):
+            events = [event async for event in desk.stream("Why is it hot?")]
+        *told, done = events
+        assert isinstance(done, AskResponse)
+        assert done.cached is (times == 2)
+        assert done.answer == "".join(event.text for event in told if isinstance(event, Token))
+        assert isinstance(told[0], Trace)
+
+    asyncio.run(run())
+
+
+def test_who_asks_the_same_at_once_is_told_the_same_answer():
+    async def run() -> None:
+        desk = Desk()
+        desk.echo.go.clear()
+        asking = [asyncio.create_task(desk.ask("Why is it hot?")) for _ in range(3)]
+        stream = asyncio.create_task(_collect(desk))
+        await asyncio.sleep(0.05)
+        desk.echo.go.set()
+        answers = [*await asyncio.gather(*asking), await stream]
+        assert {answer.answer for answer in answers} == {"Why is it hot? told."}
+        assert len(desk.echo.asked) == 1
+        assert sum(answer.usage.total_tokens for answer in answers) == 97
+
+    asyncio.run(run())
+
+
+async def _collect(desk: Desk) -> AskResponse:
+    *_, done = [event async for event in desk.stream("why is it hot")]
+    assert isinstance(done, AskResponse)
+    return done
+
+
+def test_who_stops_listening_stops_the_work():
+    async def run() -> None:
+        desk = Desk()
+        desk.echo.go.clear()
+        async with aclosing(desk.stream("Why is it hot?")) as events:
+            async for event in events:
+                if isinstance(event, Token):
+                    break
+        assert desk.echo.stopped
+        desk.echo.go.set()
+        assert not (await desk.ask("Why is it hot?")).cached
+
+    asyncio.run(run())
