@@ -1,7 +1,8 @@
 """`python -m benchmarks.guard.train DIR... --output FILE`: fit the detector's heads, with held-out figures.
 
 Folds never divide a family: in-the-wild attacks are split by cluster of their embeddings, inserted orders by
-category, contexts as a whole. Thresholds come from the held-out scores. Templates of this repository are added.
+category, contexts as a whole. Thresholds come from the held-out scores. Templates of this repository are
+added.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ PASSAGE_C, PASSAGE_SCALE, CONTEXT_SCALE = 0.3, 3.0, 3.0
 RELABELLINGS = 2
 LONGEST_QUESTION, LONGEST_ORDER = 24, 250
 Rows = NDArray[np.float32]
+Numbers = NDArray[Any]
 Encode = Callable[[Sequence[str]], Vectors]
 
 
-def fit(rows: Rows, labels: Rows, weights: Rows, scales: Rows, c: float) -> Head:
+def fit(rows: Rows, labels: Numbers, weights: Numbers, scales: Rows, c: float) -> Head:
     """A logistic head; the scales of the features are folded into its weights."""
     model = LogisticRegression(C=c, max_iter=3000).fit(rows * scales, labels, sample_weight=weights)
     return Head((model.coef_[0] * scales).astype(np.float32), float(model.intercept_[0]), 0.0)
@@ -49,7 +51,8 @@ def fit(rows: Rows, labels: Rows, weights: Rows, scales: Rows, c: float) -> Head
 def _scales(dimension: int, embedding: float, context: bool) -> Rows:
     parts = [np.full(dimension, embedding), np.ones(FEATURES)]
     parts += [np.full(CONTEXT_FEATURES, CONTEXT_SCALE)] if context else []
-    return np.concatenate(parts).astype(np.float32)
+    scales: Rows = np.concatenate(parts).astype(np.float32)
+    return scales
 
 
 class QuestionTraining:
@@ -76,7 +79,9 @@ class QuestionTraining:
         chosen = [self.wild[number] for number in wild]
         head = self._fit(chosen)
         for _ in range(RELABELLINGS):
-            head = self._fit([rows[[int(head.scores(rows).argmax())]] for rows in (self.wild[n] for n in wild)])
+            head = self._fit(
+                [rows[[int(head.scores(rows).argmax())]] for rows in (self.wild[n] for n in wild)]
+            )
         return head
 
     def _fit(self, attacks: list[Rows]) -> Head:
@@ -120,15 +125,15 @@ class PassageTraining:
         """A passage's windows and what the head reads of each."""
         reading = read_passage(text)
         vectors = encoded([reading], self._encode)
-        found = np.stack([vectors[window] for window in reading.windows]) if vectors else np.empty((0, 0))
-        return reading.windows, passage_rows(reading.windows, found) if vectors else np.empty((0, 0))
+        if not vectors:
+            return (), np.empty((0, 0), np.float32)
+        stacked = np.stack([vectors[window] for window in reading.windows])
+        return reading.windows, passage_rows(reading.windows, stacked)
 
     def fit(self, without: int | None = None) -> Head:
         """A head; `without` leaves out a fold of contexts and of families."""
         rng, rows, labels = random.Random(SEED), [], []
-        contexts = [
-            text for text, fold in zip(self._contexts, self._folds, strict=True) if fold != without
-        ]
+        contexts = [text for text, fold in zip(self._contexts, self._folds, strict=True) if fold != without]
         for text in contexts:
             windows, found = self.rows(text)
             if windows:
@@ -142,7 +147,10 @@ class PassageTraining:
                 windows, found = self.rows(insert(rng.choice(contexts), order, position, rng))
                 label = np.array([window in injected for window in windows], float)
                 # Two harmless neighbours each, so that they do not outnumber the order.
-                kept = [*np.flatnonzero(label), *rng.sample([*np.flatnonzero(label == 0)], min(2, int((label == 0).sum())))]
+                kept = [
+                    *np.flatnonzero(label),
+                    *rng.sample([*np.flatnonzero(label == 0)], min(2, int((label == 0).sum()))),
+                ]
                 rows.append(found[kept])
                 labels.append(label[kept])
         stacked, target = np.vstack(rows), np.concatenate(labels)
@@ -178,7 +186,11 @@ def train(sets: Sequence[LabelledSet], encode: Encode, model: ResolvedModel) -> 
     code = [order for order in inserted if "```" in order]
     contexts = list(dict.fromkeys(example.text for example in of("passage", False)))
     harmless = [text for kind, each in _HARMLESS for _, text in generate(templates, kind, each, rng)]
-    short = [text for kind in ("requests", "documents", "operations_questions") for _, text in generate(templates, kind, 6, rng)]
+    short = [
+        text
+        for kind in ("requests", "documents", "operations_questions")
+        for _, text in generate(templates, kind, 6, rng)
+    ]
     harmless += [" ".join(rng.sample(short, rng.randint(3, 7))) for _ in range(150)]
     harmless += [example.text for example in of("question", False)] + contexts[:MOST_CONTEXTS]
     questions = QuestionTraining(
@@ -197,7 +209,11 @@ def train(sets: Sequence[LabelledSet], encode: Encode, model: ResolvedModel) -> 
     rng.shuffle(contexts)
     tasks = [example.text for example in of("question", False) if example.family == "instruction"]
     orders = [(family, order) for order, family in inserted.items()]
-    orders += [(f"template {family}", text) for kind, each in _ORDERS for family, text in generate(templates, kind, each, rng)]
+    orders += [
+        (f"template {family}", text)
+        for kind, each in _ORDERS
+        for family, text in generate(templates, kind, each, rng)
+    ]
     orders += [("task", text) for text in tasks if len(text) < LONGEST_ORDER]
     passages = PassageTraining(contexts, orders, encode)
     quiet, attacks = passages.held_out()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from iotops.tenancy import Tenant
 from ray_apps.chat import ChatModel
 from ray_apps.copilot import compose, evidence, grounding
 from ray_apps.copilot.compose import Sentence
-from ray_apps.copilot.contracts import AskRequest, Citation, ToolCall
+from ray_apps.copilot.contracts import AskRequest, Citation, GuardReport, SetAside, ToolCall
 from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors
+from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.planner import Plan, plan
 from ray_apps.copilot.prompt import messages
 
@@ -37,6 +38,7 @@ class Draft:
     citations: list[Citation] = field(default_factory=list)
     grounded: bool = False
     tools: list[ToolCall] = field(default_factory=list)
+    guard: GuardReport = field(default_factory=GuardReport)
     model: str = "none"
     complete: bool = True
     timings_ms: dict[str, float | str | None] = field(default_factory=dict)
@@ -58,6 +60,16 @@ class Evidence:
         """Of every source sentence with the question (n,)."""
         return self.vectors @ self.question if len(self.vectors) else np.empty(0, np.float32)
 
+    def leave_out(self, places: set[int]) -> None:
+        """Forget some passages, with all that was quoted from them."""
+        kept = [place for place in range(len(self.passages)) if place not in places]
+        moved = {old: new for new, old in enumerate(kept)}
+        rows = [row for row, quote in enumerate(self.sources) if quote.passage in moved]
+        self.sources = [replace(self.sources[row], passage=moved[self.sources[row].passage]) for row in rows]
+        self.vectors = self.vectors[rows]
+        self.lead = sum(place < self.lead for place in kept)
+        self.passages = [self.passages[place] for place in kept]
+
 
 class Answerer:
     """Plans, looks up, drafts with the language model and keeps what the sources support."""
@@ -69,9 +81,10 @@ class Answerer:
         embedder: DeploymentHandle,
         chat: ChatModel,
         devices: DeviceRecords,
+        guard: Guard,
     ) -> None:
         self._settings, self._retriever, self._embedder = settings, retriever, embedder
-        self._chat, self._devices = chat, devices
+        self._chat, self._devices, self._guard = chat, devices, guard
 
     async def ask(self, tenant: Tenant, request: AskRequest) -> Draft:
         """Answer for a tenant; says that it does not know rather than guess."""
@@ -79,6 +92,7 @@ class Answerer:
         asked = plan(request.question, request.device_id)
         found = await self._gather(tenant, request, asked, draft)
         await self._embed(request.question, found, draft)
+        await self._set_aside(found, draft)
         sure = compose.confidence(request.question, found.passages, max(found.cosines, default=0.0))
         if sure >= self._settings.least_confidence:
             sentences = await self._draft(request.question, found, draft)
@@ -86,6 +100,7 @@ class Answerer:
             _write(sentences, guide, found, draft)
         if not draft.grounded:
             draft.citations = _nearest(found)
+        self._clean(tenant, found, draft)
         draft.timings_ms["total"] = _ms(started)
         return draft
 
@@ -130,6 +145,30 @@ class Answerer:
         vectors = np.asarray(await self._embedder.encode.remote(texts), dtype=np.float32)
         found.question, found.vectors = vectors[0], vectors[1:]
         draft.timings_ms["embed_sources"] = _ms(started)
+
+    async def _set_aside(self, found: Evidence, draft: Draft) -> None:
+        """Drop what speaks to the assistant, before the model or the answer sees it."""
+        started = time.perf_counter()
+        texts = (grounding.plain(quote.text) for quote in found.sources)
+        known = dict(zip(texts, found.vectors, strict=True))
+        hostile, draft.tools = await asyncio.gather(
+            self._guard.hostile(found.passages, known), self._guard.withhold(draft.tools)
+        )
+        draft.guard.flagged_passages = [
+            SetAside(uri=found.passages[place].uri, reason=reason) for place, reason in hostile.items()
+        ]
+        found.leave_out(set(hostile))
+        draft.timings_ms["guard"] = _ms(started)
+
+    def _clean(self, tenant: Tenant, found: Evidence, draft: Draft) -> None:
+        """Take out of the answer and its quotes what no answer may carry."""
+        check = self._guard.answer_check(tenant, found.passages)
+        draft.answer = check.clean(draft.answer)
+        draft.citations = [
+            each.model_copy(update={"quote": check.clean(each.quote), "uri": check.clean(each.uri)})
+            for each in draft.citations
+        ]
+        draft.guard.removed = dict(check.removed)
 
     async def _draft(self, question: str, found: Evidence, draft: Draft) -> list[Sentence]:
         """The records that were asked for, what the model wrote and a source supports, then quotes."""

@@ -27,6 +27,7 @@ from ray_apps.copilot.contracts import (
     SearchResponse,
 )
 from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.guard.guard import Guard
 
 PROBE_TIMEOUT_S = 10.0
 
@@ -72,12 +73,16 @@ class Copilot:
         self._devices = DeviceRecords(settings.database)
         self._cache = AnswerCache(settings.cache)
         self._rules = load_rules(settings.configs)
-        self._answerer = Answerer(settings.copilot, retriever, embedder, self._chat, self._devices)
+        self._guard = Guard(settings.guard, embedder)
+        self._answerer = Answerer(
+            settings.copilot, retriever, embedder, self._chat, self._devices, self._guard
+        )
 
     @app.post("/ask", summary="Ask about a device, an error code or the fleet")
     async def ask(self, body: AskRequest, request: Request, principal: Caller) -> AskResponse:
         """An answer whose every sentence is cited; `grounded` is false where nothing supports one."""
         started = time.perf_counter()
+        await self._guard.refuse_attacks(body.question)
         versions = await self._versions(principal)
         parts = (body.question, body.device_id or "", str(body.top_k), *versions)
         conversation = body.conversation_id or uuid.uuid4().hex
@@ -98,6 +103,7 @@ class Copilot:
             citations=draft.citations,
             grounded=draft.grounded,
             tools=draft.tools,
+            guard=draft.guard,
             model=draft.model,
             cached=False,
             conversation_id=conversation,
@@ -146,6 +152,7 @@ class Copilot:
             "llm": self._chat.describe(),
             "database": asyncio.to_thread(self._devices.ping),
             "cache": self._cache.ping(),
+            "guard": self._guard.describe(),
         }
         answers = await asyncio.gather(*(_probe(probe) for probe in probes.values()))
         parts = dict(zip(probes, answers, strict=True))

@@ -1,4 +1,4 @@
-"""What an answer must not carry: secrets, names of another tenant's things, links of its own, personal data."""
+"""What an answer must not carry: secrets, another tenant's names, links of its own, personal data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ class AnswerCheck:
 
     def clean(self, text: str) -> str:
         """The text with `[removed: kind]` for each finding; `removed` counts them by kind."""
-        for kind_of, find in (("secret", self._secrets), ("other_tenant", self._foreign), ("link", self._new)):
+        for kind_of, find in (
+            ("secret", self._secrets),
+            ("other_tenant", self._foreign),
+            ("link", self._new),
+        ):
             text = self._without(text, find, kind_of)
         return self._without(text, self._private, None)
 

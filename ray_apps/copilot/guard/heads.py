@@ -51,19 +51,21 @@ class Heads:
         """Read what `python -m benchmarks.guard.train` wrote; no pickle is read."""
         with np.load(file, allow_pickle=False) as stored:
             about = json.loads(str(stored["about"]))
-            heads = {
-                name: Head(stored[name], about[name]["bias"], about[name]["threshold"])
+            question, passage = (
+                Head(stored[name], about[name]["bias"], about[name]["threshold"])
                 for name in ("question", "passage")
-            }
-        return cls(**heads, **{name: about[name] for name in ("embedder", "checksum", "trained_on")})
+            )
+        return cls(question, passage, about["embedder"], about["checksum"], about["trained_on"])
 
     def save(self, file: Path) -> None:
         """Write a file that `load` reads."""
+        heads = {"question": self.question, "passage": self.passage}
         about = {
-            name: {"bias": head.bias, "threshold": head.threshold}
-            for name, head in (("question", self.question), ("passage", self.passage))
+            **{name: {"bias": head.bias, "threshold": head.threshold} for name, head in heads.items()},
+            "embedder": self.embedder,
+            "checksum": self.checksum,
+            "trained_on": self.trained_on,
         }
-        about |= {"embedder": self.embedder, "checksum": self.checksum, "trained_on": self.trained_on}  # type: ignore[dict-item]
         np.savez_compressed(
             file,
             question=self.question.weights.astype(np.float32),
@@ -87,8 +89,8 @@ def passage_rows(windows: Sequence[str], vectors: Vectors) -> NDArray[np.float32
     count = len(windows)
     rows = question_rows(windows, vectors)
     if count < 2:
-        context = np.tile(np.float32([_ALONE, _ALONE, np.log1p(count) / 3, _ALONE]), (count, 1))
-        return np.hstack([rows, context])
+        context = np.tile([_ALONE, _ALONE, np.log1p(count) / 3, _ALONE], (count, 1))
+        return np.hstack([rows, context]).astype(np.float32)
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, 0)
     others = vectors.sum(axis=0) - vectors

@@ -63,5 +63,7 @@ class LakeraGuard:
             logger.warning("Lakera Guard gave no verdict, the local one holds: %s", type(error).__name__)
             return None
         # A project there may also look for personal data or topics, which are no prompt attack.
-        attacks = [each.detected for each in verdict.breakdown if each.detector_type.startswith("prompt_attack")]
+        attacks = [
+            each.detected for each in verdict.breakdown if each.detector_type.startswith("prompt_attack")
+        ]
         return any(attacks) if attacks else verdict.flagged

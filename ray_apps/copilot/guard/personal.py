@@ -19,7 +19,8 @@ _PATTERNS: dict[PersonalKind, str] = {
     "iban": r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b",
     "credit_card": r"(?<![\w.-])\d(?:[ -]?\d){11,18}(?![\w-]|\.\d)",
     "us_ssn": r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])",
-    "ip_address": r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-fA-F]{1,4}:+){2,7}[0-9a-fA-F]{1,4})(?![\w:]|\.\d)",
+    "ip_address": r"(?<![\w.:])"
+    r"(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-fA-F]{1,4}:+){2,7}[0-9a-fA-F]{1,4})(?![\w:]|\.\d)",
     # International with a plus or 00, with an area code in parentheses, in the groups of North America, or
     # any digits after a word that announces a telephone.
     "phone": r"(?<![\w.+/-])(?:(?:\+|00)[1-9]\d{0,2}[ .()/-]{0,2}(?:\d[ .()/-]{0,2}){6,12}\d"

@@ -40,9 +40,11 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         r"learned|told|said)\b",
         "override_your": rf"\b(?:ignore|disregard|forget|override|discard|drop)\b.{{0,12}}\byour\b"
         rf".{{0,20}}\b{_STRICT}\b",
-        "override_foreign": r"\b(?:ignorier\w*|vergiss|missachte\w*)\b.{0,40}\b(?:anweisung|regel|vorgabe)\w*|"
+        "override_foreign": r"\b(?:ignorier\w*|vergiss|missachte\w*)\b.{0,40}\b(?:anweisung|regel|"
+        r"vorgabe)\w*|"
         r"\b(?:ignorez?|oublie[zr]?)\b.{0,40}\b(?:instructions?|consignes?|règles?)|"
-        r"\b(?:ignora\w*|olvid\w*|esque[çc]\w*|dimentica\w*)\b.{0,40}\b(?:instruc|instru[çc]|istruzioni|reglas|"
+        r"\b(?:ignora\w*|olvid\w*|esque[çc]\w*|dimentica\w*)\b.{0,40}\b(?:instruc|instru[çc]|"
+        r"istruzioni|reglas|"
         r"regras|regole|órdenes|ordens)\w*|игнорир\w*.{0,40}инструкц\w*|忽略.{0,12}(?:指令|指示|说明|提示)|"
         r"(?:指示|命令).{0,10}無視",
         "new_rules": rf"\b(?:new|updated|real|actual|following) {_RULES}\b.{{0,20}}(?::|are\b|is\b|now\b)",
@@ -50,7 +52,8 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         rf"summari[sz]e|translate|spell|copy|write|say|what(?:'s| is| are| was| were))\b.{{0,40}}?"
         rf"\b(?:your|you|above|hidden|initial|original|secret)\b.{{0,25}}?\b{_SECRET}\b",
         "secret": rf"\b{_SECRET}\b",
-        "exfiltrate": rf"\b(?:send|post|mail|forward|upload|reveal|leak|output|print)\b.{{0,30}}\b{_SECRET}\b",
+        "exfiltrate": rf"\b(?:send|post|mail|forward|upload|reveal|leak|output|"
+        rf"print)\b.{{0,30}}\b{_SECRET}\b",
         "persona": r"\b(?:you are (?:now|going to)|you're now|from now on|act(?:ing)? (?:as|like)|pretend|"
         r"role-?play\w*|imagine (?:that )?you|simulat\w+|you will (?:be|act|play|now)|i want you to|"
         r"respond as|speak as|answer as|in character|break character|persona|play the role|take on the)\b",
@@ -69,25 +72,33 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         rf".{{0,80}}\byour (?:\w+ )?{_ANSWER}\b|\b(?:in|to|with|into) your (?:\w+ )?{_ANSWER}\b",
         "plant_code": r"\b(?:includ|insert|incorporat|add|us|integrat|embed|append|merge|weav|employ|"
         r"introduc|apply|put|infus|blend|adopt|inject)\w*\b.{0,60}\b(?:code|snippet|script|block|fragment|"
-        r"excerpt)\b.{0,80}\byour\b|\byour (?:own )?(?:code\w*|implementation|solution|program\w*|algorithm)\b",
+        r"excerpt)\b.{0,80}\byour\b|\byour (?:own )?(?:code\w*|implementation|solution|program\w*|"
+        r"algorithm)\b",
         "no_refusal": r"\b(?:never|not|cannot|can't|don't|won't|without)\b.{0,15}\b(?:refus\w+|declin\w+|"
-        r"apolog\w+|warn\w*|disclaim\w*|break (?:the )?character|moral\w*|lectur\w+|censor\w*|say (?:no|sorry))",
+        r"apolog\w+|warn\w*|disclaim\w*|break (?:the )?character|moral\w*|lectur\w+|censor\w*|"
+        r"say (?:no|sorry))",
         "keep_from_reader": r"\b(?:do not|don't|never|without)\b.{0,10}\b(?:tell\w*|mention\w*|inform\w*|"
         r"alert\w*|notify\w*|report\w*|show\w*)\b.{0,25}\b(?:user|operator|anyone|customer|them|human)\b",
         "delimiter": r"\[/?(?:INST|SYS\w*)\]|<\|?/?(?:im_start|im_end|system|user|assistant|question|context|"
         r"instructions?)\b[^>]{0,20}\|?>|(?:^|\n)\W{0,6}(?:system|assistant|user|human|ai)\W{0,4}:|"
         r"#{2,}\s*(?:end|new|system|instruction)|\bend of (?:context|document|prompt|input|text)\b|"
         r"\"role\"\s*:\s*\"system\"",
-        "placeholder": r"\[(?:your |insert |put |the )?\s*(?:prompt|question|request|query|task)[^\]]{0,30}\]|"
+        "placeholder": r"\[(?:your |insert |put |the )?\s*(?:prompt|question|request|query|"
+        r"task)[^\]]{0,30}\]|"
         r"\{(?:prompt|question|query|input)[^}]{0,10}\}|<(?:prompt|question)>|\bmy first (?:prompt|request|"
         r"question|command)",
-        "harm": r"\b(?:bombs?|explosives?|meth|cocaine|drugs?|malware|ransomware|virus|keylogger|porn\w*|sex\w*|"
-        r"nsfw|nude|racis\w+|sexis\w+|hate speech|kill\w*|murder\w*|weapons?|steal\w*|rob|phishing|illegal\w*|"
-        r"hack\w*|torture|suicide|violen\w+|swear\w*|curs(?:e|ing)|profan\w+|fuck\w*|shit\w*|bitch|offensive)\b",
-        "encoding": r"\b(?:base ?(?:16|32|64|85)|rot-?13|hex\w*|morse|binary|caesar|cipher\w*|ascii|leet ?speak|"
+        "harm": r"\b(?:bombs?|explosives?|meth|cocaine|drugs?|malware|ransomware|virus|keylogger|"
+        r"porn\w*|sex\w*|"
+        r"nsfw|nude|racis\w+|sexis\w+|hate speech|kill\w*|murder\w*|weapons?|steal\w*|rob|phishing|"
+        r"illegal\w*|"
+        r"hack\w*|torture|suicide|violen\w+|swear\w*|curs(?:e|ing)|profan\w+|fuck\w*|shit\w*|bitch|"
+        r"offensive)\b",
+        "encoding": r"\b(?:base ?(?:16|32|64|85)|rot-?13|hex\w*|morse|binary|caesar|cipher\w*|ascii|"
+        r"leet ?speak|"
         r"unicode|backwards?|revers\w+|anagram\w*|scrambl\w+|jumbl\w+|emojis?)\b",
         "link": r"https?://|\bwww\.|\b[\w-]+\.(?:com|net|org|info|xyz|biz|shop|io)\b",
-        "code": r"```|\bimport \w+|\bsubprocess\b|\bos\.system\b|\brequests\.\w+\(|\bsocket\b|\beval\(|\bexec\(",
+        "code": r"```|\bimport \w+|\bsubprocess\b|\bos\.system\b|\brequests\.\w+\(|\bsocket\b|"
+        r"\beval\(|\bexec\(",
         "you": r"\byou(?:r|rs|rself)?\b",
         "you_are": r"\byou (?:are|must|should|will|can|cannot|have to|do not|don't|always|never)\b",
         "request": r"^\W*(?:please\b|can you|could you|would you|i (?:want|need|would like)|help me|let'?s)",

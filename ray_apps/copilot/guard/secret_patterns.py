@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 _KEYS: dict[str, str] = {
-    "private_key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|[A-Za-z0-9+/=\s]*)",
+    "private_key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"(?:.*?-----END [A-Z ]*PRIVATE KEY-----|[A-Za-z0-9+/=\s]*)",
     "json_web_token": r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     "aws_key": r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b",
     "github_token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,})",
@@ -24,7 +25,9 @@ _ASSIGNED = re.compile(
     r"(?i)\b(?:[\w-]*(?:password|passwd|passphrase|pwd|secret|token|api[_ -]?key|access[_ -]?key))[\"']?"
     r"\s*(?:[:=]|\bis\b)\s*[\"'`]?(?P<value>[^\s\"'`,;<>{}$*]{8,})"
 )
-_PLACEHOLDER = re.compile(r"(?i)^(?:x{3,}|\.{3,}|your|example|change_?me|redacted|placeholder|removed|\[)|^[a-z-]+$")
+_PLACEHOLDER = re.compile(
+    r"(?i)^(?:x{3,}|\.{3,}|your|example|change_?me|redacted|placeholder|removed|\[)|^[a-z-]+$"
+)
 _SECRET = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _KEYS.items()), re.S)
 
 

@@ -15,7 +15,9 @@ _TAGS = re.compile("[\U000e0020-\U000e007e]+")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{24,}={0,2}(?![A-Za-z0-9+/])")
 # A line that ends without a full stop goes on in the next one only if that one begins in lower case.
 _NEW_LINE = re.compile(r"\n(?=\s*[^\sa-z(,;])|(?<=[.!?:;>|])\n")
-_HTML = re.compile(r"</?(?:summary|details|br|p|div|span|b|i|em|code|pre|li|ul|ol|t[dhr]|table|a|img|h\d)\b[^>]*>", re.I)
+_HTML = re.compile(
+    r"</?(?:summary|details|br|p|div|span|b|i|em|code|pre|li|ul|ol|t[dhr]|table|a|img|h\d)\b[^>]*>", re.I
+)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 LEAST_WORDS = 3
 _FENCE = re.compile(r"(?:```|~~~)[^\n]*\n.*?(?:```|~~~|\Z)", re.S)
