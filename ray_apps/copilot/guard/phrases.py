@@ -4,6 +4,7 @@ decide alone where no embedding is at hand."""
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ _STRICT = (
 )
 
 PATTERNS: dict[str, re.Pattern[str]] = {
-    name: re.compile(pattern, re.I | re.S)
+    name: re.compile(pattern, re.S)
     for name, pattern in {
         "override": rf"\b{_DROP}\b.{{0,30}}?\b(?:{_BEFORE}|all|any|every|your|the|these|those)\b"
         rf".{{0,30}}?\b(?:{_RULES}|everything|told|said)\b",
@@ -64,7 +65,7 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         r"broken free|bypass\w*|loophole|ethical guidelines)\b",
         "assistant": r"\b(?:chat ?gpt|gpt|open ?ai|llm|language model|\bai\b|a\.i\.|chat ?bot|assistant|bard|"
         r"claude|gemini|llama|copilot|content polic\w+|artificial intelligence)\b",
-        "dan": r"\bD\.?A\.?N\b(?!\.)|\b(?:STAN|DUDE|AIM|JAILBREAK)\b",
+        "dan": r"\bd\.?a\.?n\b(?!\.)|\b(?:stan|dude|aim|jailbreak)\b",
         "answer": rf"\byour\b.{{0,20}}\b{_ANSWER}\b|\bthe {_ANSWER}\b",
         "shape_answer": r"\b(?:begin|start|end|finish|prefix|preface|append|add|include|insert|mention|"
         r"integrat\w+|incorporat\w+|weave|conclude|write|give|provide|put|modify|enhance|augment|encode|"
@@ -79,7 +80,7 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         r"say (?:no|sorry))",
         "keep_from_reader": r"\b(?:do not|don't|never|without)\b.{0,10}\b(?:tell\w*|mention\w*|inform\w*|"
         r"alert\w*|notify\w*|report\w*|show\w*)\b.{0,25}\b(?:user|operator|anyone|customer|them|human)\b",
-        "delimiter": r"\[/?(?:INST|SYS\w*)\]|<\|?/?(?:im_start|im_end|system|user|assistant|question|context|"
+        "delimiter": r"\[/?(?:inst|sys\w*)\]|<\|?/?(?:im_start|im_end|system|user|assistant|question|context|"
         r"instructions?)\b[^>]{0,20}\|?>|(?:^|\n)\W{0,6}(?:system|assistant|user|human|ai)\W{0,4}:|"
         r"#{2,}\s*(?:end|new|system|instruction)|\bend of (?:context|document|prompt|input|text)\b|"
         r"\"role\"\s*:\s*\"system\"",
@@ -112,7 +113,7 @@ PATTERNS: dict[str, re.Pattern[str]] = {
         "foreign": r"[\u0400-\u04ff\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]",
     }.items()
 }
-"""By name; every one of them is a feature of the heads, in this order."""
+"""By name, for text in lower case; every one of them is a feature of the heads, in this order."""
 
 _DECISIVE = {
     "override_before": "instruction_override",
@@ -130,7 +131,7 @@ _DECISIVE_PAIRS = {
 _REVEAL = re.compile(
     r"\b(?:reveal|print|show|repeat|output|display|tell me|leak|disclose|what (?:is|are))\b.{0,20}\byour\b"
     r".{0,15}\b(?:prompt|instructions|system message|guidelines|rules)\b",
-    re.I,
+    re.S,
 )
 _REASONS = {
     "role_play": ("persona", "unbound", "dan", "no_refusal", "harm"),
@@ -144,17 +145,24 @@ OTHER_REASON = "foreign_instruction"
 FEATURES = len(PATTERNS) + 3
 
 
+@lru_cache(maxsize=20_000)
 def features(window: str) -> NDArray[np.float32]:
-    """Which patterns a window matches, its length and its share of capitals and of marks (FEATURES,)."""
-    found = [float(bool(pattern.search(window))) for pattern in PATTERNS.values()]
+    """Which patterns a window matches, its length and its share of capitals and of marks (FEATURES,).
+
+    The sentences of a shelf come back with every question about it, so they are remembered.
+    """
+    lower = window.lower()
+    found = [float(bool(pattern.search(lower))) for pattern in PATTERNS.values()]
     size = max(len(window), 1)
     capitals = sum(map(str.isupper, window)) / size
     marks = sum(not each.isalnum() and not each.isspace() for each in window) / size
     return np.array([*found, min(size / 300, 1.5), capitals, marks], np.float32)
 
 
+@lru_cache(maxsize=20_000)
 def decisive(window: str) -> str | None:
     """The reason for which the wording alone condemns a window, or None."""
+    window = window.lower()
     for name, reason in _DECISIVE.items():
         if PATTERNS[name].search(window):
             return reason
@@ -170,6 +178,7 @@ def reason_of(window: str) -> str:
     """The category that the wording of a flagged window comes closest to."""
     if reason := decisive(window):
         return reason
+    window = window.lower()
     for reason, names in _REASONS.items():
         if any(PATTERNS[name].search(window) for name in names):
             return reason
