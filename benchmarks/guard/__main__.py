@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.guard import personal_data
 from benchmarks.guard.baselines import PlainHead, has_keyword
 from benchmarks.guard.sets import LabelledSet, operations_questions, read_sets
 from indexes.encoder import SentenceEncoder
@@ -153,7 +154,13 @@ def main() -> None:
             }
         say("speed")
         figures["speed"] = speed(detectors["guard"], sets, encoder)
+    figures["personal_data"] = {
+        name: found for folder in options.folders for name, found in personal_data.measured(folder).items()
+    }
     console.print(table)
+    for name, found in figures["personal_data"].items():
+        for kind, counts in found.items():
+            console.print(f"{name}, {kind}: {counts['found']} of {counts['spans']}, {counts['false']} false")
     for name, value in figures["speed"].items():
         console.print(f"{name}: {value:.1f}")
     for channel, held_out in figures["held_out"].items():

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 Channel = Literal["question", "passage"]
 LONGEST_CHUNK = 1200
-CHUNKS_PER_FOLDER = 600
 LEAST_TEXT = 150
 POSITIONS = ("start", "middle", "end")
 OPERATIONS_QUESTIONS = Path(__file__).parent / "operations_questions.jsonl"
@@ -38,15 +37,16 @@ class LabelledSet:
     examples: list[Example]
 
 
-def read_sets(folder: Path) -> list[LabelledSet]:
+def read_sets(folder: Path, chunks: int = 200) -> list[LabelledSet]:
     """Every set under a folder that is recognised; raises `ValueError` where there is none.
 
     Recognised: BIPIA (`<kind>_train.jsonl` or `_test.jsonl` with contexts, `text_attack_*.json` and
     `code_attack_*.json` with attacks by category), `inthewild_jailbreak_llms.json`, JSON lists of
     {"prompt", "label"} (without a label: harmless), JSON lines of {"text", "label"} with an optional
-    "channel", JSON lines of self-instruct's tasks and Markdown, both harmless.
+    "channel", JSON lines of self-instruct's tasks and Markdown, both harmless; of Markdown a sample of
+    so many chunks.
     """
-    found = [*_bipia(folder), *_lists(folder), *_lines(folder), *_tasks(folder), *_markdown(folder)]
+    found = [*_bipia(folder), *_lists(folder), *_lines(folder), *_tasks(folder), *_markdown(folder, chunks)]
     if not found:
         raise ValueError(f"{folder} holds no set in a layout that is known")
     return found
@@ -154,7 +154,7 @@ def _json_lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines() if line.strip()]
 
 
-def _markdown(folder: Path) -> Iterator[LabelledSet]:
+def _markdown(folder: Path, most: int) -> Iterator[LabelledSet]:
     """A sample of the Markdown of each folder below, in pieces as long as a search hit."""
     by_folder: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*.md")):
@@ -169,7 +169,7 @@ def _markdown(folder: Path) -> Iterator[LabelledSet]:
             for chunk in chunked(file.read_text("utf-8", errors="replace"))
         ]
         random.Random(1).shuffle(chunks)
-        yield LabelledSet(f"documents {name}", "passage", chunks[:CHUNKS_PER_FOLDER])
+        yield LabelledSet(f"documents {name}", "passage", chunks[:most])
 
 
 def chunked(text: str) -> list[str]:

@@ -24,14 +24,15 @@ from indexes.encoder import SentenceEncoder
 from iotops.models import ResolvedModel, resolve_role
 from iotops.settings import get_settings
 from ray_apps.copilot.grounding import Vectors
-from ray_apps.copilot.guard.detector import encoded, read_passage, read_question
+from ray_apps.copilot.guard.detector import Reading, encoded, read_passage
 from ray_apps.copilot.guard.heads import CONTEXT_FEATURES, WEIGHTS, Head, Heads, passage_rows, question_rows
 from ray_apps.copilot.guard.phrases import FEATURES
+from ray_apps.copilot.guard.windows import block_windows, undisguised
 
 FOLDS, CLUSTERS, SEED = 4, 20, 5
-HELD_OUT_RECALL = 0.955
+HELD_OUT_RECALL = 0.95
 """Of in-the-wild attacks on unseen clusters: sets the threshold of the question head."""
-PASSAGE_FALSE_POSITIVES = 0.01
+PASSAGE_FALSE_POSITIVES = 0.007
 """Of unseen harmless passages: sets the threshold of the passage head."""
 QUESTION_C, QUESTION_SCALE = 1.0, 2.0
 PASSAGE_C, PASSAGE_SCALE, CONTEXT_SCALE = 0.3, 3.0, 3.0
@@ -59,16 +60,18 @@ class QuestionTraining:
     """Attacks whose families are known by clusters, sure attacks, and harmless questions, as rows."""
 
     def __init__(self, wild: list[str], sure: list[str], harmless: list[str], encode: Encode) -> None:
-        read = [read_question(text) for text in (*wild, *sure, *harmless)]
-        kept = [each.windows[:LONGEST_QUESTION] for each in read if each.windows]
-        vectors = encoded(read, encode)
-        rows = [question_rows(each, np.stack([vectors[window] for window in each])) for each in kept]
-        self.wild = rows[: len(wild)]
-        self.sure, self.harmless = rows[len(wild) : len(wild) + len(sure)], rows[len(wild) + len(sure) :]
-        self._dimension = rows[0].shape[1] - FEATURES
+        self._encode = encode
+        self.wild, self.sure, self.harmless = (self.rows(texts) for texts in (wild, sure, harmless))
+        self._dimension = self.wild[0].shape[1] - FEATURES
         means = np.stack([each[:, : self._dimension].mean(axis=0) for each in self.wild])
         clusters = KMeans(CLUSTERS, random_state=0, n_init=3).fit_predict(means)
         self.folds: NDArray[np.int64] = clusters % FOLDS
+
+    def rows(self, texts: Sequence[str]) -> list[Rows]:
+        """What the head reads of the blocks of each text that has words."""
+        cut = [tuple(block_windows(undisguised(text))[:LONGEST_QUESTION]) for text in texts]
+        vectors = encoded([Reading(each, ()) for each in cut], self._encode)
+        return [question_rows(each, np.stack([vectors[window] for window in each])) for each in cut if each]
 
     def fit(self, wild: Sequence[int]) -> Head:
         """A head for these in-the-wild attacks.
@@ -236,7 +239,7 @@ def train(sets: Sequence[LabelledSet], encode: Encode, model: ResolvedModel) -> 
     return Heads(question, passage, model.name, model.checksum, about)
 
 
-MOST_CONTEXTS = 600
+MOST_CONTEXTS = TRAINING_CHUNKS = 600
 _HARMLESS = (
     ("requests", 8), ("trigger_requests", 20), ("operations_questions", 15), ("documents", 8), ("scenes", 12),
 )  # fmt: skip
@@ -249,7 +252,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="sets to learn from")
     parser.add_argument("--output", type=Path, default=WEIGHTS, metavar="FILE", help="where the weights go")
     options = parser.parse_args()
-    sets = [each for folder in options.folders for each in read_sets(folder)]
+    sets = [each for folder in options.folders for each in read_sets(folder, chunks=TRAINING_CHUNKS)]
     encoder = SentenceEncoder(resolve_role(get_settings(), "embedder"))
     known: dict[str, Vectors] = {}
 

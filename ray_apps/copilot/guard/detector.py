@@ -12,7 +12,7 @@ from ray_apps.copilot.guard.heads import Heads, passage_rows, question_rows
 from ray_apps.copilot.guard.phrases import decisive, reason_of
 from ray_apps.copilot.guard.windows import block_windows, sentence_windows, undisguised
 
-MOST_WINDOWS = 400
+MOST_WINDOWS, MOST_ALONE = 400, 6
 Encode = Callable[[Sequence[str]], Vectors]
 
 
@@ -34,9 +34,11 @@ class Reading:
 
 
 def read_question(text: str) -> Reading:
-    """A question in blocks of a few sentences."""
+    """A question in blocks of a few sentences; a short one in single sentences too, so that none hides."""
     plain = undisguised(text)
-    return Reading(tuple(block_windows(plain)[:MOST_WINDOWS]), (*sentence_windows(plain), plain))
+    blocks, sentences = block_windows(plain)[:MOST_WINDOWS], sentence_windows(plain)
+    alone = sentences if len(sentences) <= MOST_ALONE else []
+    return Reading(tuple(dict.fromkeys([*blocks, *alone])), (*sentences, plain))
 
 
 def read_passage(text: str) -> Reading:

@@ -26,7 +26,8 @@ _PATTERNS: dict[PersonalKind, str] = {
     "phone": r"(?<![\w.+/-])(?:(?:\+|00)[1-9]\d{0,2}[ .()/-]{0,2}(?:\d[ .()/-]{0,2}){6,12}\d"
     r"|\(\d{2,5}\) ?\d{2,4}(?:[ .-]?\d{2,4}){1,3}"
     r"|(?:1[ .-])?[2-9]\d{2}[.-][2-9]\d{2}[.-]\d{4}"
-    r"|(?:(?<=phone )|(?<=tel )|(?<=tel\. )|(?<=tel: )|(?<=call )|(?<=me at )|(?<=mobile )|(?<=number is )"
+    r"|(?:(?<=phone )|(?<=tel )|(?<=tel\. )|(?<=tel: )|(?<=call )|(?<=me at )|(?<=me on )"
+    r"|(?<=mobile )|(?<=number is )"
     r"|(?<=phone: ))0?\d(?:[ ./-]?\d){6,12})(?:x\d{1,5})?(?![\w-]|\.\d)",
 }
 _COMPILED = {kind: re.compile(pattern) for kind, pattern in _PATTERNS.items()}
