@@ -37,7 +37,7 @@ class LabelledSet:
     examples: list[Example]
 
 
-def read_sets(folder: Path, chunks: int = 200) -> list[LabelledSet]:
+def read_sets(folder: Path, chunks: int = 120) -> list[LabelledSet]:
     """Every set under a folder that is recognised; raises `ValueError` where there is none.
 
     Recognised: BIPIA (`<kind>_train.jsonl` or `_test.jsonl` with contexts, `text_attack_*.json` and
