@@ -130,7 +130,9 @@ _DECISIVE_PAIRS = {
 }
 _REVEAL = re.compile(
     r"\b(?:reveal|print|show|repeat|output|display|tell me|leak|disclose|what (?:is|are))\b.{0,20}\byour\b"
-    r".{0,15}\b(?:prompt|instructions|system message|guidelines|rules)\b",
+    r".{0,15}\b(?:prompt|instructions|system message|guidelines|rules)\b|"
+    r"\b(?:print|repeat|output|recite)\b.{0,10}\b(?:everything|all (?:the )?text|the conversation)\b"
+    r".{0,20}\b(?:above|before|so far)\b",
     re.S,
 )
 _REASONS = {
