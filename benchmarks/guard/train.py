@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
+import pipelines.demo
 from benchmarks.guard.sets import POSITIONS, Example, LabelledSet, insert, read_sets
 from benchmarks.guard.templates import generate, load_templates
 from indexes.encoder import SentenceEncoder
@@ -239,6 +240,7 @@ def train(sets: Sequence[LabelledSet], encode: Encode, model: ResolvedModel) -> 
     return Heads(question, passage, model.name, model.checksum, about)
 
 
+DEMO_DOCUMENTS = Path(pipelines.demo.__file__).parent / "documents"
 MOST_CONTEXTS = TRAINING_CHUNKS = 600
 _HARMLESS = (
     ("requests", 8), ("trigger_requests", 20), ("operations_questions", 15), ("documents", 8), ("scenes", 12),
@@ -252,7 +254,8 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="sets to learn from")
     parser.add_argument("--output", type=Path, default=WEIGHTS, metavar="FILE", help="where the weights go")
     options = parser.parse_args()
-    sets = [each for folder in options.folders for each in read_sets(folder, chunks=TRAINING_CHUNKS)]
+    folders = [*options.folders, DEMO_DOCUMENTS]
+    sets = [each for folder in folders for each in read_sets(folder, chunks=TRAINING_CHUNKS)]
     encoder = SentenceEncoder(resolve_role(get_settings(), "embedder"))
     known: dict[str, Vectors] = {}
 
