@@ -192,6 +192,25 @@ class CopilotSettings(BaseModel):
     )
 
 
+class GuardSettings(BaseModel):
+    """What is refused, set aside or taken out around an answer."""
+
+    lakera_api_key: SecretStr | None = Field(
+        None, description="Key of Lakera Guard, asked beside the local detector; none or empty: not used."
+    )
+    lakera_url: str = Field("https://api.lakera.ai", description="Base URL of Lakera Guard.")
+    lakera_project: str = Field("", description="Project there whose policy holds; empty: the account's.")
+    lakera_timeout_s: float = Field(
+        1.0, description="After this long the local verdict holds without Lakera's (s).", gt=0
+    )
+    personal_data_in_answers: list[
+        Literal["email", "phone", "credit_card", "iban", "us_ssn", "ip_address"]
+    ] = Field(
+        ["credit_card", "iban", "us_ssn"],
+        description="Kinds of personal data that are taken out of answers; log lines never have any.",
+    )
+
+
 class LineageSettings(BaseModel):
     """Where OpenLineage events of the pipelines' runs go, beside `gold.pipeline_runs` and the home folder."""
 
@@ -252,6 +271,7 @@ class Settings(BaseSettings):
     serve: ServeSettings = Field(default_factory=ServeSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     copilot: CopilotSettings = Field(default_factory=CopilotSettings)
+    guard: GuardSettings = Field(default_factory=GuardSettings)
     lineage: LineageSettings = Field(default_factory=LineageSettings)
     stack: StackSettings = Field(default_factory=StackSettings)
 

@@ -13,11 +13,12 @@ from iotops.tenancy import Tenant
 from ray_apps.chat import ChatModel, Completion
 from ray_apps.copilot import compose, grounding
 from ray_apps.copilot.compose import Sentence
-from ray_apps.copilot.contracts import Citation, Token, ToolCall, Trace
+from ray_apps.copilot.contracts import Citation, GuardReport, SetAside, Token, ToolCall, Trace
 from ray_apps.copilot.events import Event, Tell, ms
 from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import Quote, Support
+from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.planner import ACTION
 from ray_apps.copilot.prompt import messages
@@ -37,6 +38,7 @@ class Draft:
     citations: list[Citation]
     grounded: bool
     tools: list[ToolCall]
+    guard: GuardReport
     timings_ms: dict[str, float | str | None]
     completion: Completion | None = None
     complete: bool = True
@@ -50,14 +52,15 @@ class Draft:
 class Answerer:
     """Looks up, drafts with the language model and keeps what the sources support."""
 
-    def __init__(self, settings: CopilotSettings, lookup: Lookup, chat: ChatModel) -> None:
-        self._settings, self._lookup, self._chat = settings, lookup, chat
+    def __init__(self, settings: CopilotSettings, lookup: Lookup, chat: ChatModel, guard: Guard) -> None:
+        self._settings, self._lookup, self._chat, self._guard = settings, lookup, chat, guard
 
     async def answer(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Draft:
         """Answer for a tenant; says that it does not know rather than guess."""
         started = time.perf_counter()
         found = await self._lookup.gather(tenant, asked, top_k, tell)
         await self._lookup.embed(asked, found)
+        report = await self._set_aside(found)
         guide = compose.steps(found.focus, found.passages, STEPS) if asked.plan.action else []
         lead = [Support(n, 1.0) for n, quote in enumerate(found.sources) if quote.passage < found.lead]
 
@@ -66,7 +69,8 @@ class Answerer:
                 found.timings_ms.setdefault("first_token", ms(started))
             tell(event)
 
-        writer = Writer(found, guide, len(lead) + FACTS, timed)
+        check = self._guard.answer_check(tenant, found.passages)
+        writer = Writer(found, guide, len(lead) + FACTS, check.clean, timed)
         completion, complete = None, True
         if self._sure(asked, found, guide):
             for support in lead:
@@ -78,10 +82,33 @@ class Answerer:
         grounded = bool(writer.text)
         if not grounded:
             writer.unknown(UNKNOWN)
+        report.removed = dict(check.removed)
         found.timings_ms["total"] = ms(started)
         return Draft(
-            writer.text, writer.citations, grounded, found.tools, found.timings_ms, completion, complete
+            writer.text,
+            writer.citations,
+            grounded,
+            found.tools,
+            report,
+            found.timings_ms,
+            completion,
+            complete,
         )
+
+    async def _set_aside(self, found: Evidence) -> GuardReport:
+        """Drop what speaks to the assistant, before the model or the answer sees it."""
+        started = time.perf_counter()
+        texts = (grounding.plain(quote.text) for quote in found.sources)
+        known = dict(zip(texts, found.vectors, strict=True))
+        hostile, found.tools = await asyncio.gather(
+            self._guard.hostile(found.passages, known), self._guard.withhold(found.tools)
+        )
+        flagged = [
+            SetAside(uri=found.passages[place].uri, reason=reason) for place, reason in hostile.items()
+        ]
+        found.leave_out(hostile)
+        found.timings_ms["guard"] = ms(started)
+        return GuardReport(flagged_passages=flagged)
 
     def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:
         """Whether the evidence fits the question well enough for an answer.

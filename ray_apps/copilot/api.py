@@ -36,6 +36,7 @@ from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.events import heard, unheard
 from ray_apps.copilot.examples import ANSWERS, COMPLETIONS
 from ray_apps.copilot.feedback import Feedback
+from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.limits import admission, admitted
 from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.openai_api import ChatCompletion, ChatRequest, Chunks, Model, ModelList
@@ -110,8 +111,11 @@ class Copilot:
         client = redis_client(settings.cache)
         self._cache = AnswerCache(client, settings.cache.answer_ttl_s)
         self._versions = Versions(retriever, self._chat, self._devices)
+        self._guard = Guard(settings.guard, embedder)
+        lookup = Lookup(retriever, embedder, self._devices)
         self._pipeline = Pipeline(
-            Answerer(settings.copilot, Lookup(retriever, embedder, self._devices), self._chat),
+            self._guard,
+            Answerer(settings.copilot, lookup, self._chat, self._guard),
             self._versions,
             self._cache,
             Conversations(client, settings.copilot.conversation_ttl_s),
@@ -271,6 +275,7 @@ class Copilot:
             "llm": self._chat.describe(),
             "database": asyncio.to_thread(self._devices.ping),
             "cache": self._cache.ping(),
+            "guard": self._guard.describe(),
         }
         answers = await asyncio.gather(*(_probe(probe) for probe in probes.values()))
         parts = dict(zip(probes, answers, strict=True))

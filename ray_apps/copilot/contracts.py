@@ -72,6 +72,20 @@ class Usage(BaseModel):
     total_tokens: int = 0
 
 
+class SetAside(BaseModel):
+    """A passage that was found and not used, because it speaks to the assistant, and the kind of attack."""
+
+    uri: str
+    reason: str
+
+
+class GuardReport(BaseModel):
+    """What the guard set aside, and how much of each kind it took out of the answer."""
+
+    flagged_passages: list[SetAside] = []
+    removed: dict[str, int] = Field({}, description="Pieces taken out of the answer, by kind.")
+
+
 class AskResponse(BaseModel):
     """An answer whose every sentence is cited, or one that says that nothing supports any."""
 
@@ -79,6 +93,7 @@ class AskResponse(BaseModel):
     citations: list[Citation]
     grounded: bool
     tools: list[ToolCall]
+    guard: GuardReport = Field(default_factory=GuardReport)
     model: str
     cached: bool
     conversation_id: str

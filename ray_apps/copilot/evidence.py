@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,16 @@ class Evidence:
     def cosines(self) -> Vectors:
         """Of every source sentence with the question (n,)."""
         return self.vectors @ self.question if len(self.vectors) else np.empty(0, np.float32)
+
+    def leave_out(self, places: Collection[int]) -> None:
+        """Forget some passages, with all that was quoted from them."""
+        kept = [place for place in range(len(self.passages)) if place not in places]
+        moved = {old: new for new, old in enumerate(kept)}
+        rows = [row for row, quote in enumerate(self.sources) if quote.passage in moved]
+        self.sources = [replace(self.sources[row], passage=moved[self.sources[row].passage]) for row in rows]
+        self.vectors = self.vectors[rows]
+        self.lead = sum(place < self.lead for place in kept)
+        self.passages = [self.passages[place] for place in kept]
 
 
 def device_passage(insights: dict[str, Any]) -> Passage:

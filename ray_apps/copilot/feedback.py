@@ -15,7 +15,8 @@ from ray_apps.copilot.contracts import FeedbackRequest
 
 ASKED = text("""
     SELECT EXISTS (SELECT FROM platform.audit_log
-        WHERE request_id = :request AND action IN ('POST /ask', 'POST /v1/chat/completions') AND outcome = 'done')""")
+        WHERE request_id = :request AND outcome = 'done'
+        AND action IN ('POST /ask', 'POST /v1/chat/completions'))""")
 KEEP = text("""
     INSERT INTO platform.feedback (tenant_id, request_id, subject, thumbs_up, reason, given_at)
     VALUES (:tenant, :request, :subject, :up, :reason, now())

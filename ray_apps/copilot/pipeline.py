@@ -14,6 +14,7 @@ from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, Trace, Us
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.follow_up import Asked, Turn, resolve
+from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.recording import note
 from ray_apps.copilot.single_flight import SingleFlight
 from ray_apps.copilot.versions import Version, Versions
@@ -23,9 +24,14 @@ class Pipeline:
     """Answers for every way of asking: at once, as a stream, in OpenAI's words."""
 
     def __init__(
-        self, answerer: Answerer, versions: Versions, cache: AnswerCache, conversations: Conversations
+        self,
+        guard: Guard,
+        answerer: Answerer,
+        versions: Versions,
+        cache: AnswerCache,
+        conversations: Conversations,
     ) -> None:
-        self._answerer, self._versions, self._cache = answerer, versions, cache
+        self._guard, self._answerer, self._versions, self._cache = guard, answerer, versions, cache
         self._conversations, self._flights = conversations, SingleFlight(cache)
 
     async def ask(
@@ -46,10 +52,12 @@ class Pipeline:
         turns = await self._conversations.turns(caller, conversation) if earlier is None else earlier
         asked = resolve(request.question, request.device_id, turns)
         key = _key(caller, asked, request, await self._versions.of(caller.tenant))
-        if asked.subject:
-            tell(Trace(message=f"taking this to be about {asked.subject}"))
         async with self._flights.board(key) as flight:
             computed = flight.answer is None
+            if computed:
+                await self._guard.refuse_attacks(asked.whole)
+            if asked.subject:
+                tell(Trace(message=f"taking this to be about {asked.subject}"))
             if flight.answer is None:
                 draft = await self._answerer.answer(caller.tenant, asked, request.top_k, tell)
                 recorded.completions += [draft.completion] if draft.completion else []
@@ -85,6 +93,7 @@ def _response(draft: Draft) -> AskResponse:
         citations=draft.citations,
         grounded=draft.grounded,
         tools=draft.tools,
+        guard=draft.guard,
         model=draft.model,
         cached=False,
         conversation_id="",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ray_apps.copilot import compose, grounding
@@ -18,10 +20,13 @@ class Writer:
     """Takes sentences until `room` of them are taken, then the steps of `guide`; tells each as it writes.
 
     A sentence that repeats an earlier one is not taken. One that a step says is taken, and written there.
+    Whatever is written, quotes too, goes through `clean`, which takes out what no answer may carry.
     """
 
-    def __init__(self, found: Evidence, guide: list[Quote], room: int, tell: Tell) -> None:
-        self._found, self._guide, self._room, self._tell = found, guide, room, tell
+    def __init__(
+        self, found: Evidence, guide: list[Quote], room: int, clean: Callable[[str], str], tell: Tell
+    ) -> None:
+        self._found, self._guide, self._room, self._clean, self._tell = found, guide, room, clean, tell
         self._taken: list[Sentence] = []
         self._markers: dict[Quote, str] = {}
         self.text = ""
@@ -49,7 +54,7 @@ class Writer:
     def unknown(self, text: str) -> None:
         """Write that there is no answer, and cite the sentences that came nearest to one."""
         self.text = text
-        self.citations = _nearest(self._found)
+        self.citations = [self._cleaned(citation) for citation in _nearest(self._found)]
         self._tell(Token(text=text))
         for citation in self.citations:
             self._tell(citation)
@@ -57,12 +62,16 @@ class Writer:
     def _write(self, separator: str, text: str, quote: Quote, score: float) -> None:
         if quote not in self._markers:
             self._markers[quote] = f"[{len(self._markers) + 1}]"
-            citation = _citation(self._markers[quote], self._found.passages, quote, score)
+            citation = self._cleaned(_citation(self._markers[quote], self._found.passages, quote, score))
             self.citations.append(citation)
             self._tell(citation)
-        piece = f"{separator if self.text else ''}{text} {self._markers[quote]}"
+        piece = f"{separator if self.text else ''}{self._clean(text)} {self._markers[quote]}"
         self.text += piece
         self._tell(Token(text=piece))
+
+    def _cleaned(self, citation: Citation) -> Citation:
+        clean = {"quote": self._clean(citation.quote), "uri": self._clean(citation.uri)}
+        return citation.model_copy(update=clean)
 
 
 def _citation(marker: str, passages: list[Passage], quote: Quote, score: float) -> Citation:

@@ -15,6 +15,7 @@ from ray_apps.copilot.contracts import Citation, Token
 from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.grounding import Passage, content_words, facts, plain, quotes
+from tests.unit.guards import rules_alone
 
 RECORD = Passage(
     "device:machine-007", "Device machine-007", "/insights/machine-007", "Health",
@@ -106,7 +107,10 @@ def answer(
     heard = []
     asked = resolve(question, None, [])
     answerer = Answerer(
-        CopilotSettings(least_confidence=least_confidence), Shelf(passages or [RECORD, MEANING], lead), author
+        CopilotSettings(least_confidence=least_confidence),
+        Shelf(passages or [RECORD, MEANING], lead),
+        author,
+        rules_alone(),
     )
 
     def tell(event):

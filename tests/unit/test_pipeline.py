@@ -13,11 +13,12 @@ from iotops.tenancy import Tenant
 from ray_apps.chat import Completion
 from ray_apps.copilot.answer import Draft
 from ray_apps.copilot.cache import AnswerCache
-from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, ToolCall, Trace, Usage
+from ray_apps.copilot.contracts import AskRequest, AskResponse, GuardReport, Token, ToolCall, Trace, Usage
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import heard, unheard
 from ray_apps.copilot.pipeline import Pipeline
 from ray_apps.copilot.versions import Version
+from tests.unit.guards import rules_alone
 
 ANNA = Principal(Tenant("acme"), "anna", "operator")
 BERT = Principal(Tenant("acme"), "bert", "operator")
@@ -54,7 +55,7 @@ class Echo:
             self.stopped = True
             raise
         tell(Token(text=" told."))
-        return Draft(f"{asked.whole} told.", [], True, tools, {}, COMPLETION, self.complete)
+        return Draft(f"{asked.whole} told.", [], True, tools, GuardReport(), {}, COMPLETION, self.complete)
 
 
 class Fixed:
@@ -73,7 +74,9 @@ class Desk:
     def __init__(self) -> None:
         client = BurnerRedis()
         self.echo, self.versions = Echo(), Fixed()
-        self.pipeline = Pipeline(self.echo, self.versions, AnswerCache(client, 60), Conversations(client, 60))
+        self.pipeline = Pipeline(
+            rules_alone(), self.echo, self.versions, AnswerCache(client, 60), Conversations(client, 60)
+        )
 
     async def ask(self, question, conversation=None, caller=ANNA, earlier=None) -> AskResponse:
         request = AskRequest(question=question, conversation_id=conversation)

@@ -1,0 +1,1 @@
+"""Guardrails: what is refused, set aside or taken out around an answer."""

@@ -1,0 +1,82 @@
+"""What an answer must not carry: secrets, another tenant's names, links of its own, personal data."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+
+from iotops.tenancy import SHARED_PREFIX, TOPIC_KINDS, Tenant
+from ray_apps.copilot.guard.personal import PersonalKind, personal_data
+from ray_apps.copilot.guard.secret_patterns import secrets_in
+
+_TENANT = r"(?P<tenant>[a-z][a-z0-9_]{1,30})"
+_FOREIGN = [
+    re.compile(rf"\blake://{_TENANT}(?![\w])[^\s)\]>\"'`]*"),
+    re.compile(rf"\bs3a?://[\w.-]+/{_TENANT}/[^\s)\]>\"'`]*"),
+    re.compile(rf"\btenants/{_TENANT}/[^\s)\]>\"'`]*"),
+    re.compile(rf"\b(?:{'|'.join(TOPIC_KINDS)})_{_TENANT}\b"),
+    re.compile(rf"\btenant(?:_id)?[\"']?\s*[:=]\s*[\"']?{_TENANT}\b"),
+]
+_LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"'`\])}]+", re.I)
+Span = tuple[int, int, str]
+
+
+class AnswerCheck:
+    """Takes out of answers what they must not carry, for one tenant and the sources of one answer."""
+
+    def __init__(self, tenant: Tenant, sources: Collection[str], personal: Collection[PersonalKind]) -> None:
+        self._tenant, self._personal = tenant, personal
+        self._links = {_bare(match.group()) for source in sources for match in _LINK.finditer(source)}
+        self.removed: Counter[str] = Counter()
+
+    def clean(self, text: str) -> str:
+        """The text with `[removed: kind]` for each finding; `removed` counts them by kind."""
+        for kind_of, find in (
+            ("secret", self._secrets),
+            ("other_tenant", self._foreign),
+            ("link", self._new),
+        ):
+            text = self._without(text, find, kind_of)
+        return self._without(text, self._private, None)
+
+    def _without(self, text: str, find: Callable[[str], Iterator[Span]], kind: str | None) -> str:
+        for start, end, found in reversed(_merged(find(text))):
+            text = f"{text[:start]}[removed: {kind or found}]{text[end:]}"
+            self.removed[kind or found] += 1
+        return text
+
+    @staticmethod
+    def _secrets(text: str) -> Iterator[Span]:
+        return secrets_in(text)
+
+    def _foreign(self, text: str) -> Iterator[Span]:
+        for pattern in _FOREIGN:
+            for match in pattern.finditer(text):
+                if match["tenant"] not in (self._tenant.id, SHARED_PREFIX):
+                    yield match.start(), match.end(), "other_tenant"
+
+    def _new(self, text: str) -> Iterator[Span]:
+        for match in _LINK.finditer(text):
+            if _bare(match.group()) not in self._links:
+                yield match.start(), match.start() + len(match.group().rstrip(".,;:!?*_")), "link"
+
+    def _private(self, text: str) -> Iterator[Span]:
+        return personal_data(text, self._personal)
+
+
+def _merged(spans: Iterator[Span]) -> list[Span]:
+    """The spans in order, those that overlap as one."""
+    merged: list[Span] = []
+    for start, end, kind in sorted(spans):
+        if merged and start < merged[-1][1]:
+            first, last, known = merged[-1]
+            merged[-1] = first, max(last, end), known
+        else:
+            merged.append((start, end, kind))
+    return merged
+
+
+def _bare(link: str) -> str:
+    """A link without what only the sentence around it adds, and in one spelling of its host."""
+    return re.sub(r"^https?://(?:www\.)?|^www\.", "", link.rstrip(".,;:!?*_/"), flags=re.I)

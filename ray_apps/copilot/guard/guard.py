@@ -1,0 +1,153 @@
+"""The guard of the served graph: refuses questions, sets sources aside, checks answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ray.serve.handle import DeploymentHandle
+
+from iotops.http import ApiError
+from iotops.settings import GuardSettings
+from iotops.tenancy import Tenant
+from ray_apps.copilot.contracts import ToolCall
+from ray_apps.copilot.grounding import Passage, Vectors
+from ray_apps.copilot.guard.answers import AnswerCheck
+from ray_apps.copilot.guard.detector import (
+    InjectionDetector,
+    Reading,
+    Verdict,
+    read_passage,
+    read_question,
+)
+from ray_apps.copilot.guard.heads import Heads
+from ray_apps.copilot.guard.lakera import LakeraGuard
+from ray_apps.copilot.guard.personal import scrubbed
+from ray_apps.copilot.guard.phrases import OTHER_REASON
+
+logger = logging.getLogger(__name__)
+
+WITHHELD = "[withheld: it reads like an instruction to the assistant]"
+LEAST_TOOL_WORDS = 4
+
+
+class Guard:
+    """The local detector with the served embedder, Lakera where it is set up, and the answer checks."""
+
+    def __init__(self, settings: GuardSettings, embedder: DeploymentHandle) -> None:
+        self._settings, self._embedder = settings, embedder
+        self._lakera = LakeraGuard(settings)
+        self._heads = Heads.load()
+        self._detector: InjectionDetector | None = None
+
+    async def refuse_attacks(self, question: str) -> None:
+        """Raises `ApiError` 422 `question_refused`, which tells the caller the category and no more."""
+        reading = await asyncio.to_thread(read_question, question)
+        detector = await self._ready()
+        vectors, remote = await asyncio.gather(
+            self._encoded([reading], {}, detector), self._lakera.flags(question)
+        )
+        verdict = detector.question(reading, vectors)
+        if not verdict.flagged and remote:
+            verdict = Verdict(True, OTHER_REASON)
+        if verdict.flagged:
+            logger.warning("question refused, %s: %r", verdict.reason, scrubbed(question))
+            raise ApiError(
+                422,
+                "question_refused",
+                f"the question was refused ({verdict.reason}): ask about a device, an error code or the "
+                "fleet, without instructions to the assistant",
+            )
+
+    async def hostile(self, passages: Sequence[Passage], known: Mapping[str, Vectors]) -> dict[int, str]:
+        """The reason by place of each passage that must not be used.
+
+        `known` holds unit vectors (d,) of sentences that are embedded already, by their text as
+        `grounding.plain` spells it; only what it lacks is embedded.
+        """
+        texts = [f"{passage.title}\n{passage.section}\n\n{passage.text}" for passage in passages]
+        detector = await self._ready()
+        readings = await asyncio.to_thread(lambda: [read_passage(text) for text in texts])
+        vectors, remote = await asyncio.gather(
+            self._encoded(readings, known, detector),
+            asyncio.gather(*(self._lakera.flags(text) for text in texts)),
+        )
+        verdicts = await asyncio.to_thread(
+            lambda: [detector.passage(reading, vectors) for reading in readings]
+        )
+        found = {}
+        for place, (verdict, flagged) in enumerate(zip(verdicts, remote, strict=True)):
+            if verdict.flagged or flagged:
+                found[place] = verdict.reason or OTHER_REASON
+                logger.warning("passage set aside, %s: %s", found[place], passages[place].uri)
+        return found
+
+    async def withhold(self, tools: list[ToolCall]) -> list[ToolCall]:
+        """The tool calls with every text that attacks replaced: a device writes its own messages."""
+        texts = sorted({text for tool in tools for text in _texts(tool.result)})
+        detector = await self._ready()
+        readings = {text: read_question(text) for text in texts}
+        vectors = await self._encoded(list(readings.values()), {}, detector)
+        hostile = {text for text, reading in readings.items() if detector.question(reading, vectors).flagged}
+        if not hostile:
+            return tools
+        logger.warning("%d texts of tool results withheld", len(hostile))
+        return [tool.model_copy(update={"result": _replaced(tool.result, hostile)}) for tool in tools]
+
+    def answer_check(self, tenant: Tenant, passages: Sequence[Passage]) -> AnswerCheck:
+        """What cleans the answer, whole or sentence by sentence, that rests on these passages."""
+        sources = [f"{passage.uri} {passage.text}" for passage in passages]
+        return AnswerCheck(tenant, sources, self._settings.personal_data_in_answers)
+
+    async def describe(self) -> dict[str, Any]:
+        """Whether the trained detector is used or the rules alone, why, and whether Lakera is asked."""
+        detector = await self._ready()
+        return {
+            "detector": "trained" if detector.heads else "rules",
+            "trained_for": self._heads.embedder,
+            "lakera": self._lakera.used,
+        }
+
+    async def _ready(self) -> InjectionDetector:
+        """The detector, with its heads if the embedder serves the model that they were trained for."""
+        if self._detector is None:
+            served = (await self._embedder.describe.remote())["checksum"]
+            fits = served == self._heads.checksum
+            if not fits:
+                logger.warning(
+                    "the embedder is not %s, for which the injection detector was trained: rules alone",
+                    self._heads.embedder,
+                )
+            self._detector = InjectionDetector(self._heads if fits else None)
+        return self._detector
+
+    async def _encoded(
+        self, readings: Sequence[Reading], known: Mapping[str, Vectors], detector: InjectionDetector
+    ) -> dict[str, Vectors]:
+        windows = dict.fromkeys(window for reading in readings for window in reading.windows)
+        if not detector.heads or not windows:
+            return {}
+        new = [window for window in windows if window not in known]
+        if not new:
+            return dict(known)
+        vectors: Vectors = np.asarray(await self._embedder.encode.remote(new), np.float32)
+        return {**known, **dict(zip(new, vectors, strict=True))}
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts of some words in a tool's result, at any depth."""
+    if isinstance(value, str):
+        return [value] if len(value.split()) >= LEAST_TOOL_WORDS else []
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [text for each in inner for text in _texts(each)]
+
+
+def _replaced(value: Any, hostile: set[str]) -> Any:
+    if isinstance(value, str):
+        return WITHHELD if value in hostile else value
+    if isinstance(value, dict):
+        return {name: _replaced(each, hostile) for name, each in value.items()}
+    return [_replaced(each, hostile) for each in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,20 @@
+"""A guard for tests without the embedding model: its rules alone."""
+
+from __future__ import annotations
+
+from iotops.settings import GuardSettings
+from ray_apps.copilot.guard.guard import Guard
+
+
+class _Describe:
+    async def remote(self) -> dict[str, str]:
+        return {"checksum": "of another model"}
+
+
+class _Embedder:
+    describe = _Describe()
+
+
+def rules_alone() -> Guard:
+    """A guard whose embedder serves a model that its heads were not trained for."""
+    return Guard(GuardSettings(), _Embedder())  # type: ignore[arg-type]  # what it calls of a handle

@@ -1,0 +1,147 @@
+"""What answers must not carry, and personal data in texts."""
+
+import pytest
+
+from iotops.tenancy import Tenant
+from ray_apps.copilot.guard.answers import AnswerCheck
+from ray_apps.copilot.guard.personal import PERSONAL_KINDS, luhn, personal_data, scrubbed
+from ray_apps.copilot.guard.secret_patterns import secrets_in
+
+SOURCES = ["lake://acme/documents/hx200.md See https://docs.acme.example/hx200/errors. for details."]
+# Put together here, so that no scanner takes this file for a leak.
+KEY_BODY = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
+SECRETS = {
+    "aws_key": "AKIA" + "IOSFODNN7EXAMPLE",
+    "github_token": "ghp_" + KEY_BODY,
+    "gitlab_token": "glpat-" + KEY_BODY[:20],
+    "slack_token": "xoxb-" + "1234567890-abcdef",
+    "google_key": "AIza" + KEY_BODY[:35],
+    "stripe_key": "sk_live_" + KEY_BODY[:24],
+    "model_provider_key": "sk-proj-" + KEY_BODY,
+    "json_web_token": "eyJhbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiIxMjM0In0." + "c2lnbmF0dXJlLWhlcmU",
+    "private_key": "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEow\n-----END RSA " + "PRIVATE KEY-----",
+    "password_in_url": "postgresql://" + "iotops:hunter2@db.internal",
+    "bearer_token": "Bearer " + KEY_BODY,
+}
+
+
+def check(personal=("credit_card",)):
+    return AnswerCheck(Tenant("acme"), SOURCES, personal)
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_secret_is_recognised_and_leaves_nothing_of_itself(kind):
+    text = f"The gateway uses {SECRETS[kind]} for uploads."
+    assert [found for _, _, found in secrets_in(text)] == [kind]
+    cleaned = check().clean(text)
+    assert SECRETS[kind][-20:] not in cleaned
+    assert cleaned.startswith("The gateway uses [removed: secret]")
+    assert cleaned.endswith("for uploads.")
+
+
+@pytest.mark.parametrize("named", ["password: ", "admin_password=", 'api_key = "', "the token is "])
+def test_a_value_that_is_called_a_secret_is_one(named):
+    check_ = check()
+    cleaned = check_.clean(f"Use {named}Tr0ub4dor-3 to log in.")
+    assert "Tr0ub4dor" not in cleaned
+    assert named.strip() in cleaned
+    assert check_.removed == {"secret": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Set password=<your password> in the menu.",
+        "The password is required after a restart.",
+        "Change the password: changeme must not stay.",
+        "The token is refreshed automatically.",
+        "password = ${GATEWAY_PASSWORD}",
+        "E421 on HX-200 means that 7.1 mm/s was exceeded at 2026-11-20 10:15 UTC.",
+        "The serial number is SN-4532-2766-4457-7021.",
+        "tenant: acme sends to telemetry_acme and reads lake://shared/manuals/hx200.pdf.",
+        "See https://docs.acme.example/hx200/errors.",
+    ],
+)
+def test_what_is_no_secret_stays(text):
+    check_ = check(PERSONAL_KINDS)
+    assert check_.clean(text) == text
+    assert not check_.removed
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("See lake://globex/documents/plan.md.", "See [removed: other_tenant]"),
+        ("Stored in s3://lake/globex/silver/x.parquet now", "Stored in [removed: other_tenant] now"),
+        ("Topic telemetry_globex is full.", "Topic [removed: other_tenant] is full."),
+        ("tenants/globex/devices/d1/events", "[removed: other_tenant]"),
+        ("tenant_id=globex", "[removed: other_tenant]"),
+    ],
+)
+def test_names_of_another_tenant_are_removed(text, left):
+    assert check().clean(text) == left
+
+
+def test_only_links_of_the_sources_stay():
+    check_ = check()
+    text = (
+        "Read https://docs.acme.example/hx200/errors, then http://evil.example/?q=secret or www.evil.example!"
+    )
+    assert check_.clean(text) == (
+        "Read https://docs.acme.example/hx200/errors, then [removed: link] or [removed: link]!"
+    )
+    assert check_.removed == {"link": 2}
+
+
+def test_a_link_that_carries_a_password_leaves_nothing_behind():
+    cleaned = check().clean("Open https://admin:" + "hunter22@evil.example/path?token=abcdefgh12345678 now")
+    assert "hunter22" not in cleaned
+    assert "abcdefgh12345678" not in cleaned
+
+
+def test_personal_data_goes_by_policy():
+    text = "Card 4532 2766 4457 7020 of ann@example.com"
+    assert check(["credit_card"]).clean(text) == "Card [removed: credit_card] of ann@example.com"
+    assert check([]).clean(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Mail ann.lee+ops@mail.example.com please", "email"),
+        ("Call +49 30 901820 today", "phone"),
+        ("call me at (96) 627-277 please", "phone"),
+        ("Fax 212-555-0143.", "phone"),
+        ("phone 030 901820", "phone"),
+        ("IBAN DE89 3704 0044 0532 0130 00", "iban"),
+        ("card 5213591727586604 for", "credit_card"),
+        ("SSN 078-05-1120", "us_ssn"),
+        ("from 58.74.121.78 blocked", "ip_address"),
+        ("from 2001:db8::ff00:42:8329 blocked", "ip_address"),
+    ],
+)
+def test_personal_data_is_found(text, kind):
+    assert [found for _, _, found in personal_data(text, PERSONAL_KINDS)] == [kind]
+    assert f"<{kind}>" in scrubbed(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "card 5213591727586605",
+        "IBAN GB82 WEST 1234 5698 7654 31",
+        "SSN 666-05-1120",
+        "at 10:15:30 on 2026-11-20",
+        "firmware 2.3.1.400",
+        "device HX-200-4532-2766 sent 1234567890123 readings",
+        "alarm 2201 at 120 bar, 1,250 h, part 40-7731-22",
+    ],
+)
+def test_numbers_of_machines_are_not_personal(text):
+    assert scrubbed(text) == text
+
+
+def test_luhn_is_the_published_check():
+    # The example of ISO/IEC 7812-1.
+    assert luhn("79927398713")
+    assert not any(luhn(f"7992739871{digit}") for digit in "012456789")
