@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -37,6 +36,17 @@ def browser() -> Iterator[Browser]:
         pytest.skip("no chromium on this machine: `.ci/browser` installs Debian's")
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=chromium, args=QUIET)
+
+
+@pytest.fixture(scope="module")
+def hostile(settings: Settings, demo: str, tmp_path_factory: pytest.TempPathFactory) -> Tenant:
+    """A tenant whose only document would run code if it could."""
+    tenant, document = Tenant("markup"), tmp_path_factory.mktemp("markup") / "valve.md"
+    create_tenant(settings, tenant)
+    document.write_text(HOSTILE)
+    add_documents(lake_filesystem(settings.lake), tenant.id, [document])
+    index_shelf(settings, tenant.id)
+    return tenant
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -124,13 +134,8 @@ def test_a_phone_scrolls_in_one_direction(browser: Browser, settings: Settings, 
     context.close()
 
 
-def test_a_documents_markup_stays_text(page: Page, settings: Settings, tmp_path: Path):
-    tenant = Tenant("markup")
-    create_tenant(settings, tenant)
-    (tmp_path / "valve.md").write_text(HOSTILE)
-    add_documents(lake_filesystem(settings.lake), tenant.id, [tmp_path / "valve.md"])
-    index_shelf(settings, tenant.id)
-    signed_in(page, settings, tenant)
+def test_a_documents_markup_stays_text(page: Page, settings: Settings, hostile: Tenant):
+    signed_in(page, settings, hostile)
     page.get_by_label("Question").fill("Why does the valve V-77 stick?")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="ources")).to_be_visible(timeout=120_000)
