@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +29,6 @@ from pipelines.knowledge.store import add_documents
 from pipelines.tuning.questions import generated
 from tests.waiting import eventually
 
-OTHER = Tenant("rival")
 BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 pytestmark = pytest.mark.timeout(600)
 
@@ -41,12 +39,6 @@ def api(settings: Settings, demo: str) -> httpx.Client:
 
 
 @pytest.fixture(scope="module")
-def rival(settings: Settings, demo: str) -> Tenant:
-    create_tenant(settings, OTHER)
-    return OTHER
-
-
-@pytest.fixture
 def tuned(settings: Settings, demo: str) -> Tenant:
     """A tenant with the demo's documents."""
     tenant = Tenant("tuned")
@@ -112,17 +104,6 @@ def test_what_the_sources_do_not_hold_is_not_known(api: httpx.Client, settings: 
     assert answer["answer"].startswith("I don't know")
 
 
-def test_an_answer_that_nobody_waits_for_is_not_written(api: httpx.Client, settings: Settings):
-    question, caller = "How do I check the bearings after maintenance?", bearer(settings)
-    whole_s = ask(api, settings, question)["timings_ms"]["total"] / 1000
-    other = {"question": question, "top_k": 4}
-    with pytest.raises(httpx.ReadTimeout):
-        api.post("/ask", json=other, headers=caller, timeout=whole_s / 4)
-    time.sleep(2 * whole_s)  # had it been written meanwhile, it would be in the cache
-    answers = [api.post("/ask", json=other, headers=caller).json() for _ in range(2)]
-    assert [answer["cached"] for answer in answers] == [False, True]
-
-
 def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):
     answer = ask(api, settings, "Which machines have the worst health?")
     assert answer["grounded"]
@@ -150,7 +131,7 @@ def test_search_ranks_without_a_reranker_and_says_so(api: httpx.Client, settings
 
 
 def test_the_served_model_makes_questions_to_learn_from(settings: Settings, tuned: Tenant):
-    chunks = current_snapshots(settings, tuned)[tuned.id].searched.slice(0, 16)
+    chunks = current_snapshots(settings, tuned)[tuned.id].searched.slice(0, 8)
     connect(settings.ray)
     asked = generated(chunks)
     assert asked
@@ -197,7 +178,7 @@ def test_insights_explain_a_score(api: httpx.Client, settings: Settings):
 def test_another_tenant_sees_nothing(api: httpx.Client, settings: Settings, rival: Tenant):
     mine = api.get("/insights", headers=bearer(settings)).json()["devices"][0]["device_id"]
     theirs = bearer(settings, rival)
-    assert api.get("/insights", headers=theirs).json() == {"devices": []}
+    assert api.get("/insights", headers=theirs).json() == {"devices": [], "distribution": [0] * 10}
     assert api.get(f"/insights/{mine}", headers=theirs).status_code == 404
     assert api.post("/search", json={"query": "E421"}, headers=theirs).json()["hits"] == []
     for question in (f"What is wrong with {mine}?", "What does E421 mean?", "Which machines are worst?"):

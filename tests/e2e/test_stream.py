@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -106,7 +107,7 @@ def test_a_stream_that_is_left_is_not_written_to_its_end(api: httpx.Client, sett
     wanted = bearer(settings) | {"Accept": "text/event-stream"}
     with api.stream("POST", "/ask", json=body(8), headers=wanted) as response:
         assert any(name == "token" for name, _ in events(response.iter_lines()))
-    time.sleep(2 * whole_s)  # had it been written meanwhile, it would be in the cache
+    time.sleep(1.25 * whole_s)  # had it been written meanwhile, it would be in the cache
     assert not ask(api, bearer(settings), **body(8))["cached"]
 
 
@@ -138,7 +139,7 @@ def test_a_follow_up_about_a_code_gets_the_steps_of_its_runbook(api: httpx.Clien
     first = ask(api, caller, question="What does E421 mean on the HX-200?")
     answer = ask(api, caller, question="How do I fix it?", conversation_id=first["conversation_id"])
     assert answer["grounded"]
-    assert "\n1. " in answer["answer"]
+    assert re.search(r"^1\. ", answer["answer"], re.M)
     assert any(citation["doc_id"].startswith("e421") for citation in answer["citations"])
 
 

@@ -8,12 +8,9 @@ import httpx
 import pytest
 
 from iotops.auth import issue_token
-from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.demo.run import DOCUMENTS, TENANT
-
-OTHER = Tenant("rival")
 
 
 def client(settings: Settings, tenant: Tenant) -> httpx.Client:
@@ -63,15 +60,16 @@ def test_what_is_wrong_is_refused_by_name(api: httpx.Client, guide: dict[str, An
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_another_tenant_finds_neither_guide_nor_device_nor_passage(settings: Settings, guide: dict[str, Any]):
-    create_tenant(settings, OTHER)
-    rival = client(settings, OTHER)
+def test_another_tenant_finds_neither_guide_nor_device_nor_passage(
+    settings: Settings, guide: dict[str, Any], rival: Tenant
+):
+    theirs = client(settings, rival)
     cited = next(step for step in guide["steps"] if step["citations"])["citations"][0]
     attempts = [
-        rival.get(f"/troubleshoot/{guide['id']}"),
-        rival.post(f"/troubleshoot/{guide['id']}/steps/1", json={"outcome": "solved"}),
-        rival.post("/troubleshoot", json={"device_id": guide["device_id"]}),
-        rival.get("/passages", params={"uri": cited["uri"], "start": cited["start"]}),
+        theirs.get(f"/troubleshoot/{guide['id']}"),
+        theirs.post(f"/troubleshoot/{guide['id']}/steps/1", json={"outcome": "solved"}),
+        theirs.post("/troubleshoot", json={"device_id": guide["device_id"]}),
+        theirs.get("/passages", params={"uri": cited["uri"], "start": cited["start"]}),
     ]
     assert [answer.status_code for answer in attempts] == [404, 404, 404, 404]
     assert all(cited["quote"] not in answer.text for answer in attempts)
