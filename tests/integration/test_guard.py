@@ -14,8 +14,8 @@ from iotops.http import ApiError
 from iotops.models import resolve_role
 from iotops.settings import GuardSettings, Settings
 from ray_apps.copilot import grounding
-from ray_apps.copilot.answer import Evidence
 from ray_apps.copilot.contracts import ToolCall
+from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.guard.guard import WITHHELD, Guard
 
@@ -79,7 +79,7 @@ def gathered(encoder, *texts):
     found = passages(*texts)
     sources = grounding.quotes(found)
     vectors = encoder.encode([grounding.plain(quote.text) for quote in sources])
-    return Evidence(found, 1, frozenset(), sources, np.zeros(384, np.float32), vectors)
+    return Evidence(found, 1, sources=sources, question=np.zeros(384, np.float32), vectors=vectors)
 
 
 def known(found):
