@@ -25,8 +25,8 @@ down: ## Stop the embedded stack and all that runs on it
 	@if [ -x $(BIN)/iotops ]; then $(BIN)/iotops down; fi
 
 test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
-	@$(MAKE) --no-print-directory -j3 test-services test-apart browser
-	@$(MAKE) --no-print-directory -j2 test-e2e test-faults
+	@$(MAKE) --no-print-directory -j4 test-services test-apart test-faults browser
+	@$(MAKE) --no-print-directory test-e2e
 
 browser:
 	@.ci/browser
@@ -37,7 +37,7 @@ test-e2e:
 test-services:
 	@$(BIN)/python -m pytest tests/integration $(OWN_STACK:%=--ignore=%)
 
-# Beside others, since both wait half their time, on stacks of their own; told when they end.
+# Beside others, since all wait half their time, on stacks of their own; told when they end.
 APART = output=$$(mktemp); $(BIN)/python -m pytest -p no:cacheprovider $(1) >$$output 2>&1; \
 	status=$$?; cat $$output; rm $$output; exit $$status
 
