@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 from ray import serve
 from ray.serve.exceptions import RayServeException
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from indexes.hits import documents
 from indexes.hybrid import HybridIndex, search_all
@@ -29,6 +30,7 @@ _PROMPT = (
     "Answer with the question alone.\n\n{}"
 )
 _MOST_TOKENS = 40
+_MOST_S = 120.0
 _MOST_CHARACTERS = 1_500
 _LEAST_WORDS, _MOST_WORDS = 4, 30
 _QUESTION = re.compile(r"[A-Z][^:\"“”!?\n]*\?")
@@ -41,7 +43,7 @@ def generated(chunks: pa.Table) -> list[Asked]:
     """
     try:
         model = serve.get_deployment_handle(LANGUAGE_MODEL, COPILOT)
-    except RayServeException:
+    except (RayServeException, KeyError):  # no Serve, or Serve without the copilot
         return []
     rows = chunks.select(["uri", "title", "section", "text", "content_hash"]).to_pylist()
     rows.sort(key=lambda row: hashlib.sha256(row["content_hash"].encode()).digest())
@@ -83,8 +85,12 @@ async def _written(model: DeploymentHandle, texts: Sequence[str]) -> list[str]:
     async def one(text: str) -> str:
         prompt = _PROMPT.format(text[:_MOST_CHARACTERS])
         async with room:
-            answer = await model.complete.remote([{"role": "user", "content": prompt}], _MOST_TOKENS)
-            return str(answer["text"])
+            asked = model.complete.remote([{"role": "user", "content": prompt}], _MOST_TOKENS)
+            return str((await asyncio.wait_for(_answered(asked), _MOST_S))["text"])
 
     answers = await asyncio.gather(*map(one, texts), return_exceptions=True)
     return [answer if isinstance(answer, str) else "" for answer in answers]
+
+
+async def _answered(response: DeploymentResponse[Any]) -> Any:
+    return await response
