@@ -10,6 +10,8 @@ import logging
 from collections.abc import Iterable
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from iotops.auth import Principal
@@ -23,8 +25,13 @@ RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del'
 
 
 def redis_client(settings: CacheSettings) -> Redis:
-    """A client of the Redis-protocol server; of the event loop that first uses it."""
+    """A client of the Redis-protocol server; of the event loop that first uses it.
+
+    It tries once more, at once, in case a kept connection had gone stale: as the library has it, an answer
+    would wait four seconds for each word with a server that is down.
+    """
     return Redis(
+        retry=Retry(NoBackoff(), 1),
         host=settings.host,
         port=settings.port,
         password=settings.password.get_secret_value(),
