@@ -155,6 +155,7 @@ def _print_fleet(console: Console, worst: list[dict[str, Any]]) -> None:
 
 def _print_urls(console: Console, settings: Settings) -> None:
     table = Table(show_header=False, box=None)
+    table.add_row("Console", f"{settings.serve.url}/")
     table.add_row("Copilot API", f"{settings.serve.url}/docs")
     table.add_row("Gateway API", f"{settings.serve.url}/v1/telemetry/docs")
     table.add_row("Ray dashboard", settings.ray.dashboard_url)
