@@ -63,8 +63,10 @@ class Entry:
 
     def storable(self) -> Entry:
         """The same without characters that Postgres refuses: they would take other calls' rows with them."""
-        texts = {name: _clean(value) for name, value in vars(self).items() if isinstance(value, str)}
-        return replace(self, **texts)  # type: ignore[arg-type]
+        texts: dict[str, Any] = {
+            name: _clean(value) for name, value in vars(self).items() if isinstance(value, str)
+        }
+        return replace(self, **texts)
 
 
 class AuditTrail:

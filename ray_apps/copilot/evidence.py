@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from ray_apps.copilot.contracts import ToolCall
+from ray_apps.copilot.contracts import Citation, ToolCall
 from ray_apps.copilot.grounding import Passage, Quote, Vectors
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES = 3, 2, 3
@@ -46,6 +46,22 @@ class Evidence:
         self.vectors = self.vectors[rows]
         self.lead = sum(place < self.lead for place in kept)
         self.passages = [self.passages[place] for place in kept]
+
+
+def citation(passages: Sequence[Passage], quote: Quote, marker: str, score: float) -> Citation:
+    """Where a quote stands, to the character, and how well it supports what it is cited for (0-1)."""
+    passage = passages[quote.passage]
+    return Citation(
+        marker=marker,
+        doc_id=passage.doc_id,
+        title=passage.title,
+        uri=passage.uri,
+        section=passage.section,
+        quote=quote.text,
+        start=passage.start + quote.start,
+        end=passage.start + quote.end,
+        score=round(min(max(score, 0.0), 1.0), 3),
+    )
 
 
 def device_passage(insights: dict[str, Any]) -> Passage:

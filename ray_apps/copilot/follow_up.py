@@ -34,7 +34,7 @@ REFERENCE = re.compile(
     rf"|the same(?=\s+(?:{THINGS})s?\b|\W*$))\b",
     re.I,
 )
-PLACEHOLDER = re.compile(
+EXPLETIVE = re.compile(
     r"\bit (?:is |was |be )?(?:safe|possible|necessary|normal|ok|okay|dangerous|better|best|true|important|"
     r"required|recommended|advisable|enough|worth|usual|common|allowed|takes?|means?|matters?)\b",
     re.I,
@@ -97,8 +97,8 @@ def refers_back(question: str) -> bool:
     """Whether a question needs an earlier one to be understood."""
     if ELLIPSIS.search(question) or not any(_carries(word) for word in WORD.findall(question)):
         return True
-    if placeholder := PLACEHOLDER.search(question):
-        rest = question[placeholder.end() :]
+    if expletive := EXPLETIVE.search(question):
+        rest = question[expletive.end() :]
         named = NAMES_SOMETHING.search(rest)
         return _free(CONJUNCTION.sub("", rest)) or (named is None and _free(question))
     return _free(question)

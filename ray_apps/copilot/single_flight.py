@@ -29,14 +29,14 @@ class Flight:
 class SingleFlight:
     """Who computes which answer."""
 
-    def __init__(self, cache: AnswerCache) -> None:
-        self._cache = cache
+    def __init__(self, cache: AnswerCache, patience_s: int = PATIENCE_S) -> None:
+        self._cache, self._patience_s = cache, patience_s
         self._flights: dict[str, asyncio.Future[bytes | None]] = {}
 
     @asynccontextmanager
     async def board(self, key: str) -> AsyncIterator[Flight]:
         """The flight of a key; where it has no answer yet, it is the caller's to compute and to set it."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        deadline = asyncio.get_running_loop().time() + self._patience_s
         answer = await self._neighbour(key, deadline)
         if answer is not None or key in self._flights:
             yield Flight(answer)
@@ -63,7 +63,7 @@ class SingleFlight:
 
     async def _elsewhere(self, key: str, holder: str, deadline: float) -> bytes | None:
         """What another replica computes, or has just computed; None where it is this one's to compute."""
-        while not await self._cache.lease(key, holder, PATIENCE_S) and _left(deadline):
+        while not await self._cache.lease(key, holder, self._patience_s) and _left(deadline):
             if answer := await self._cache.get(key):
                 return answer
             await asyncio.sleep(POLL_S)

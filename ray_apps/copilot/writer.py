@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ray_apps.copilot import compose, grounding
+from ray_apps.copilot import compose, evidence, grounding
 from ray_apps.copilot.compose import Sentence
 from ray_apps.copilot.contracts import Citation, Token
 from ray_apps.copilot.events import Tell
 from ray_apps.copilot.evidence import Evidence
-from ray_apps.copilot.grounding import Passage, Quote
+from ray_apps.copilot.grounding import Quote
 
 NEAREST = 3
 
@@ -62,7 +62,9 @@ class Writer:
     def _write(self, separator: str, text: str, quote: Quote, score: float) -> None:
         if quote not in self._markers:
             self._markers[quote] = f"[{len(self._markers) + 1}]"
-            citation = self._cleaned(_citation(self._markers[quote], self._found.passages, quote, score))
+            citation = self._cleaned(
+                evidence.citation(self._found.passages, quote, self._markers[quote], score)
+            )
             self.citations.append(citation)
             self._tell(citation)
         piece = f"{separator if self.text else ''}{self._clean(text)} {self._markers[quote]}"
@@ -74,21 +76,6 @@ class Writer:
         return citation.model_copy(update=clean)
 
 
-def _citation(marker: str, passages: list[Passage], quote: Quote, score: float) -> Citation:
-    passage = passages[quote.passage]
-    return Citation(
-        marker=marker,
-        doc_id=passage.doc_id,
-        title=passage.title,
-        uri=passage.uri,
-        section=passage.section,
-        quote=quote.text,
-        start=passage.start + quote.start,
-        end=passage.start + quote.end,
-        score=round(min(max(score, 0.0), 1.0), 3),
-    )
-
-
 def _nearest(found: Evidence) -> list[Citation]:
     """The best sentence of each of the nearest passages."""
     best: dict[int, tuple[Quote, float]] = {}
@@ -97,6 +84,6 @@ def _nearest(found: Evidence) -> list[Citation]:
         best.setdefault(quote.passage, (quote, float(found.cosines[number])))
     nearest = list(best.values())[:NEAREST]
     return [
-        _citation(f"[{number}]", found.passages, quote, score)
+        evidence.citation(found.passages, quote, f"[{number}]", score)
         for number, (quote, score) in enumerate(nearest, start=1)
     ]

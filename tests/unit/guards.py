@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from ray.serve.handle import DeploymentHandle
+
 from iotops.settings import GuardSettings
 from ray_apps.copilot.guard.guard import Guard
 
@@ -17,4 +21,4 @@ class _Embedder:
 
 def rules_alone() -> Guard:
     """A guard whose embedder serves a model that its heads were not trained for."""
-    return Guard(GuardSettings(), _Embedder())  # type: ignore[arg-type]  # what it calls of a handle
+    return Guard(GuardSettings(), cast(DeploymentHandle, _Embedder()))

@@ -8,16 +8,15 @@ from contextlib import suppress
 import pytest
 from burner_redis import BurnerRedis
 
-from ray_apps.copilot import single_flight
 from ray_apps.copilot.cache import AnswerCache
-from ray_apps.copilot.single_flight import SingleFlight
+from ray_apps.copilot.single_flight import PATIENCE_S, SingleFlight
 
 
 class Asker:
     """Requests of one replica; each takes its answer or computes it, which waits until `go`."""
 
-    def __init__(self, cache: AnswerCache, stores: bool = True) -> None:
-        self._flights, self._cache, self._stores = SingleFlight(cache), cache, stores
+    def __init__(self, cache: AnswerCache, stores: bool, patience_s: int) -> None:
+        self._flights, self._cache, self._stores = SingleFlight(cache, patience_s), cache, stores
         self.computing, self.computed = 0, 0
         self.started, self.go = asyncio.Event(), asyncio.Event()
         self.fail_first = False
@@ -38,8 +37,8 @@ class Asker:
             return flight.answer
 
 
-def asker(client: BurnerRedis | None = None, stores: bool = True) -> Asker:
-    return Asker(AnswerCache(client or BurnerRedis(), 60), stores)
+def asker(client: BurnerRedis | None = None, stores: bool = True, patience_s: int = PATIENCE_S) -> Asker:
+    return Asker(AnswerCache(client or BurnerRedis(), 60), stores, patience_s)
 
 
 async def settled() -> None:
@@ -118,15 +117,21 @@ def test_the_failure_of_the_first_is_its_own():
     asyncio.run(run())
 
 
+async def one_waits_for_the_other() -> tuple[Asker, Asker, asyncio.Task[bytes], asyncio.Task[bytes]]:
+    """Two replicas that are asked the same: the first computes, the second waits for it."""
+    client = BurnerRedis()
+    here, there = asker(client), asker(client)
+    first = asyncio.create_task(here.ask())
+    await here.started.wait()
+    second = asyncio.create_task(there.ask())
+    await settled()
+    assert there.computing == 0
+    return here, there, first, second
+
+
 def test_two_replicas_compute_once():
     async def run() -> None:
-        client = BurnerRedis()
-        here, there = asker(client), asker(client)
-        first = asyncio.create_task(here.ask())
-        await here.started.wait()
-        second = asyncio.create_task(there.ask())
-        await settled()
-        assert there.computing == 0
+        here, there, first, second = await one_waits_for_the_other()
         here.go.set()
         assert await asyncio.gather(first, second) == [b"answer 1", b"answer 1"]
         assert there.computing == 0
@@ -136,12 +141,7 @@ def test_two_replicas_compute_once():
 
 def test_a_replica_that_gives_up_its_lease_lets_the_other_compute():
     async def run() -> None:
-        client = BurnerRedis()
-        here, there = asker(client), asker(client)
-        first = asyncio.create_task(here.ask())
-        await here.started.wait()
-        second = asyncio.create_task(there.ask())
-        await settled()
+        _, there, first, second = await one_waits_for_the_other()
         first.cancel()
         there.go.set()
         assert await second == b"answer 1"
@@ -150,11 +150,9 @@ def test_a_replica_that_gives_up_its_lease_lets_the_other_compute():
     asyncio.run(run())
 
 
-def test_nobody_waits_longer_than_patience(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(single_flight, "PATIENCE_S", 1)
-
+def test_nobody_waits_longer_than_patience():
     async def run() -> None:
-        replica = asker()
+        replica = asker(patience_s=1)
         stuck = asyncio.create_task(replica.ask())
         await replica.started.wait()
         replica.started.clear()

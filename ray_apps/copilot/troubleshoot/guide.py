@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from ray_apps.copilot import grounding
-from ray_apps.copilot.contracts import Citation
 from ray_apps.copilot.grounding import Passage, Quote
 from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step
 
@@ -42,22 +41,6 @@ def instructions(passages: list[Passage]) -> list[Quote]:
         if told:
             return told[:STEPS_OF_CAUSE]
     return []
-
-
-def citation(passages: list[Passage], quote: Quote, marker: str, score: float) -> Citation:
-    """Where a quote stands."""
-    passage = passages[quote.passage]
-    return Citation(
-        marker=marker,
-        doc_id=passage.doc_id,
-        title=passage.title,
-        uri=passage.uri,
-        section=passage.section,
-        quote=quote.text,
-        start=passage.start + quote.start,
-        end=passage.start + quote.end,
-        score=score,
-    )
 
 
 def reported(guide: Guide, number: int, outcome: Outcome, note: str) -> Guide:

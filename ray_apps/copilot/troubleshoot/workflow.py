@@ -115,12 +115,12 @@ def _told(
 ) -> tuple[LikelyCause, list[Step]]:
     """A cause and its steps, numbered on, without those that an earlier cause told."""
     told = guide.explanation(passages)
-    cited = [guide.citation(passages, told, "[1]", candidate.score)] if told else []
+    cited = [evidence.citation(passages, told, "[1]", candidate.score)] if told else []
     if candidate.advice:
         found = [(candidate.advice, cited)]
     else:
         found = [
-            (plain(quote.text), [guide.citation(passages, quote, "[1]", 1.0)])
+            (plain(quote.text), [evidence.citation(passages, quote, "[1]", 1.0)])
             for quote in guide.instructions(passages)
         ]
     cause = LikelyCause(
