@@ -222,7 +222,7 @@ class Copilot:
         insights = await asyncio.to_thread(self._devices.insights, principal.tenant, body.device_id)
         if insights is None:
             raise unknown_device(body.device_id)
-        found = await self._troubleshooter.whole(principal.tenant, body, insights)
+        found = await self._troubleshooter.guide(principal.tenant, body, insights)
         await asyncio.to_thread(self._guides.keep, principal.tenant, principal.subject, found)
         return found
 

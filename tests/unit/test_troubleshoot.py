@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from ray.serve.handle import DeploymentHandle
 
 from indexes.codes import code_key
+from iotops.tenancy import Tenant
 from ray_apps.copilot.actions import ActionRule
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.troubleshoot import causes, checks
-from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step
+from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step, TroubleshootRequest
 from ray_apps.copilot.troubleshoot.guide import EXHAUSTED, advanced, explanation, instructions, reported
+from ray_apps.copilot.troubleshoot.workflow import Troubleshooter
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 RULES = [ActionRule(name="metric-off", component="anomaly", penalty_at_least=10, action="Inspect the part.")]
@@ -149,3 +153,44 @@ def test_a_guide_without_steps_left_says_to_escalate(guide: Guide):
     assert corrected.state == "solved"
     with pytest.raises(KeyError):
         reported(guide, 9, "done", "")
+
+
+class Shelf:
+    """A retriever whose shelf is one document about E421."""
+
+    def __init__(self) -> None:
+        uri = "lake://acme/documents/e421.md"
+        chunk = {"doc_id": "e421", "title": "E421: Vibration high", "uri": uri}
+        self._chunks = [
+            chunk | {"section": "What it means", "text": "The vibration is far too high.", "start": 0},
+            chunk
+            | {"section": "Immediate actions", "text": "1. Read the trend.\n2. Grease it.", "start": 90},
+        ]
+        self.search, self.passages = Remote({"hits": [hit("E421: Vibration high")]}), Remote(self._chunks)
+
+    def options(self, **chosen: str) -> Shelf:
+        assert chosen == {"multiplexed_model_id": "acme"}
+        return self
+
+
+class Remote:
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    async def remote(self, tenant: str, *given: Any) -> Any:
+        assert tenant == "acme"
+        return self._answer
+
+
+def test_a_guide_cites_documents_and_records_and_begins_with_the_likeliest():
+    troubleshooter = Troubleshooter(cast(DeploymentHandle, Shelf()), RULES)
+    request = TroubleshootRequest(device_id="m-1", error_code="E421", symptom="it shakes")
+    made = asyncio.run(troubleshooter.guide(Tenant("acme"), request, insights(anomaly=30.0)))
+    assert [cause.cause for cause in made.likely_causes] == [
+        "E421: Vibration high",
+        "Anomaly as it should be",
+    ]
+    assert [step.text for step in made.steps] == ["Read the trend.", "Grease it.", "Inspect the part."]
+    assert [step.citations[0].start for step in made.steps] == [90, 109, 0]
+    assert made.steps[2].citations[0].uri == "/insights/m-1"
+    assert (made.state, made.next_step) == ("open", 1)

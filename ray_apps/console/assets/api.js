@@ -65,7 +65,6 @@ export async function ask(body, on, signal) {
   const { headers, ...options } = sent(body);
   const streamed = { ...headers, Accept: "text/event-stream" };
   const response = await call("/ask", { ...options, headers: streamed, signal });
-  if (!response.headers.get("Content-Type").startsWith("text/event-stream")) return on.done(await response.json());
   for await (const { event, data } of events(response.body)) {
     if (event === "error") throw new ApiError(0, data.error?.message ?? data.message);
     on[event]?.(data);

@@ -1,11 +1,11 @@
-"""Troubleshooting a device: records, checks, causes, steps, each told as it is found."""
+"""Troubleshooting a device: from its records to checks, likely causes and steps."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,13 +16,12 @@ from iotops.tenancy import Tenant
 from ray_apps.copilot import evidence
 from ray_apps.copilot.actions import ActionRule
 from ray_apps.copilot.grounding import Passage, plain
-from ray_apps.copilot.troubleshoot import causes, checks, guide
+from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.causes import Candidate
 from ray_apps.copilot.troubleshoot.contracts import Guide, LikelyCause, Step, TroubleshootRequest
+from ray_apps.copilot.troubleshoot.guide import advanced, explanation, instructions
 
 HITS = 10
-Event = tuple[str, Any]
-"""`trace` with what is done now, `check`, `cause`, `step`, and at last `done` with the `Guide`."""
 
 
 class Troubleshooter:
@@ -31,51 +30,30 @@ class Troubleshooter:
     def __init__(self, retriever: DeploymentHandle, rules: list[ActionRule]) -> None:
         self._retriever, self._rules = retriever, rules
 
-    async def run(
-        self, tenant: Tenant, request: TroubleshootRequest, insights: dict[str, Any]
-    ) -> AsyncIterator[Event]:
-        """What is found, as it is found; `insights` are the device's (`DeviceRecords.insights`)."""
-        yield "trace", {"message": f"Checking the records of {request.device_id}"}
-        checked = checks.run(insights, datetime.now(UTC))
-        for check in checked:
-            yield "check", check
+    async def guide(self, tenant: Tenant, request: TroubleshootRequest, insights: dict[str, Any]) -> Guide:
+        """A guide for a device; `insights` are its records (`DeviceRecords.insights`)."""
         seen = Counter({code_key(code): n for code, n in checks.recent_codes(insights).items()})
         named = code_key(request.error_code) if request.error_code else None
-        yield "trace", {"message": "Searching the documents for likely causes"}
-        candidates = await self._candidates(tenant, request, insights, named, seen)
         likely: list[LikelyCause] = []
         steps: list[Step] = []
-        for candidate in candidates:
-            yield "trace", {"message": f"Reading {candidate.name}"}
+        for candidate in await self._candidates(tenant, request, insights, named, seen):
             passages = await self._read(tenant, candidate, insights)
             cause, found = _told(candidate, passages, len(steps), {step.text for step in steps})
             likely.append(cause)
-            yield "cause", cause
-            for step in found:
-                steps.append(step)
-                yield "step", step
-        yield (
-            "done",
-            guide.advanced(
-                Guide(
-                    id=str(uuid.uuid4()),
-                    device_id=request.device_id,
-                    symptom=request.symptom,
-                    error_code=request.error_code,
-                    state="open",
-                    checks=checked,
-                    likely_causes=likely,
-                    steps=steps,
-                    next_step=None,
-                )
-            ),
+            steps += found
+        return advanced(
+            Guide(
+                id=str(uuid.uuid4()),
+                device_id=request.device_id,
+                symptom=request.symptom,
+                error_code=request.error_code,
+                state="open",
+                checks=checks.run(insights, datetime.now(UTC)),
+                likely_causes=likely,
+                steps=steps,
+                next_step=None,
+            )
         )
-
-    async def whole(self, tenant: Tenant, request: TroubleshootRequest, insights: dict[str, Any]) -> Guide:
-        """What `run` tells at last."""
-        events = [found async for name, found in self.run(tenant, request, insights) if name == "done"]
-        made: Guide = events[0]
-        return made
 
     async def _candidates(
         self,
@@ -114,14 +92,14 @@ def _told(
     candidate: Candidate, passages: list[Passage], before: int, known: set[str]
 ) -> tuple[LikelyCause, list[Step]]:
     """A cause and its steps, numbered on, without those that an earlier cause told."""
-    told = guide.explanation(passages)
+    told = explanation(passages)
     cited = [evidence.citation(passages, told, "[1]", candidate.score)] if told else []
     if candidate.advice:
         found = [(candidate.advice, cited)]
     else:
         found = [
             (plain(quote.text), [evidence.citation(passages, quote, "[1]", 1.0)])
-            for quote in guide.instructions(passages)
+            for quote in instructions(passages)
         ]
     cause = LikelyCause(
         cause=candidate.name, score=candidate.score, because=candidate.because, citations=cited
