@@ -59,8 +59,8 @@ class Answerer:
         """Answer for a tenant; says that it does not know rather than guess."""
         started = time.perf_counter()
         found = await self._lookup.gather(tenant, asked, top_k, tell)
-        await self._lookup.embed(asked, found)
-        report = await self._set_aside(found)
+        await self._lookup.embed(tenant, asked, found)
+        report = await self._set_aside(tenant, found)
         guide = compose.steps(found.focus, found.passages, STEPS) if asked.plan.action else []
         lead = [Support(n, 1.0) for n, quote in enumerate(found.sources) if quote.passage < found.lead]
 
@@ -95,13 +95,11 @@ class Answerer:
             complete,
         )
 
-    async def _set_aside(self, found: Evidence) -> GuardReport:
+    async def _set_aside(self, tenant: Tenant, found: Evidence) -> GuardReport:
         """Drop what speaks to the assistant, before the model or the answer sees it."""
         started = time.perf_counter()
-        texts = (grounding.plain(quote.text) for quote in found.sources)
-        known = dict(zip(texts, found.vectors, strict=True))
         hostile, found.tools = await asyncio.gather(
-            self._guard.hostile(found.passages, known), self._guard.withhold(found.tools)
+            self._guard.hostile(tenant, found.passages), self._guard.withhold(tenant, found.tools)
         )
         flagged = [
             SetAside(uri=found.passages[place].uri, reason=reason) for place, reason in hostile.items()

@@ -42,6 +42,7 @@ from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.openai_api import ChatCompletion, ChatRequest, Chunks, Model, ModelList
 from ray_apps.copilot.pipeline import Pipeline
 from ray_apps.copilot.recording import Recorded, note, recorder
+from ray_apps.copilot.sentence_vectors import SentenceVectors
 from ray_apps.copilot.sse import EventStream, streamed
 from ray_apps.copilot.troubleshoot.contracts import Guide, StepOutcome, TroubleshootRequest
 from ray_apps.copilot.troubleshoot.guide import reported
@@ -111,8 +112,9 @@ class Copilot:
         client = redis_client(settings.cache)
         self._cache = AnswerCache(client, settings.cache.answer_ttl_s)
         self._versions = Versions(retriever, self._chat, self._devices)
-        self._guard = Guard(settings.guard, embedder)
-        lookup = Lookup(retriever, embedder, self._devices)
+        vectors = SentenceVectors(embedder)
+        self._guard = Guard(settings.guard, embedder, vectors)
+        lookup = Lookup(retriever, embedder, vectors, self._devices)
         self._pipeline = Pipeline(
             self._guard,
             Answerer(settings.copilot, lookup, self._chat, self._guard),

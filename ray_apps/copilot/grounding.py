@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import snowballstemmer
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
-_stemmer = snowballstemmer.stemmer("english")
+_stem = lru_cache(maxsize=50_000)(snowballstemmer.stemmer("english").stemWord)
 
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[^\s])|\n\s*\n|\n(?=\s*(?:[-*+]|\d+[.)]|\||#))")
 ITEM_NUMBER = re.compile(r"\d+[.)]")
@@ -167,7 +167,7 @@ def claim(sentence: str, titles: list[str]) -> str:
 
 def content_words(text: str) -> set[str]:
     """Stems of the words that carry meaning."""
-    return {_stemmer.stemWord(word) for word in map(str.lower, WORDS.findall(text)) if word not in STOP_WORDS}
+    return {_stem(word) for word in map(str.lower, WORDS.findall(text)) if word not in STOP_WORDS}
 
 
 def facts(text: str) -> set[str]:

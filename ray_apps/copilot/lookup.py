@@ -19,6 +19,7 @@ from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import Vectors
 from ray_apps.copilot.planner import Plan
+from ray_apps.copilot.sentence_vectors import SentenceVectors
 
 MOST_DEVICES = 2
 
@@ -27,9 +28,14 @@ class Lookup:
     """Gathers evidence and embeds it."""
 
     def __init__(
-        self, retriever: DeploymentHandle, embedder: DeploymentHandle, devices: DeviceRecords
+        self,
+        retriever: DeploymentHandle,
+        embedder: DeploymentHandle,
+        vectors: SentenceVectors,
+        devices: DeviceRecords,
     ) -> None:
-        self._retriever, self._embedder, self._devices = retriever, embedder, devices
+        self._retriever, self._embedder, self._vectors = retriever, embedder, vectors
+        self._devices = devices
 
     async def gather(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Evidence:
         """Documents and records in parallel; the records first."""
@@ -46,12 +52,12 @@ class Lookup:
         found.passages += evidence.document_passages(hits)
         return found
 
-    async def embed(self, asked: Asked, found: Evidence) -> None:
+    async def embed(self, tenant: Tenant, asked: Asked, found: Evidence) -> None:
         """Cut the passages into sentences, and give them and the question their vectors."""
         started = time.perf_counter()
         found.sources = grounding.quotes(found.passages)
         texts = [asked.whole, *(grounding.plain(quote.text) for quote in found.sources)]
-        vectors = np.asarray(await self._embedder.encode.remote(texts), dtype=np.float32)
+        vectors = await self._vectors.of(tenant, texts)
         found.question, found.vectors = vectors[0], vectors[1:]
         found.timings_ms["embed_sources"] = ms(started)
 

@@ -55,7 +55,7 @@ class Pipeline:
         async with self._flights.board(key) as flight:
             computed = flight.answer is None
             if computed:
-                await self._guard.refuse_attacks(asked.whole)
+                await self._guard.refuse_attacks(caller.tenant, asked.whole)
             if asked.subject:
                 tell(Trace(message=f"taking this to be about {asked.subject}"))
             if flight.answer is None:

@@ -8,6 +8,7 @@ from ray.serve.handle import DeploymentHandle
 
 from iotops.settings import GuardSettings
 from ray_apps.copilot.guard.guard import Guard
+from ray_apps.copilot.sentence_vectors import SentenceVectors
 
 
 class _Describe:
@@ -21,4 +22,5 @@ class _Embedder:
 
 def rules_alone() -> Guard:
     """A guard whose embedder serves a model that its heads were not trained for."""
-    return Guard(GuardSettings(), cast(DeploymentHandle, _Embedder()))
+    embedder = cast(DeploymentHandle, _Embedder())
+    return Guard(GuardSettings(), embedder, SentenceVectors(embedder))

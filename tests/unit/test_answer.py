@@ -59,7 +59,7 @@ class Shelf:
     async def gather(self, tenant, asked, top_k, tell):
         return Evidence(list(self._passages), self._lead, asked.plan.codes)
 
-    async def embed(self, asked, found):
+    async def embed(self, tenant, asked, found):
         found.sources = quotes(found.passages)
         found.question = vector(asked.whole)
         found.vectors = np.stack([vector(plain(quote.text)) for quote in found.sources])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from ray.serve.handle import DeploymentHandle
 
 from iotops.http import ApiError
@@ -27,6 +26,7 @@ from ray_apps.copilot.guard.heads import Heads
 from ray_apps.copilot.guard.lakera import LakeraGuard
 from ray_apps.copilot.guard.personal import scrubbed
 from ray_apps.copilot.guard.phrases import OTHER_REASON
+from ray_apps.copilot.sentence_vectors import SentenceVectors
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +37,18 @@ LEAST_TOOL_WORDS = 4
 class Guard:
     """The local detector with the served embedder, Lakera where it is set up, and the answer checks."""
 
-    def __init__(self, settings: GuardSettings, embedder: DeploymentHandle) -> None:
-        self._settings, self._embedder = settings, embedder
+    def __init__(self, settings: GuardSettings, embedder: DeploymentHandle, vectors: SentenceVectors) -> None:
+        self._settings, self._embedder, self._vectors = settings, embedder, vectors
         self._lakera = LakeraGuard(settings)
         self._heads = Heads.load()
         self._detector: InjectionDetector | None = None
 
-    async def refuse_attacks(self, question: str) -> None:
+    async def refuse_attacks(self, tenant: Tenant, question: str) -> None:
         """Raises `ApiError` 422 `question_refused`, which tells the caller the category and no more."""
         reading = await asyncio.to_thread(read_question, question)
         detector = await self._ready()
         vectors, remote = await asyncio.gather(
-            self._encoded([reading], {}, detector), self._lakera.flags(question)
+            self._encoded(tenant, [reading], detector), self._lakera.flags(question)
         )
         verdict = detector.question(reading, vectors)
         if not verdict.flagged and remote:
@@ -62,17 +62,13 @@ class Guard:
                 "fleet, without instructions to the assistant",
             )
 
-    async def hostile(self, passages: Sequence[Passage], known: Mapping[str, Vectors]) -> dict[int, str]:
-        """The reason by place of each passage that must not be used.
-
-        `known` holds unit vectors (d,) of sentences that are embedded already, by their text as
-        `grounding.plain` spells it; only what it lacks is embedded.
-        """
+    async def hostile(self, tenant: Tenant, passages: Sequence[Passage]) -> dict[int, str]:
+        """The reason by place of each passage that must not be used."""
         texts = [f"{passage.title}\n{passage.section}\n\n{passage.text}" for passage in passages]
         detector = await self._ready()
         readings = await asyncio.to_thread(lambda: [read_passage(text) for text in texts])
         vectors, remote = await asyncio.gather(
-            self._encoded(readings, known, detector),
+            self._encoded(tenant, readings, detector),
             asyncio.gather(*(self._lakera.flags(text) for text in texts)),
         )
         verdicts = await asyncio.to_thread(
@@ -85,12 +81,12 @@ class Guard:
                 logger.warning("passage set aside, %s: %s", found[place], passages[place].uri)
         return found
 
-    async def withhold(self, tools: list[ToolCall]) -> list[ToolCall]:
+    async def withhold(self, tenant: Tenant, tools: list[ToolCall]) -> list[ToolCall]:
         """The tool calls with every text that attacks replaced: a device writes its own messages."""
         texts = sorted({text for tool in tools for text in _texts(tool.result)})
         detector = await self._ready()
         readings = {text: read_question(text) for text in texts}
-        vectors = await self._encoded(list(readings.values()), {}, detector)
+        vectors = await self._encoded(tenant, list(readings.values()), detector)
         hostile = {text for text, reading in readings.items() if detector.question(reading, vectors).flagged}
         if not hostile:
             return tools
@@ -125,16 +121,12 @@ class Guard:
         return self._detector
 
     async def _encoded(
-        self, readings: Sequence[Reading], known: Mapping[str, Vectors], detector: InjectionDetector
+        self, tenant: Tenant, readings: Sequence[Reading], detector: InjectionDetector
     ) -> dict[str, Vectors]:
-        windows = dict.fromkeys(window for reading in readings for window in reading.windows)
+        windows = list(dict.fromkeys(window for reading in readings for window in reading.windows))
         if not detector.heads or not windows:
             return {}
-        new = [window for window in windows if window not in known]
-        if not new:
-            return dict(known)
-        vectors: Vectors = np.asarray(await self._embedder.encode.remote(new), np.float32)
-        return {**known, **dict(zip(new, vectors, strict=True))}
+        return dict(zip(windows, await self._vectors.of(tenant, windows), strict=True))
 
 
 def _texts(value: Any) -> list[str]:
