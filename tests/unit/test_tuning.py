@@ -14,7 +14,7 @@ from indexes.hybrid import HybridIndex
 from indexes.tuned import keep, tuned_model
 from iotops.errors import ModelError
 from pipelines.evaluation.known_items import Question
-from pipelines.evaluation.reranking import judge
+from pipelines.evaluation.reranking import WEIGHTS, chosen, judge
 from pipelines.tuning.examples import Asked, asked_of, of_labels, of_shelf
 from pipelines.tuning.questions import leading_back, question_in
 from tests.unit.shelves import hashed, loaded, table
@@ -151,3 +151,10 @@ def test_only_questions_that_lead_back_to_their_document_are_kept(tmp_path: Path
     wrong = Asked(f"What is the remedy of {TOPICS[4]}?", f"lake://acme/documents/{TOPICS[9]}-remedy.md", "")
     vectors = {each.question: hashed([each.question])[0] for each in (right, wrong)}
     assert leading_back([index], [right, wrong], vectors) == [right]
+
+
+def test_a_weight_that_stands_out_from_its_neighbours_is_not_chosen() -> None:
+    means = np.array([0.70, 0.76, 0.70, 0.71, 0.74, 0.75, 0.74, 0.72, 0.70, 0.69, 0.68])
+    assert WEIGHTS[chosen(means)] == 0.5
+    assert chosen(np.array([0.70, 0.71, *[0.69] * 9])) == 0
+    assert chosen(np.full(len(WEIGHTS), 0.7)) == 0
