@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN = "I don't know: the documents and the device records that I may see do not answer this."
 FACTS, STEPS = 3, 4
+OPENING = 0.75
+"""A source's sentence that fits the question so well (0-1) opens the answer, while the model still reads."""
 
 
 @dataclass
@@ -73,10 +75,11 @@ class Answerer:
         writer = Writer(found, guide, len(lead) + FACTS, check.clean, timed)
         completion, complete = None, True
         if self._sure(asked, found, guide):
-            for support in lead:
+            best = compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
+            for support in lead or [each for each in best[:1] if each.score >= OPENING]:
                 writer.sentence(compose.quoted(support, found.sources))
             completion, complete = await self._draft(asked, found, writer, tell)
-            for support in compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS):
+            for support in best:
                 writer.sentence(compose.quoted(support, found.sources))
             writer.steps()
         grounded = bool(writer.text)

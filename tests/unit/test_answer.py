@@ -208,3 +208,18 @@ def test_what_the_sources_do_not_hold_is_not_known_and_the_model_not_asked():
 def test_a_sentence_is_not_repeated(lead: int):
     draft, _ = answer(Author("E421 means that vibration is high. " * 3), lead=lead)
     assert draft.answer.count("E421 means") == 1
+
+
+def test_a_sentence_that_fits_the_question_opens_the_answer_before_the_model_writes():
+    author = Author("Dry grease heats the bearing quickly.")
+    _, heard = answer(author, "Is E421 that vibration is high?", lead=0, passages=[MEANING])
+    told = [(event.text, written) for event, written in heard if isinstance(event, Token)]
+    assert told[0] == ("E421 means that vibration is high. [1]", 0)
+    assert told[1] == (" Dry grease heats the bearing quickly. [2]", 6)
+
+
+def test_without_such_a_sentence_the_models_words_come_first():
+    author = Author("A loose coupling shakes the shaft.")
+    _, heard = answer(author, "Which coupling tears, and how quickly?", lead=0, passages=[MEANING])
+    first = next((event.text, written) for event, written in heard if isinstance(event, Token))
+    assert first == ("A loose coupling shakes the shaft. [1]", 6)
