@@ -16,13 +16,22 @@ import ray
 from ray.serve import Application
 from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
-from ray.serve.llm.openai_api_models import ChatCompletionRequest
+from ray.serve.llm.openai_api_models import ChatCompletionRequest, ErrorResponse
 
-from iotops.models import ModelSpec, load_catalogue, resolve
+from iotops.models import ModelSpec, resolve
 from iotops.models.hardware import decoding_dtype
 from iotops.serving import LANGUAGE_MODEL
-from iotops.settings import Settings, get_settings
-from ray_apps.chat import Completion, EngineError, Messages, Piece
+from iotops.settings import get_settings
+from ray_apps.chat import (
+    Completion,
+    EngineError,
+    Messages,
+    Piece,
+    Proposal,
+    ProposedCall,
+    RequestRefused,
+    Schemas,
+)
 
 STREAM_EVERY_MS = 20
 """Tokens that are ready within this time travel together: each trip through Ray costs about a millisecond."""
@@ -33,6 +42,8 @@ REQUESTS_AT_ONCE = 64
 REQUESTS_WAITING = 64
 """At each caller; one more is refused, and its answer written from the sources alone."""
 CPU_ENGINE = {"enforce_eager": True, "distributed_executor_backend": "mp"}
+REFUSALS = (400, 413, 422)
+"""Statuses, in HTTP's words, of a request that is at fault itself."""
 
 
 class LanguageModel(LLMServer):  # type: ignore[misc]
@@ -95,6 +106,35 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
                     model=self._model.name,
                 ).model_dump()
 
+    async def propose(self, messages: Messages, tools: Schemas, max_tokens: int) -> dict[str, Any]:
+        """The tools that the model would call before it answers, as the fields of `Proposal`."""
+        started = time.perf_counter()
+        request = ChatCompletionRequest(
+            model=self._llm_config.model_id,
+            messages=messages,
+            tools=tools,
+            tool_choice="auto",
+            max_completion_tokens=max_tokens,
+            temperature=0,
+        )
+        (answer,) = [each async for each in await self.chat(request)]
+        if isinstance(answer, ErrorResponse):
+            raise self._failure(answer.error.code, answer.error.message)
+        (choice,) = answer.choices
+        called = [call.function for call in choice.message.tool_calls or ()]
+        return Proposal(
+            calls=[ProposedCall(name=each.name, arguments=each.arguments) for each in called],
+            completion=Completion(
+                text=choice.message.content or "",
+                prompt_tokens=answer.usage.prompt_tokens,
+                completion_tokens=answer.usage.completion_tokens,
+                ttft_s=None,
+                total_s=time.perf_counter() - started,
+                finish_reason=choice.finish_reason or "",
+                model=self._model.name,
+            ),
+        ).model_dump()
+
     def describe(self) -> dict[str, Any]:
         """Which model it is: name, source, revision, checksum, device, max_tokens (prompt and answer)."""
         model = self._model.model_dump(exclude={"path"})
@@ -117,23 +157,26 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
         async for batch in await self.chat(request):
             for item in batch if isinstance(batch, list) else [batch]:
                 if not isinstance(item, str):
-                    raise EngineError(f"{self._model.name} refused the request: {item.error.message}")
+                    raise self._failure(item.error.code, item.error.message)
                 for line in item.splitlines():
                     data = line.removeprefix("data: ")
                     if not line or data == "[DONE]":
                         continue
                     event = json.loads(data)
                     if "error" in event:
-                        raise EngineError(f"{self._model.name} failed: {event['error']['message']}")
+                        raise self._failure(event["error"].get("code"), event["error"]["message"])
                     yield event
 
+    def _failure(self, code: Any, message: str) -> EngineError:
+        if code in REFUSALS:
+            return RequestRefused(f"{self._model.name} refused the request: {message}")
+        return EngineError(f"{self._model.name} failed: {message}")
 
-def llm_deployment(settings: Settings) -> Application:
-    """The Serve application of the model that `models.yaml` names; needs a running Ray."""
-    catalogue = load_catalogue(settings)
-    name = catalogue.name("llm")
+
+def llm_deployment(name: str, spec: ModelSpec) -> Application:
+    """The Serve application of a model; needs a running Ray."""
     app: Application = build_llm_deployment(
-        llm_config(name, catalogue.spec(name)),
+        llm_config(name, spec),
         deployment_cls=LanguageModel,
         override_serve_options={"name": LANGUAGE_MODEL},
     )
@@ -144,12 +187,18 @@ def llm_config(name: str, spec: ModelSpec) -> LLMConfig:
     """Ray's configuration of a model: on GPUs vLLM's own defaults, on the CPU those that are right there."""
     on_gpu = spec.hardware == "gpu" or (spec.hardware == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
     placement = {} if on_gpu else {"placement_group_config": {"bundles": [{"CPU": 1}]}}
+    tools = (
+        {"enable_auto_tool_choice": True, "tool_call_parser": spec.tool_parser} if spec.tool_parser else {}
+    )
+    replicas = (
+        {"autoscaling_config": spec.autoscaling.model_dump()} if spec.autoscaling else {"num_replicas": 1}
+    )
     return LLMConfig(
         model_loading_config={"model_id": name},
         accelerator_type=spec.gpu_type if on_gpu else None,
-        engine_kwargs={**({} if on_gpu else CPU_ENGINE), **spec.engine_kwargs},
+        engine_kwargs={**({} if on_gpu else CPU_ENGINE), **tools, **spec.engine_kwargs},
         deployment_config={
-            "num_replicas": 1,
+            **replicas,
             "max_ongoing_requests": REQUESTS_AT_ONCE,
             "max_queued_requests": REQUESTS_WAITING,
             "health_check_timeout_s": 30,

@@ -47,6 +47,40 @@ class Price(_Strict):
         return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1_000_000
 
 
+class Endpoint(_Strict):
+    """A server elsewhere that answers for a model."""
+
+    api: Literal["openai", "anthropic"] = Field(description="What it speaks: chat completions or messages.")
+    url: str = Field(
+        description="Where its vendor's client would be pointed; a name and password in it are refused.",
+        pattern=r"^https?://[^@\s]+$",
+    )
+    key: str | None = Field(
+        None,
+        description="Environment variable of Ray's processes that holds its key; none: it wants none.",
+        pattern=r"^[A-Z][A-Z0-9_]*$",
+    )
+    model: str | None = Field(
+        None, description="What the server calls the model, if not by the entry's name."
+    )
+    temperature: float | None = Field(
+        0.0, description="Sent with each request; null: not sent, for models that refuse it.", ge=0
+    )
+    tools: bool = Field(False, description="Whether the model can call tools.")
+
+
+class Autoscaling(_Strict):
+    """Between how many replicas Ray Serve serves a model."""
+
+    min_replicas: int = Field(1, description="Replicas at rest.", ge=1)
+    max_replicas: int = Field(description="Replicas under load.", ge=1)
+    target_ongoing_requests: float = Field(
+        16,
+        description="Requests at once that one replica should have; with more of them, one is added.",
+        gt=0,
+    )
+
+
 class ModelSpec(_Strict):
     """What is known of a model beyond its name."""
 
@@ -56,13 +90,40 @@ class ModelSpec(_Strict):
     hardware: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where a language model runs.")
     gpu_type: str | None = Field(None, description="Type of GPU, in Ray's words, that the model needs.")
     engine_kwargs: dict[str, Any] = Field(default_factory=dict, description="Arguments of vLLM's engine.")
+    tool_parser: str | None = Field(
+        None, description="vLLM's parser of the model's tool calls, where the model can call tools."
+    )
+    autoscaling: Autoscaling | None = Field(None, description="More than one replica of a language model.")
+    endpoint: Endpoint | None = Field(
+        None, description="Server that answers for it; none: it is served here."
+    )
+    first_token_s: float = Field(
+        20.0, description="A language model that has written nothing by then is not waited for (s).", gt=0
+    )
     price: Price = Field(default_factory=Price, description="What its tokens cost.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        here = {"path", "revision", "package", "gpu_type", "engine_kwargs", "tool_parser", "autoscaling"}
+        if self.endpoint and (wrong := here & self.model_fields_set):
+            raise ValueError(
+                f"a model with an endpoint is not served here: take out {', '.join(sorted(wrong))}"
+            )
+        return self
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether the model can be given tools to call."""
+        return self.endpoint.tools if self.endpoint else self.tool_parser is not None
 
 
 class Catalogue(_Strict):
     """The content of `configs/models.yaml`."""
 
     roles: dict[Role, str] = Field(description="Model, or absolute path of a folder, for each role.")
+    fallbacks: list[str] = Field(
+        default_factory=list, description="Language models that are asked next, in this order."
+    )
     models: dict[str, ModelSpec] = Field(default_factory=dict, description="Models by name.")
 
     def name(self, role: Role) -> str:
@@ -71,6 +132,20 @@ class Catalogue(_Strict):
         if not name:
             raise ModelError(f"no model for the role {role!r}: name one under `roles` in models.yaml")
         return name
+
+    def language_models(self) -> list[str]:
+        """Those that write answers: the first that can."""
+        return list(dict.fromkeys([self.name("llm"), *self.fallbacks]))
+
+    def served(self) -> str | None:
+        """The one language model that vLLM serves here; none where all of them are elsewhere."""
+        here = [name for name in self.language_models() if not self.spec(name).endpoint]
+        if len(here) > 1:
+            raise ModelError(
+                f"{' and '.join(here)} would both be served here, and only one can be: give the others an "
+                f"endpoint in models.yaml, or take them out of `fallbacks`"
+            )
+        return here[0] if here else None
 
     def spec(self, name: str) -> ModelSpec:
         """What the file says of a model; a name that is a folder is its own source."""
@@ -83,5 +158,11 @@ def load_catalogue(settings: Settings) -> Catalogue:
     file = settings.configs / "models.yaml"
     try:
         return Catalogue.model_validate(yaml.safe_load(file.read_text()))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, yaml.YAMLError) as error:
         raise ModelError(f"{file} cannot be used: {error}") from None
+    except ValidationError as error:  # told without what was read: someone may have put a key there
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise ModelError(f"{file} cannot be used: {problems}") from None

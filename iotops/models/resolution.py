@@ -43,6 +43,8 @@ def resolve(
     from iotops.models.sources import SOURCES, Unavailable  # loads the hub's client
 
     spec = load_catalogue(settings).spec(name)
+    if spec.endpoint:
+        raise ModelError(f"{name} has an endpoint in models.yaml, so that its weights are not fetched here")
     reasons = []
     for title, find in SOURCES.items():
         try:
@@ -74,7 +76,10 @@ def prepare(
     """Bring the models of these roles to this machine; an optional one that cannot be had is left out."""
     catalogue, models = load_catalogue(settings), []
     for role in roles:
-        name = catalogue.name(role)
+        name = catalogue.served() if role == "llm" else catalogue.name(role)
+        if name is None:
+            on_progress("llm: answers elsewhere")
+            continue
         on_progress(f"{role}: {name}")
         try:
             models.append(resolve(settings, name, on_progress))

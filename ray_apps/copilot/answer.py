@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
-from ray_apps.chat import ChatModel, Completion
+from ray_apps.chat import Completion
 from ray_apps.copilot import compose, grounding
 from ray_apps.copilot.compose import Sentence
 from ray_apps.copilot.contracts import Citation, GuardReport, SetAside, Token, ToolCall, Trace
@@ -23,6 +23,7 @@ from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.planner import ACTION
 from ray_apps.copilot.prompt import messages
 from ray_apps.copilot.writer import Writer
+from ray_apps.routing import ChatModel
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from ray.serve.handle import DeploymentHandle
 
 from iotops.auth import Principal
 from iotops.http import ApiError, install, request_id
+from iotops.models import load_catalogue
 from iotops.settings import get_settings
 from ray_apps import console
-from ray_apps.chat import ChatModel
 from ray_apps.copilot import openai_api, sse
 from ray_apps.copilot.actions import load_rules, suggest
 from ray_apps.copilot.answer import Answerer
@@ -49,6 +49,7 @@ from ray_apps.copilot.troubleshoot.guide import reported
 from ray_apps.copilot.troubleshoot.store import Guides
 from ray_apps.copilot.troubleshoot.workflow import Troubleshooter
 from ray_apps.copilot.versions import Versions
+from ray_apps.routing import chat_model
 
 PROBE_TIMEOUT_S = 10.0
 
@@ -100,11 +101,11 @@ class Copilot:
         retriever: DeploymentHandle,
         embedder: DeploymentHandle,
         reranker: DeploymentHandle,
-        llm: DeploymentHandle,
+        llm: DeploymentHandle | None,
     ) -> None:
         settings = get_settings()
         self._retriever, self._embedder, self._reranker = retriever, embedder, reranker
-        self._chat = ChatModel(llm)
+        self._chat = chat_model(load_catalogue(settings), llm)
         self._devices = DeviceRecords(settings.database)
         self._rules = load_rules(settings.configs)
         self._guides = Guides(settings.database)

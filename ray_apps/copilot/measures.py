@@ -40,7 +40,8 @@ def measure_model(tenant: Tenant, completions: Iterable[Completion], usage: Usag
     if usage.model is None:
         return
     for each in completions:
-        LLM_TTFT.observe(each.ttft_s, tags={"model": each.model})
+        if each.ttft_s is not None:
+            LLM_TTFT.observe(each.ttft_s, tags={"model": each.model})
         if each.tokens_per_second:
             LLM_SPEED.observe(each.tokens_per_second, tags={"model": each.model})
     tags = {"tenant": tenant.id, "model": usage.model}

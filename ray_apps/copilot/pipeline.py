@@ -51,7 +51,8 @@ class Pipeline:
         conversation = request.conversation_id or uuid.uuid4().hex
         turns = await self._conversations.turns(caller, conversation) if earlier is None else earlier
         asked = resolve(request.question, request.device_id, turns)
-        key = _key(caller, asked, request, await self._versions.of(caller.tenant))
+        version = await self._versions.of(caller.tenant)
+        key = _key(caller, asked, request, version)
         async with self._flights.board(key) as flight:
             computed = flight.answer is None
             if computed:
@@ -62,7 +63,7 @@ class Pipeline:
                 draft = await self._answerer.answer(caller.tenant, asked, request.top_k, tell)
                 recorded.completions += [draft.completion] if draft.completion else []
                 flight.answer = _response(draft).model_dump_json().encode()
-                if draft.complete:
+                if draft.complete and draft.model in ("none", version.author):
                     await self._cache.put(key, flight.answer)
             stored = flight.answer
         own: dict[str, Any] = {"conversation_id": conversation, "request_id": request_id}
@@ -81,7 +82,7 @@ def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version)
     """The question as it was resolved, so that a follow-up is never answered from another conversation."""
     about = (*asked.plan.names, "", *sorted(asked.plan.codes))
     parts = (normalised(asked.question), normalised(asked.subject), str(request.top_k), *about)
-    return answer_key(caller, (*parts, version.index, version.data, version.model))
+    return answer_key(caller, (*parts, version.index, version.data, version.model, version.author))
 
 
 def _response(draft: Draft) -> AskResponse:

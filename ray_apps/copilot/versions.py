@@ -10,8 +10,8 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from iotops.tenancy import Tenant
-from ray_apps.chat import ChatModel
 from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.routing import ChatModel
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ class Version:
     index: str
     data: str
     model: str
+    author: str
+    """The model that would write the answer: while the first one fails, another."""
 
 
 class Versions:
@@ -39,7 +41,7 @@ class Versions:
         index, data, model = await asyncio.gather(
             self._index(tenant), asyncio.to_thread(self._devices.version, tenant), self._model()
         )
-        return Version(index, data, str(model))
+        return Version(index, data, str(model), self._chat.author)
 
     async def model(self) -> str:
         """Name of the language model; where that does not answer, of the last one that did, or `none`."""
@@ -47,7 +49,8 @@ class Versions:
 
     async def _model(self) -> dict[str, Any]:
         try:
-            self._described = await asyncio.wait_for(self._chat.describe(), MODEL_TIMEOUT_S)
+            described = await asyncio.wait_for(self._chat.describe(), MODEL_TIMEOUT_S)
+            self._described = {name: told for name, told in described.items() if name != "circuits"}
         except Exception as error:
             logger.warning("the language model does not say which it is: %r", error)
         return self._described

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-from ray_apps.chat import ChatModel
+from ray_apps.chat import ServedModel, Writing
 
 WORDS = ("", "Stop", " the", " pump.")
 
@@ -21,7 +21,7 @@ class Engine:
         assert stream
         return self
 
-    def remote(self, messages, max_tokens, temperature) -> Engine:
+    def remote(self, messages, max_tokens) -> Engine:
         return self
 
     def cancel(self) -> None:
@@ -38,7 +38,7 @@ class Engine:
 
 def test_a_stream_knows_what_it_cost_so_far():
     async def run() -> None:
-        writing = ChatModel(Engine()).stream([], 10)
+        writing = Writing(ServedModel("engine", Engine()).pieces([], 10))
         assert writing.completion is None
         assert [piece async for piece in writing.pieces()] == list(WORDS)
         cost = writing.completion
@@ -53,7 +53,7 @@ def test_a_stream_knows_what_it_cost_so_far():
 def test_leaving_a_stream_ends_the_work_and_keeps_its_cost():
     async def run() -> None:
         engine = Engine()
-        writing = ChatModel(engine).stream([], 10)
+        writing = Writing(ServedModel("engine", engine).pieces([], 10))
         async with aclosing(writing.pieces()) as pieces:
             async for piece in pieces:
                 if piece:

@@ -42,9 +42,10 @@ def settings(tmp_path, monkeypatch, closed_port):
     return Settings(home=tmp_path / "home", configs=tmp_path / "configs")
 
 
-def write_catalogue(settings, **models):
+def write_catalogue(settings, fallbacks=(), **models):
     roles = {"embedder": NAME, "reranker": "acme/absent", "llm": NAME}
-    (settings.configs / "models.yaml").write_text(yaml.safe_dump({"roles": roles, "models": models}))
+    content = {"roles": roles, "fallbacks": [*fallbacks], "models": models}
+    (settings.configs / "models.yaml").write_text(yaml.safe_dump(content))
 
 
 def build_wheel(settings, members=MODEL, links=()):
@@ -241,3 +242,50 @@ def test_an_unknown_entry_of_the_catalogue_is_named(settings):
 def test_the_shipped_catalogue_is_valid():
     catalogue = load_catalogue(Settings())
     assert set(catalogue.roles) == {"embedder", "reranker", "llm"}
+
+
+ELSEWHERE = {"endpoint": {"api": "openai", "url": "https://models.example/v1", "key": "MODELS_KEY"}}
+
+
+def test_language_models_are_asked_in_their_order_and_one_is_served(settings, monkeypatch):
+    write_catalogue(settings, ["far", NAME], far=ELSEWHERE)
+    catalogue = load_catalogue(settings)
+    assert (catalogue.language_models(), catalogue.served()) == ([NAME, "far"], NAME)
+    monkeypatch.setenv("IOTOPS_MODEL_LLM", "far")
+    assert (catalogue.language_models(), catalogue.served()) == (["far", NAME], NAME)
+    write_catalogue(settings, far=ELSEWHERE)
+    assert load_catalogue(settings).served() is None
+    write_catalogue(settings, ["acme/second"])
+    monkeypatch.delenv("IOTOPS_MODEL_LLM")
+    with pytest.raises(ModelError, match=f"{NAME} and acme/second"):
+        load_catalogue(settings).served()
+
+
+def test_a_model_elsewhere_has_no_weights_here(settings, monkeypatch):
+    write_catalogue(settings, far=ELSEWHERE, **{NAME: build_wheel(settings)})
+    monkeypatch.setenv("IOTOPS_MODEL_LLM", "far")
+    assert [model.name for model in prepare(settings, ["embedder", "llm"])] == [NAME]
+    with pytest.raises(ModelError, match="far has an endpoint"):
+        resolve(settings, "far")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"key": "sk-live-0123"}, r"endpoint\.key"),
+        ({"url": "https://anna:sk-live-0123@models.example/v1"}, r"endpoint\.url"),
+        ({"url": "models.example"}, r"endpoint\.url"),
+        ({"api": "cohere"}, r"endpoint\.api"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_used_is_told_without_its_secret(settings, change, told):
+    write_catalogue(settings, far={"endpoint": {**ELSEWHERE["endpoint"], **change}})
+    with pytest.raises(ModelError, match=told) as refused:
+        load_catalogue(settings)
+    assert "sk-live-0123" not in str(refused.value)
+
+
+def test_what_only_a_served_model_can_have_is_refused_beside_an_endpoint(settings):
+    write_catalogue(settings, far={**ELSEWHERE, "tool_parser": "hermes"})
+    with pytest.raises(ModelError, match="take out tool_parser"):
+        load_catalogue(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from burner_redis import BurnerRedis
@@ -62,7 +63,7 @@ class Fixed:
     """Versions that a test sets."""
 
     def __init__(self) -> None:
-        self.version = Version("index-1", "data-1", "model-1")
+        self.version = Version("index-1", "data-1", "model-1", "author")
 
     async def of(self, tenant):
         return self.version
@@ -136,9 +137,9 @@ def test_a_question_is_answered_from_the_cache_until_something_changes():
         assert first.usage == Usage(prompt_tokens=90, completion_tokens=7, total_tokens=97)
         assert first.conversation_id != second.conversation_id
         for version in (
-            Version("index-2", "data-1", "model-1"),
-            Version("index-2", "data-2", "model-1"),
-            Version("index-2", "data-2", "model-2"),
+            Version("index-2", "data-1", "model-1", "author"),
+            Version("index-2", "data-2", "model-1", "author"),
+            Version("index-2", "data-2", "model-2", "author"),
         ):
             desk.versions.version = version
             assert not (await desk.ask("Why is it hot?")).cached
@@ -153,6 +154,19 @@ def test_an_answer_without_the_models_part_is_not_kept():
         desk = Desk()
         desk.echo.complete = False
         assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, False]
+
+    asyncio.run(run())
+
+
+def test_what_a_fallback_wrote_is_kept_only_while_it_is_the_one_to_write():
+    async def run() -> None:
+        desk = Desk()
+        desk.versions.version = replace(desk.versions.version, author="primary")
+        assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, False]
+        desk.versions.version = replace(desk.versions.version, author="author")
+        assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, True]
+        desk.versions.version = replace(desk.versions.version, author="primary")
+        assert not (await desk.ask("Why is it hot?")).cached
 
     asyncio.run(run())
 

@@ -1,0 +1,95 @@
+"""What the clients of language models elsewhere share.
+
+None of them tries again by itself: another model is asked instead.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from iotops.errors import ModelError
+from iotops.models.catalogue import Endpoint, ModelSpec
+from ray_apps.chat import (
+    Completion,
+    EngineError,
+    LanguageModelClient,
+    Messages,
+    Piece,
+    RequestRefused,
+)
+
+CONNECT_S = 5.0
+REFUSALS = (400, 413, 422)
+"""Statuses of a request that is at fault itself."""
+NO_KEY = "none"
+"""For a server that wants none: without one the clients would take another server's from the environment."""
+CHARACTERS_PER_TOKEN = 4
+MOST_TOLD = 300
+
+
+def remote_model(name: str, spec: ModelSpec, endpoint: Endpoint) -> LanguageModelClient:
+    """A client of a model's endpoint; raises `ModelError` where its key is not in the environment."""
+    key = os.environ.get(endpoint.key) if endpoint.key else NO_KEY
+    if not key:
+        raise ModelError(
+            f"the key of {name} is not in the environment: set {endpoint.key} where Ray is started"
+        )
+    # Each loads its vendor's client, which takes a second: only what is used.
+    if endpoint.api == "anthropic":
+        from ray_apps.anthropic_model import AnthropicModel
+
+        return AnthropicModel(name, spec, endpoint, key)
+    from ray_apps.openai_model import OpenAIModel
+
+    return OpenAIModel(name, spec, endpoint, key)
+
+
+@contextmanager
+def failures(name: str) -> Iterator[None]:
+    """Failures in our words: a server's own may hold the key that it was sent, and end in the log."""
+    try:
+        yield
+    except Exception as error:
+        status = getattr(error, "status_code", None)
+        if status in REFUSALS:
+            raise RequestRefused(f"{name} refused the request: {str(error)[:MOST_TOLD]}") from None
+        told = f"answered with status {status}" if status else f"failed: {type(error).__name__}"
+        raise EngineError(f"{name} {told}") from None
+
+
+def asked_of(name: str, endpoint: Endpoint) -> dict[str, Any]:
+    """What each request says: the model as its server calls it, and the temperature if one is sent."""
+    temperature = {} if endpoint.temperature is None else {"temperature": endpoint.temperature}
+    return {"model": endpoint.model or name, **temperature}
+
+
+def described(name: str, endpoint: Endpoint) -> dict[str, Any]:
+    """What is known of a model without asking its server, which each readiness check would."""
+    return {"name": name, "source": f"{endpoint.api} endpoint", "revision": endpoint.model or name}
+
+
+def estimated(messages: Messages) -> int:
+    """About how many tokens messages are."""
+    return sum(len(each["content"]) for each in messages) // CHARACTERS_PER_TOKEN
+
+
+def piece(name: str, text: str, read: int, written: int, finish: str) -> Piece:
+    """Some text, with the tokens so far."""
+    return Piece(text=text, prompt_tokens=read, completion_tokens=written, finish_reason=finish, model=name)
+
+
+def whole(name: str, started: float, text: str, read: int, written: int) -> Completion:
+    """An answer that came at once, asked for at a reading of `time.perf_counter`."""
+    return Completion(
+        text=text,
+        prompt_tokens=read,
+        completion_tokens=written,
+        ttft_s=None,
+        total_s=time.perf_counter() - started,
+        finish_reason="stop",
+        model=name,
+    )

@@ -1,0 +1,131 @@
+"""The language models that write answers, as one: the first that answers does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from iotops.errors import ModelError
+from iotops.models.catalogue import Catalogue
+from ray_apps.chat import (
+    EngineError,
+    LanguageModelClient,
+    Messages,
+    Piece,
+    Proposal,
+    Schemas,
+    ServedModel,
+    Writing,
+)
+from ray_apps.circuit import Circuit, CircuitOpen
+from ray_apps.remote import remote_model
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A model, how long its first token may take (s), whether it can call tools, and its circuit."""
+
+    model: LanguageModelClient
+    first_token_s: float
+    calls_tools: bool = False
+    circuit: Circuit = field(default_factory=Circuit)
+
+
+class ChatModel:
+    """Asks the models in their order, each until its first piece: after it no other one is asked."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = routes
+
+    @property
+    def author(self) -> str:
+        """Name of the model that would be asked first now."""
+        return next((each for each in self._routes if each.circuit.admits), self._routes[0]).model.name
+
+    def stream(self, messages: Messages, max_tokens: int) -> Writing:
+        """The answer while a model writes it; reading it raises `EngineError` where none does."""
+        return Writing(self._pieces(messages, max_tokens))
+
+    async def propose(self, messages: Messages, tools: Schemas, max_tokens: int) -> Proposal | None:
+        """What the model that would write the answer would have called before; none where it cannot call
+        tools. Raises `EngineError` where it fails."""
+        route = next((each for each in self._routes if each.circuit.admits), None)
+        if route is None or not route.calls_tools:
+            return None
+        with route.circuit.attempt():
+            return await route.model.propose(messages, tools, max_tokens)
+
+    async def describe(self) -> dict[str, Any]:
+        """What the first model says of itself, then for each model its circuit.
+
+        Raises `EngineError` where none would answer: each either does not say what it is, or failed several
+        times a moment ago.
+        """
+        told = await asyncio.gather(*(each.model.describe() for each in self._routes), return_exceptions=True)
+        circuits = {each.model.name: each.circuit.state for each in self._routes}
+        pairs = zip(told, circuits.values(), strict=True)
+        if not any(isinstance(each, dict) and state != "open" for each, state in pairs):
+            raise EngineError(f"no language model answers: {circuits}")
+        first = told[0] if isinstance(told[0], dict) else {"name": self._routes[0].model.name}
+        return {**first, "circuits": circuits}
+
+    async def _pieces(self, messages: Messages, max_tokens: int) -> AsyncGenerator[Piece, None]:
+        failed = []
+        for route in self._routes:
+            begun = False
+            try:
+                with route.circuit.attempt():
+                    async with aclosing(route.model.pieces(messages, max_tokens)) as pieces:
+                        first = await _first(pieces, route)
+                        begun = True
+                        yield first
+                        async for piece in pieces:
+                            yield piece
+                return
+            except Exception as error:
+                if begun:
+                    raise
+                level = logging.DEBUG if isinstance(error, CircuitOpen) else logging.WARNING
+                logger.log(level, "%s does not answer: %s", route.model.name, error)
+                failed.append(f"{route.model.name}: {error}")
+        raise EngineError(f"no language model answers: {'; '.join(failed)}")
+
+
+def chat_model(catalogue: Catalogue, served: DeploymentHandle | None) -> ChatModel:
+    """The language models of `models.yaml`; `served` is the one that is deployed here.
+
+    Raises `ModelError` where a key is not in the environment.
+    """
+    return ChatModel([_route(catalogue, name, served) for name in catalogue.language_models()])
+
+
+def _route(catalogue: Catalogue, name: str, served: DeploymentHandle | None) -> Route:
+    spec = catalogue.spec(name)
+    model: LanguageModelClient
+    if spec.endpoint:
+        model = remote_model(name, spec, spec.endpoint)
+    elif served:
+        model = ServedModel(name, served)
+    else:
+        raise ModelError(f"{name} is to be served here, and the graph was built without it: deploy it again")
+    return Route(model, spec.first_token_s, spec.calls_tools)
+
+
+async def _first(pieces: AsyncGenerator[Piece, None], route: Route) -> Piece:
+    """The first piece that says something, if only that there is nothing to say."""
+    try:
+        async with asyncio.timeout(route.first_token_s):
+            async for piece in pieces:
+                if piece.text or piece.finish_reason:
+                    return piece
+    except TimeoutError:
+        raise EngineError(f"{route.model.name} wrote nothing within {route.first_token_s:g} s") from None
+    raise EngineError(f"{route.model.name} ended without a word")

@@ -1,0 +1,168 @@
+"""Which model answers: the first that gives a piece, and what is not asked meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from iotops.errors import ModelError
+from iotops.models.catalogue import Catalogue
+from ray_apps.chat import Busy, EngineError, Messages, Piece, RequestRefused
+from ray_apps.circuit import FAILURES
+from ray_apps.routing import ChatModel, Route, chat_model
+
+HANG = object()
+ASKED: Messages = [{"role": "user", "content": "What does E421 mean?"}]
+
+
+class Author:
+    """A model that goes through a script: a text is a piece, an error is raised, `HANG` never ends."""
+
+    def __init__(self, name: str, *script: Any) -> None:
+        self.name, self.script = name, script
+        self.asked, self.ended = 0, 0
+
+    async def pieces(self, messages: Messages, max_tokens: int) -> AsyncGenerator[Piece, None]:
+        self.asked += 1
+        try:
+            for number, step in enumerate(self.script):
+                if isinstance(step, Exception):
+                    raise step
+                if step is HANG:
+                    await asyncio.Event().wait()
+                yield Piece(
+                    text=step, prompt_tokens=9, completion_tokens=number, finish_reason="", model=self.name
+                )
+        finally:
+            self.ended += 1
+
+    async def propose(self, messages, tools, max_tokens):
+        raise NotImplementedError
+
+    async def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "source": "script"}
+
+
+def routed(*authors: Author) -> ChatModel:
+    return ChatModel([Route(author, first_token_s=0.05) for author in authors])
+
+
+async def read(chat: ChatModel) -> tuple[str, str]:
+    """The answer and who wrote it."""
+    writing = chat.stream(ASKED, 10)
+    text = "".join([piece async for piece in writing.pieces()])
+    assert writing.completion
+    assert writing.completion.text == text
+    return text, writing.completion.model
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [(EngineError("gone"),), (HANG,), ("", HANG), (), ("",), (RequestRefused("too long"),), (Busy("full"),)],
+    ids=["fails", "hangs", "hangs after nothing", "ends", "ends after nothing", "refuses", "busy"],
+)
+def test_a_model_that_gives_no_first_piece_is_followed_by_the_next(failure: tuple[Any, ...]):
+    async def run() -> None:
+        first, second, third = Author("a", *failure), Author("b", "", "Stop ", "it."), Author("c", "No.")
+        assert await read(routed(first, second, third)) == ("Stop it.", "b")
+        assert (first.ended, third.asked) == (1, 0)
+
+    asyncio.run(run())
+
+
+def test_after_its_first_piece_a_model_is_not_replaced():
+    async def run() -> None:
+        first, second = Author("a", "Stop ", EngineError("gone")), Author("b", "Go.")
+        writing = routed(first, second).stream(ASKED, 10)
+        with pytest.raises(EngineError, match="gone"):
+            [piece async for piece in writing.pieces()]
+        assert writing.completion
+        assert (writing.completion.text, writing.completion.model, second.asked) == ("Stop ", "a", 0)
+
+    asyncio.run(run())
+
+
+def test_without_any_answer_each_reason_is_told():
+    async def run() -> None:
+        with pytest.raises(EngineError, match=r"gone.*b wrote nothing within 0\.05 s"):
+            await read(routed(Author("a", EngineError("gone")), Author("b", HANG)))
+
+    asyncio.run(run())
+
+
+def test_a_model_that_fails_again_and_again_is_left_alone_and_tells_so():
+    async def run() -> None:
+        first, second = Author("a", HANG), Author("b", "Stop.")
+        chat = routed(first, second)
+        assert chat.author == "a"
+        for _ in range(FAILURES + 2):
+            assert await read(chat) == ("Stop.", "b")
+        assert first.asked == FAILURES
+        assert chat.author == "b"
+        assert await chat.describe() == {
+            "name": "a", "source": "script", "circuits": {"a": "open", "b": "closed"}
+        }  # fmt: skip
+
+    asyncio.run(run())
+
+
+def test_requests_that_are_refused_for_their_own_sake_never_open_the_circuit():
+    async def run() -> None:
+        first = Author("a", RequestRefused("too long"))
+        chat = routed(first, Author("b", "Stop."))
+        for _ in range(FAILURES + 2):
+            await read(chat)
+        assert first.asked == FAILURES + 2
+
+    asyncio.run(run())
+
+
+def test_a_reader_that_has_enough_ends_the_work_and_is_no_failure():
+    async def run() -> None:
+        first = Author("a", "Stop.", HANG)
+        chat = routed(first, Author("b", "Go."))
+        for _ in range(FAILURES + 1):
+            async with aclosing(chat.stream(ASKED, 10).pieces()) as pieces:
+                assert await anext(pieces) == "Stop."
+        assert (first.asked, first.ended, chat.author) == (FAILURES + 1, FAILURES + 1, "a")
+
+    asyncio.run(run())
+
+
+def test_it_is_not_ready_only_while_every_model_fails():
+    async def run() -> None:
+        chat = routed(Author("a", EngineError("gone")), Author("b", EngineError("gone too")))
+        assert (await chat.describe())["name"] == "a"
+        for _ in range(FAILURES):
+            with pytest.raises(EngineError):
+                await read(chat)
+        with pytest.raises(EngineError, match="no language model answers"):
+            await chat.describe()
+
+    asyncio.run(run())
+
+
+def catalogue(**models: Any) -> Catalogue:
+    roles = {"embedder": "e", "llm": "big"}
+    return Catalogue.model_validate({"roles": roles, "fallbacks": ["small"], "models": models})
+
+
+def test_a_key_that_is_not_in_the_environment_stops_the_start(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("IOTOPS_MODEL_LLM", raising=False)
+    elsewhere = {"endpoint": {"api": "openai", "url": "http://127.0.0.1:9/v1", "key": "BIG_KEY"}}
+    models = catalogue(big=elsewhere, small={"endpoint": {"api": "anthropic", "url": "http://127.0.0.1:9"}})
+    monkeypatch.delenv("BIG_KEY", raising=False)
+    with pytest.raises(ModelError, match="BIG_KEY"):
+        chat_model(models, None)
+    monkeypatch.setenv("BIG_KEY", "sesame")
+    assert chat_model(models, None).author == "big"
+
+
+def test_a_graph_that_was_built_without_the_served_model_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("IOTOPS_MODEL_LLM", raising=False)
+    with pytest.raises(ModelError, match="deploy it again"):
+        chat_model(catalogue(), None)
