@@ -171,18 +171,12 @@ class IngestSettings(BaseModel):
 class CopilotSettings(BaseModel):
     """How an answer is built."""
 
-    context_characters: int = Field(
-        4500, description="Source text given to the language model at most.", ge=500
-    )
     answer_tokens: int = Field(160, description="Length of a drafted answer at most (tokens).", ge=16)
     least_confidence: float = Field(
         0.65,
         description="Below this relevance of the sources (0-1) the answer is that nobody knows.",
         ge=0,
         le=1,
-    )
-    timeout_s: float = Field(
-        60.0, description="A language model slower than this is not waited for (s).", gt=0
     )
     asks_in_flight: int = Field(
         32, description="Questions that a replica answers at once; one more is refused with 503.", ge=1

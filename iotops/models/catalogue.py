@@ -100,6 +100,14 @@ class ModelSpec(_Strict):
     first_token_s: float = Field(
         20.0, description="A language model that has written nothing by then is not waited for (s).", gt=0
     )
+    context_characters: int = Field(
+        12_000, description="Source text that a language model is given at most.", ge=500
+    )
+    writing_s: float = Field(
+        20.0,
+        description="After so long (s) an answer goes on without the language model, fallbacks included.",
+        gt=0,
+    )
     price: Price = Field(default_factory=Price, description="What its tokens cost.")
 
     @model_validator(mode="after")

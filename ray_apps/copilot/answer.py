@@ -8,6 +8,7 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
 from ray_apps.chat import Completion
@@ -55,8 +56,12 @@ class Draft:
 class Answerer:
     """Looks up, drafts with the language model and keeps what the sources support."""
 
-    def __init__(self, settings: CopilotSettings, lookup: Lookup, chat: ChatModel, guard: Guard) -> None:
-        self._settings, self._lookup, self._chat, self._guard = settings, lookup, chat, guard
+    def __init__(
+        self, settings: CopilotSettings, model: ModelSpec, lookup: Lookup, chat: ChatModel, guard: Guard
+    ) -> None:
+        """`model` says how much the first model of `chat` is given, and how long it may write."""
+        self._settings, self._model = settings, model
+        self._lookup, self._chat, self._guard = lookup, chat, guard
 
     async def answer(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Draft:
         """Answer for a tenant; says that it does not know rather than guess."""
@@ -126,22 +131,26 @@ class Answerer:
     ) -> tuple[Completion | None, bool]:
         """Write each sentence of the model's as soon as a source supports it, until there is no more room.
 
-        What the model wrote, and whether it did: an answer from the sources alone beats none.
+        What the model wrote, and whether it did: an answer from the sources alone beats none, and one in time
+        beats a longer one.
         """
         started = time.perf_counter()
         tell(Trace(message="writing from the sources"))
         documents = found.passages[found.lead :] or found.passages
         titles = [passage.title for passage in documents]
-        prompt = messages(asked.whole, documents, self._settings.context_characters)
+        prompt = messages(asked.whole, documents, self._model.context_characters)
         writing = self._chat.stream(prompt, self._settings.answer_tokens)
         try:
-            async with asyncio.timeout(self._settings.timeout_s), aclosing(writing.pieces()) as pieces:
+            async with asyncio.timeout(self._model.writing_s), aclosing(writing.pieces()) as pieces:
                 async for spoken in grounding.spoken(pieces):
                     claim = grounding.claim(spoken, titles)
                     if claim and (support := await self._support(claim, found)):
                         writer.sentence(Sentence(claim, support))
                     if writer.full:
                         break
+        except TimeoutError:
+            logger.info("the language model had no more than %s s to write", self._model.writing_s)
+            return writing.completion, writing.completion is not None
         except Exception:
             logger.exception("the language model gave no whole draft; quoting the sources instead")
             return writing.completion, False

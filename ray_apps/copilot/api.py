@@ -105,7 +105,8 @@ class Copilot:
     ) -> None:
         settings = get_settings()
         self._retriever, self._embedder, self._reranker = retriever, embedder, reranker
-        self._chat = chat_model(load_catalogue(settings), llm)
+        catalogue = load_catalogue(settings)
+        self._chat = chat_model(catalogue, llm)
         self._devices = DeviceRecords(settings.database)
         self._rules = load_rules(settings.configs)
         self._guides = Guides(settings.database)
@@ -118,7 +119,7 @@ class Copilot:
         lookup = Lookup(retriever, embedder, vectors, self._devices)
         self._pipeline = Pipeline(
             self._guard,
-            Answerer(settings.copilot, lookup, self._chat, self._guard),
+            Answerer(settings.copilot, catalogue.spec(catalogue.name("llm")), lookup, self._chat, self._guard),
             self._versions,
             self._cache,
             Conversations(client, settings.copilot.conversation_ttl_s),

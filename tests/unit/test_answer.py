@@ -7,6 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
 from ray_apps.chat import Piece, Writing
@@ -71,8 +72,8 @@ class Shelf:
 class Author:
     """A model that writes what it is given, a word at a time, and notices when it is stopped."""
 
-    def __init__(self, text: str, fails: bool = False) -> None:
-        self.words, self.fails = text.split(" "), fails
+    def __init__(self, text: str, fails: bool = False, hangs: bool = False) -> None:
+        self.words, self.fails, self.hangs = text.split(" "), fails, hangs
         self.written: list[str] = []
         self.stopped = False
 
@@ -91,6 +92,8 @@ class Author:
                     model="author",
                 )
                 await asyncio.sleep(0)
+            if self.hangs:
+                await asyncio.Event().wait()
             if self.fails:
                 raise RuntimeError("the engine is gone")
         finally:
@@ -103,11 +106,13 @@ def answer(
     lead=1,
     passages=None,
     least_confidence=0.2,
+    writing_s=20.0,
 ):
     heard = []
     asked = resolve(question, None, [])
     answerer = Answerer(
         CopilotSettings(least_confidence=least_confidence),
+        ModelSpec(writing_s=writing_s),
         Shelf(passages or [RECORD, MEANING], lead),
         author,
         rules_alone(),
@@ -223,3 +228,13 @@ def test_without_such_a_sentence_the_models_words_come_first():
     _, heard = answer(author, "Which coupling tears, and how quickly?", lead=0, passages=[MEANING])
     first = next((event.text, written) for event, written in heard if isinstance(event, Token))
     assert first == ("A loose coupling shakes the shaft. [1]", 6)
+
+
+def test_what_the_model_does_not_write_in_time_is_quoted():
+    author = Author("E421 means that vibration is high. The", hangs=True)
+    draft, _ = answer(author, writing_s=0.05)
+    assert draft.complete
+    assert author.stopped
+    assert draft.completion
+    assert draft.completion.completion_tokens == 7
+    assert len(draft.citations) > 3
