@@ -106,6 +106,7 @@ class Copilot:
         settings = get_settings()
         self._retriever, self._embedder, self._reranker = retriever, embedder, reranker
         catalogue = load_catalogue(settings)
+        model = catalogue.spec(catalogue.name("llm"))
         self._chat = chat_model(catalogue, llm)
         self._devices = DeviceRecords(settings.database)
         self._rules = load_rules(settings.configs)
@@ -119,7 +120,7 @@ class Copilot:
         lookup = Lookup(retriever, embedder, vectors, self._devices)
         self._pipeline = Pipeline(
             self._guard,
-            Answerer(settings.copilot, catalogue.spec(catalogue.name("llm")), lookup, self._chat, self._guard),
+            Answerer(settings.copilot, model, lookup, self._chat, self._guard),
             self._versions,
             self._cache,
             Conversations(client, settings.copilot.conversation_ttl_s),

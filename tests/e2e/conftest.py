@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import io
+import re
+import shutil
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
 
 from iotops.provisioning import create_tenant
-from iotops.settings import Settings
+from iotops.settings import CONFIGS, Settings
 from iotops.tenancy import Tenant
+from tests.embedded import embedded_stack
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The whole stack, with a language model that may take its time: what it writes is looked at, and the
+    machine may be a slow one."""
+    configs = shutil.copytree(CONFIGS, tmp_path_factory.mktemp("configs"), dirs_exist_ok=True)
+    models = configs / "models.yaml"
+    patient, changed = re.subn(r"writing_s: .*", "writing_s: 60", models.read_text())
+    assert changed == 1
+    models.write_text(patient)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IOTOPS_CONFIGS", str(configs))
+        with embedded_stack(tmp_path_factory.mktemp("home")) as settings:
+            yield settings
 
 
 @pytest.fixture(scope="session")
