@@ -12,7 +12,7 @@ from anthropic.types import ToolParam
 
 from iotops.models.catalogue import Endpoint, ModelSpec
 from ray_apps.chat import Messages, Piece, Proposal, ProposedCall, Schemas
-from ray_apps.remote import CONNECT_S, asked_of, described, estimated, failures, piece, whole
+from ray_apps.remote import CONNECT_S, described, estimated, failures, piece, whole
 
 FINISHES = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
 """Its reasons in OpenAI's words."""
@@ -33,7 +33,7 @@ class AnthropicModel:
     async def pieces(self, messages: Messages, max_tokens: int) -> AsyncGenerator[Piece, None]:
         """As `LanguageModelClient` has it; what is written is estimated until the server tells it."""
         read, written, finish = estimated(messages), 0, ""
-        with failures(self.name):
+        with failures(self.name, anthropic.APIError):
             stream = await self._client.messages.create(**self._request(messages, max_tokens), stream=True)
             async with stream:
                 async for event in stream:
@@ -53,7 +53,7 @@ class AnthropicModel:
         """As `LanguageModelClient` has it."""
         started = time.perf_counter()
         wanted = [_tool(each["function"]) for each in tools]
-        with failures(self.name):
+        with failures(self.name, anthropic.APIError):
             answer = await self._client.messages.create(
                 **self._request(messages, max_tokens), tools=wanted, tool_choice={"type": "auto"}
             )
@@ -78,10 +78,13 @@ class AnthropicModel:
 
     def _request(self, messages: Messages, max_tokens: int) -> dict[str, Any]:
         system = "\n\n".join(each["content"] for each in messages if each["role"] == "system")
-        return asked_of(self.name, self._endpoint) | {
+        sampling = {} if self._endpoint.temperature is None else {"temperature": self._endpoint.temperature}
+        return {
+            "model": self._endpoint.model or self.name,
             "system": system,
             "messages": [each for each in messages if each["role"] != "system"],
             "max_tokens": max_tokens,
+            "extra_body": sampling,  # the client no longer knows it, some servers do
         }
 
 

@@ -142,10 +142,13 @@ class ServedModel:
 
     async def propose(self, messages: Messages, tools: Schemas, max_tokens: int) -> Proposal:
         """As `LanguageModelClient` has it."""
+        response = self._llm.propose.remote(messages, tools, max_tokens)
         try:
-            return Proposal.model_validate(await self._llm.propose.remote(messages, tools, max_tokens))
+            return Proposal.model_validate(await response)
         except BackPressureError:
             raise Busy(f"{self.name} has no room for one more request") from None
+        finally:
+            response.cancel()
 
     async def describe(self) -> dict[str, Any]:
         """Which model it is: name, source, revision, checksum, device, max_tokens (prompt and answer)."""

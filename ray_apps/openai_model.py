@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionToolUnionParam
 
 from iotops.models.catalogue import Endpoint, ModelSpec
 from ray_apps.chat import Messages, Piece, Proposal, ProposedCall, Schemas
-from ray_apps.remote import CONNECT_S, asked_of, described, estimated, failures, piece, whole
+from ray_apps.remote import CONNECT_S, described, estimated, failures, piece, whole
 
 
 class OpenAIModel:
@@ -28,8 +28,8 @@ class OpenAIModel:
 
     async def pieces(self, messages: Messages, max_tokens: int) -> AsyncGenerator[Piece, None]:
         """As `LanguageModelClient` has it; tokens are estimated until the server tells them, at the end."""
-        read, written = estimated(messages), 0
-        with failures(self.name):
+        read, written, finish = estimated(messages), 0, ""
+        with failures(self.name, openai.APIError):
             stream = await self._client.chat.completions.create(
                 **self._request(messages, max_tokens), stream=True, stream_options={"include_usage": True}
             )
@@ -40,12 +40,13 @@ class OpenAIModel:
                     written += bool(text)
                     if chunk.usage:
                         read, written = chunk.usage.prompt_tokens, chunk.usage.completion_tokens
-                    yield piece(self.name, text, read, written, (choice and choice.finish_reason) or "")
+                    finish = (choice and choice.finish_reason) or finish
+                    yield piece(self.name, text, read, written, finish)
 
     async def propose(self, messages: Messages, tools: Schemas, max_tokens: int) -> Proposal:
         """As `LanguageModelClient` has it."""
         started, wanted = time.perf_counter(), cast(list[ChatCompletionToolUnionParam], tools)
-        with failures(self.name):
+        with failures(self.name, openai.APIError):
             answer = await self._client.chat.completions.create(
                 **self._request(messages, max_tokens), tools=wanted, tool_choice="auto"
             )
@@ -68,7 +69,10 @@ class OpenAIModel:
         return described(self.name, self._endpoint)
 
     def _request(self, messages: Messages, max_tokens: int) -> dict[str, Any]:
-        return asked_of(self.name, self._endpoint) | {
+        sampling = {} if self._endpoint.temperature is None else {"temperature": self._endpoint.temperature}
+        return {
+            "model": self._endpoint.model or self.name,
             "messages": messages,
             "max_completion_tokens": max_tokens,
+            **sampling,
         }

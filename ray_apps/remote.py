@@ -49,22 +49,17 @@ def remote_model(name: str, spec: ModelSpec, endpoint: Endpoint) -> LanguageMode
 
 
 @contextmanager
-def failures(name: str) -> Iterator[None]:
-    """Failures in our words: a server's own may hold the key that it was sent, and end in the log."""
+def failures(name: str, kind: type[Exception]) -> Iterator[None]:
+    """A client's kind of failures in our words: a server's own may hold the key that it was sent, and end in
+    the log."""
     try:
         yield
-    except Exception as error:
+    except kind as error:
         status = getattr(error, "status_code", None)
         if status in REFUSALS:
             raise RequestRefused(f"{name} refused the request: {str(error)[:MOST_TOLD]}") from None
         told = f"answered with status {status}" if status else f"failed: {type(error).__name__}"
         raise EngineError(f"{name} {told}") from None
-
-
-def asked_of(name: str, endpoint: Endpoint) -> dict[str, Any]:
-    """What each request says: the model as its server calls it, and the temperature if one is sent."""
-    temperature = {} if endpoint.temperature is None else {"temperature": endpoint.temperature}
-    return {"model": endpoint.model or name, **temperature}
 
 
 def described(name: str, endpoint: Endpoint) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Endpoint(_Strict):
         None, description="What the server calls the model, if not by the entry's name."
     )
     temperature: float | None = Field(
-        0.0, description="Sent with each request; null: not sent, for models that refuse it.", ge=0
+        None, description="Sent with each request if given: some models refuse any.", ge=0
     )
     tools: bool = Field(False, description="Whether the model can call tools.")
 

@@ -7,11 +7,12 @@ import logging
 import time
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
-from ray_apps.chat import Completion
+from ray_apps.chat import Completion, Proposal
 from ray_apps.copilot import compose, grounding
 from ray_apps.copilot.compose import Sentence
 from ray_apps.copilot.contracts import Citation, GuardReport, SetAside, Token, ToolCall, Trace
@@ -21,8 +22,10 @@ from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import Quote, Support
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.lookup import Lookup
+from ray_apps.copilot.period import without_period
 from ray_apps.copilot.planner import ACTION
-from ray_apps.copilot.prompt import messages
+from ray_apps.copilot.prompt import messages, tool_messages
+from ray_apps.copilot.tools import accepted, schemas
 from ray_apps.copilot.writer import Writer
 from ray_apps.routing import ChatModel
 
@@ -32,6 +35,8 @@ UNKNOWN = "I don't know: the documents and the device records that I may see do 
 FACTS, STEPS = 3, 4
 OPENING = 0.75
 """A source's sentence that fits the question so well (0-1) opens the answer, while the model still reads."""
+TOOLS_TOKENS, TOOLS_TIMEOUT_S = 160, 5.0
+"""For a model to say which tools it would use."""
 
 
 @dataclass
@@ -46,6 +51,13 @@ class Draft:
     timings_ms: dict[str, float | str | None]
     completion: Completion | None = None
     complete: bool = True
+    tool_completion: Completion | None = None
+    """What asking the model for its tool calls cost, if it was asked."""
+
+    @property
+    def completions(self) -> list[Completion]:
+        """All that the language model wrote."""
+        return [each for each in (self.tool_completion, self.completion) if each]
 
     @property
     def model(self) -> str:
@@ -66,7 +78,11 @@ class Answerer:
     async def answer(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Draft:
         """Answer for a tenant; says that it does not know rather than guess."""
         started = time.perf_counter()
-        found = await self._lookup.gather(tenant, asked, top_k, tell)
+        found, proposal = await asyncio.gather(
+            self._lookup.gather(tenant, asked, top_k, tell), self._proposed(asked)
+        )
+        if proposal:
+            await self._call(tenant, proposal, asked, found, tell)
         await self._lookup.embed(tenant, asked, found)
         report = await self._set_aside(tenant, found)
         guide = compose.steps(found.focus, found.passages, STEPS) if asked.plan.action else []
@@ -102,7 +118,28 @@ class Answerer:
             found.timings_ms,
             completion,
             complete,
+            proposal.completion if proposal else None,
         )
+
+    async def _proposed(self, asked: Asked) -> Proposal | None:
+        """The tools that the language model would use, if it can call any; an answer needs none of them."""
+        try:
+            async with asyncio.timeout(TOOLS_TIMEOUT_S):
+                return await self._chat.propose(tool_messages(asked.whole), schemas(), TOOLS_TOKENS)
+        except Exception:
+            logger.exception("the language model did not say which tools it would use")
+            return None
+
+    async def _call(
+        self, tenant: Tenant, proposal: Proposal, asked: Asked, found: Evidence, tell: Tell
+    ) -> None:
+        """Run, as the caller's tenant, those calls of the model that hold and were not made already."""
+        started = time.perf_counter()
+        wanted, dropped = accepted(proposal.calls, found.tools)
+        for reason in dropped:
+            tell(Trace(message=f"a call of the model was dropped: {reason}"))
+        await self._lookup.call(tenant, wanted, found, asked.plan.period, tell)
+        found.timings_ms |= {"llm_tools": round(proposal.completion.total_s * 1000, 1), "tools": ms(started)}
 
     async def _set_aside(self, tenant: Tenant, found: Evidence) -> GuardReport:
         """Drop what speaks to the assistant, before the model or the answer sees it."""
@@ -120,9 +157,11 @@ class Answerer:
     def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:
         """Whether the evidence fits the question well enough for an answer.
 
-        Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use.
+        Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use; words for
+        a time were answered by looking there.
         """
-        question = ACTION.sub(" ", asked.whole) if guide else asked.whole
+        question = without_period(asked.whole, datetime.now(UTC))
+        question = ACTION.sub(" ", question) if guide else question
         best = max(found.cosines, default=0.0)
         return compose.confidence(question, found.passages, best) >= self._settings.least_confidence
 

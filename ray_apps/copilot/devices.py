@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import text
@@ -9,6 +10,7 @@ from sqlalchemy import text
 from iotops.database import engine, tenant_transaction
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
+from ray_apps.copilot.period import EVER, Period
 
 HEALTH = text("""
     SELECT day, model, score, readings, errors FROM gold.device_health
@@ -21,14 +23,16 @@ RISK = text("""
     WHERE device_id = :device AND day = :day ORDER BY horizon_hours""")
 EVENTS = text("""
     SELECT ts, type, severity, error_code, message FROM silver.events
-    WHERE device_id = :device ORDER BY ts DESC LIMIT :limit""")
+    WHERE device_id = :device AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit""")
 ALERTS = text("""
     SELECT alert_id::text, rule, kind, metric, severity, opened_at, resolved_at, resolved_because, evidence
-    FROM silver.alerts WHERE device_id = :device
+    FROM silver.alerts
+    WHERE device_id = :device AND opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
 TREND = text("""
     SELECT * FROM (
-        SELECT ts, metrics FROM silver.telemetry WHERE device_id = :device ORDER BY ts DESC LIMIT :limit
+        SELECT ts, metrics FROM silver.telemetry
+        WHERE device_id = :device AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit
     ) latest ORDER BY ts""")
 KNOWN = text("""
     SELECT EXISTS (SELECT FROM silver.telemetry WHERE device_id = :device)
@@ -36,6 +40,15 @@ KNOWN = text("""
 NAMED = text("""
     SELECT device_id FROM gold.device_health WHERE device_id = ANY(:names)
     UNION SELECT device_id FROM silver.telemetry WHERE device_id = ANY(:names)""")
+FLEET_EVENTS = text("""
+    SELECT device_id, ts, type, severity, error_code, message FROM silver.events
+    WHERE error_code IS NOT NULL AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit""")
+FLEET_ALERTS = text("""
+    SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)
+    ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
+BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
+"""For what reads the rows of a whole fleet."""
 VERSION = text("""
     SELECT (SELECT max(computed_at) FROM gold.device_health),
         (SELECT sum(next_offset) FROM ingest.offsets), (SELECT max(position) FROM ingest.alert_messages)""")
@@ -58,12 +71,19 @@ class DeviceRecords:
         self._engine = engine(settings)
 
     def insights(
-        self, tenant: Tenant, device: str, *, events: int = 20, alerts: int = 20, trend: int = 72
+        self,
+        tenant: Tenant,
+        device: str,
+        period: Period = EVER,
+        *,
+        events: int = 20,
+        alerts: int = 20,
+        trend: int = 72,
     ) -> dict[str, Any] | None:
-        """Newest health, components and failure risk, recent events, alerts (open ones first), last readings;
-        None for an unknown device."""
+        """Newest health, components and failure risk; of the period its latest events, alerts (open ones
+        first) and last readings. None for an unknown device."""
         with tenant_transaction(self._engine, tenant) as connection:
-            key = {"device": device}
+            key = {"device": device, **asdict(period)}
             health = connection.execute(HEALTH, key).mappings().first()
             if health is None and not connection.execute(KNOWN, key).scalar_one():
                 return None
@@ -90,6 +110,16 @@ class DeviceRecords:
             return []
         with tenant_transaction(self._engine, tenant) as connection:
             return sorted(connection.execute(NAMED, {"names": names}).scalars())
+
+    def incidents(self, tenant: Tenant, period: Period = EVER, limit: int = 50) -> dict[str, Any]:
+        """The whole fleet's latest events that have an error code, and its alerts, of a period."""
+        with tenant_transaction(self._engine, tenant) as connection:
+            connection.execute(BRIEFLY)
+            key = {**asdict(period), "limit": limit}
+            return {
+                "events": [dict(row) for row in connection.execute(FLEET_EVENTS, key).mappings()],
+                "alerts": [dict(row) for row in connection.execute(FLEET_ALERTS, key).mappings()],
+            }
 
     def worst(self, tenant: Tenant, limit: int = 5) -> list[dict[str, Any]]:
         """The fleet's least healthy devices of the newest day, with the reason that weighs most."""

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from ray_apps.copilot import sentences
 from ray_apps.copilot.contracts import Citation, ToolCall
 from ray_apps.copilot.grounding import Passage, Quote, Vectors
+from ray_apps.copilot.period import Period
 
-LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES = 3, 2, 3
+MOST_DEVICES, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A tool as the answer reports it, and what the answer may rest on because of it."""
+
+    tool: ToolCall
+    passages: list[Passage]
 
 
 @dataclass
@@ -36,6 +46,12 @@ class Evidence:
     def cosines(self) -> Vectors:
         """Of every source sentence with the question (n,)."""
         return self.vectors @ self.question if len(self.vectors) else np.empty(0, np.float32)
+
+    def add(self, result: Result, place: int) -> None:
+        """Take in what a tool found, its new passages at a place; none of them opens the answer by that."""
+        new = [passage for passage in result.passages if passage not in self.passages]
+        self.passages[place:place] = new
+        self.tools.append(result.tool)
 
     def leave_out(self, places: Collection[int]) -> None:
         """Forget some passages, with all that was quoted from them."""
@@ -64,37 +80,25 @@ def citation(passages: Sequence[Passage], quote: Quote, marker: str, score: floa
     )
 
 
-def device_passage(insights: dict[str, Any]) -> Passage:
-    """A device's record in sentences, as a source that can be cited like a document."""
-    device, model = insights["device_id"], insights["model"]
-    lines = []
-    if insights["score"] is not None:
-        lines.append(
-            f"The health score of {device} ({model}) is {insights['score']:.0f} of 100 on {insights['day']}."
-        )
-        heavy = [part for part in insights["components"] if part["penalty"] >= LEAST_PENALTY]
-        lines += [_sentence(part["detail"]) for part in heavy[:MOST_COMPONENTS]]
-    errors = [event for event in insights["events"] if event["error_code"]]
-    if errors:
-        times = Counter(event["error_code"] for event in errors)
-        last = {event["error_code"]: event["ts"] for event in reversed(errors)}
-        listed = ", ".join(
-            f"{code} ({count} time{'s' * (count > 1)}, last at {last[code]:%Y-%m-%d %H:%M} UTC)"
-            for code, count in times.most_common(MOST_CODES)
-        )
-        lines.append(f"The latest error codes of {device} are {listed}.")
-    if not lines:
-        lines.append(f"No health score has been computed for {device} yet.")
-    return record_passage(device, "\n\n".join(lines))
+def device_passage(insights: dict[str, Any], question: str = "", period: Period | None = None) -> Passage:
+    """A device's record in sentences, as a source that can be cited like a document.
+
+    Metrics that the question names are told too; error codes are those of the period, if it names one.
+    """
+    lines = [
+        *sentences.health(insights),
+        *sentences.metrics(insights, question),
+        *sentences.incidents(insights["events"], insights["device_id"], period),
+    ]
+    return record_passage(
+        insights["device_id"],
+        "\n\n".join(lines or [f"No health score has been computed for {insights['device_id']} yet."]),
+    )
 
 
 def record_passage(device: str, text: str) -> Passage:
     """Something that a device's record says, as a source."""
     return Passage(f"device:{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
-
-
-def _sentence(detail: str) -> str:
-    return f"{detail[:1].upper()}{detail[1:].rstrip('.')}."
 
 
 def device_codes(insights: dict[str, Any]) -> list[str]:
@@ -115,23 +119,33 @@ def _worst(insights: dict[str, Any]) -> str:
     return next((part["detail"] for part in insights["components"] if part["penalty"] > 0), "")
 
 
-def device_tools(insights: dict[str, Any]) -> list[ToolCall]:
-    """The look-ups that were made for a device, as the answer reports them."""
-    device = insights["device_id"]
-    metrics = {name: insights[name] for name in ("model", "day", "score", "components")}
+def device_metrics(insights: dict[str, Any]) -> dict[str, Any]:
+    """What `get_device_metrics` returns of a device's record."""
     latest = insights["trend"][-1] if insights["trend"] else None
+    return {**{name: insights[name] for name in ("model", "day", "score", "components")}, "latest": latest}
+
+
+def device_incidents(insights: dict[str, Any]) -> dict[str, Any]:
+    """What `get_incident_history` returns of a device's record."""
+    return {"events": insights["events"], "alerts": insights["alerts"]}
+
+
+def device_tools(insights: dict[str, Any], period: Period | None = None) -> list[ToolCall]:
+    """The look-ups that were made for a device, as the answer reports them."""
+    device = {"device_id": insights["device_id"]}
     return [
-        ToolCall(
-            name="get_device_metrics",
-            arguments={"device_id": device},
-            result={**metrics, "latest": latest},
-        ),
+        ToolCall(name="get_device_metrics", arguments=device, result=device_metrics(insights)),
         ToolCall(
             name="get_incident_history",
-            arguments={"device_id": device},
-            result={"events": insights["events"], "alerts": insights["alerts"]},
+            arguments={**device, **within(period)},
+            result=device_incidents(insights),
         ),
     ]
+
+
+def within(period: Period | None) -> dict[str, str]:
+    """A period, as a tool's arguments tell it."""
+    return {name: moment.isoformat() for name, moment in asdict(period).items()} if period else {}
 
 
 def fleet_passage(worst: list[dict[str, Any]]) -> Passage:
@@ -142,6 +156,23 @@ def fleet_passage(worst: list[dict[str, Any]]) -> Passage:
         for row in worst
     ]
     return Passage("fleet:health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0)
+
+
+def incident_passage(incidents: dict[str, Any], period: Period | None) -> Passage:
+    """What went wrong in the whole fleet, in sentences."""
+    lines = sentences.incidents(incidents["events"], "the fleet", period)
+    for code in Counter(event["error_code"] for event in incidents["events"]):
+        where = Counter(event["device_id"] for event in incidents["events"] if event["error_code"] == code)
+        lines.append(
+            f"{code} was reported by {', '.join(name for name, _ in where.most_common(MOST_DEVICES))}."
+        )
+    open_alerts = [alert for alert in incidents["alerts"] if alert["resolved_at"] is None]
+    lines += [
+        f"The alert {alert['rule']} of {alert['device_id']} is open since {sentences.at(alert['opened_at'])}."
+        for alert in open_alerts[:MOST_DEVICES]
+    ]
+    text = "\n\n".join(lines[:MOST_LINES] or ["No error code and no alert is on record for the fleet."])
+    return Passage("fleet:incidents", "Fleet incidents", "/insights", "Errors and alerts", text, 0)
 
 
 def document_passages(hits: list[dict[str, Any]]) -> list[Passage]:

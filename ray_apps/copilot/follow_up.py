@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pydantic import BaseModel
 
@@ -76,9 +77,11 @@ class Asked:
         return [word for word in WORD.findall(self.whole) if codes_in(word)]
 
 
-def resolve(question: str, device_id: str | None, earlier: Sequence[Turn]) -> Asked:
-    """Read a question in the light of the earlier ones, the newest last."""
-    own = plan(question, device_id)
+def resolve(
+    question: str, device_id: str | None, earlier: Sequence[Turn], now: datetime | None = None
+) -> Asked:
+    """Read a question, asked at `now` (UTC), in the light of the earlier ones, the newest last."""
+    own = plan(question, device_id, now)
     turn = next((turn for turn in reversed(earlier) if _subject(turn)), None)
     elsewhere = device_id is not None and (turn is None or device_id not in turn.devices)
     named = bool(codes_in(question)) or bool(NUMBERED.search(question)) or own.fleet or elsewhere

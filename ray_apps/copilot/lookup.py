@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,18 @@ from ray_apps.copilot import evidence, grounding
 from ray_apps.copilot.contracts import ToolCall, Trace
 from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.events import Tell, ms
-from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.evidence import Evidence, Result
 from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import Vectors
+from ray_apps.copilot.period import EVER, Period
 from ray_apps.copilot.planner import Plan
 from ray_apps.copilot.sentence_vectors import SentenceVectors
+from ray_apps.copilot.tools import Arguments, IncidentHistory, RelatedDocs, Toolbox, name_of
 
-MOST_DEVICES = 2
+logger = logging.getLogger(__name__)
+
+MOST_DEVICES, MOST_CODES = 2, 2
+TOOL_TIMEOUT_S = 5.0
 
 
 class Lookup:
@@ -33,24 +40,42 @@ class Lookup:
         embedder: DeploymentHandle,
         vectors: SentenceVectors,
         devices: DeviceRecords,
+        tool_timeout_s: float = TOOL_TIMEOUT_S,
     ) -> None:
+        self._tool_timeout_s = tool_timeout_s
         self._retriever, self._embedder, self._vectors = retriever, embedder, vectors
-        self._devices = devices
+        self._devices, self._tools = devices, Toolbox(devices, retriever)
 
     async def gather(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Evidence:
         """Documents and records in parallel; the records first."""
         found = Evidence(focus=asked.plan.codes)
-        (hits, found.timings_ms), insights = await asyncio.gather(
-            self._search(tenant, asked.whole, top_k, tell), self._records(tenant, asked.plan, found, tell)
+        known = await asyncio.to_thread(self._devices.known, tenant, list(asked.plan.names))
+        codes = [code for code in dict.fromkeys(asked.codes) if code not in known][:MOST_CODES]
+        (hits, found.timings_ms), insights, related = await asyncio.gather(
+            self._search(tenant, asked.whole, top_k, tell),
+            self._records(tenant, asked, known[:MOST_DEVICES], found, tell),
+            self._run(tenant, [RelatedDocs(error_code=code) for code in codes], None, tell),
         )
         if insights or asked.plan.action:
             query = evidence.action_query(asked.whole, insights)
             about, _ = await self._search(tenant, query, top_k, tell)
-            known = {hit["chunk_id"] for hit in about}
-            hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known)]
+            known_chunks = {hit["chunk_id"] for hit in about}
+            hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known_chunks)]
         found.lead = len(found.passages)
         found.passages += evidence.document_passages(hits)
+        for result in related:
+            if (
+                result.passages
+            ):  # else it is no error code that a document declares, but a device's model, say
+                found.add(result, len(found.passages))
         return found
+
+    async def call(
+        self, tenant: Tenant, wanted: Sequence[Arguments], found: Evidence, period: Period | None, tell: Tell
+    ) -> None:
+        """Run the tools that a model asks for; what they find stands behind the records asked for."""
+        for result in await self._run(tenant, wanted, period, tell):
+            found.add(result, found.lead)
 
     async def embed(self, tenant: Tenant, asked: Asked, found: Evidence) -> None:
         """Cut the passages into sentences, and give them and the question their vectors."""
@@ -76,25 +101,59 @@ class Lookup:
         tell(trace.model_copy(update={"message": _found(found["hits"]), "duration_ms": ms(started)}))
         return found["hits"], found["timings_ms"]
 
-    async def _records(self, tenant: Tenant, plan: Plan, found: Evidence, tell: Tell) -> list[dict[str, Any]]:
+    async def _records(
+        self, tenant: Tenant, asked: Asked, devices: Sequence[str], found: Evidence, tell: Tell
+    ) -> list[dict[str, Any]]:
         """Put the records of the devices that the question names into the evidence, else the fleet's."""
-        insights = []
-        for device in (await asyncio.to_thread(self._devices.known, tenant, list(plan.names)))[:MOST_DEVICES]:
+        plan, insights = asked.plan, []
+        for device in devices:
             tell(Trace(message=f"reading the records of {device}"))
             started = time.perf_counter()
-            if record := await asyncio.to_thread(self._devices.insights, tenant, device):
+            period = plan.period or EVER
+            if record := await asyncio.to_thread(self._devices.insights, tenant, device, period):
                 insights.append(record)
-                found.passages.append(evidence.device_passage(record))
+                found.passages.append(evidence.device_passage(record, asked.whole, plan.period))
                 found.focus |= {code_key(code) for code in evidence.device_codes(record)}
-                _tell_tools(evidence.device_tools(record), found, tell, ms(started))
-        if plan.fleet and not insights:
+                _tell_tools(evidence.device_tools(record, plan.period), found, tell, ms(started))
+        if not insights:
+            await self._fleet(tenant, plan, found, tell)
+        return insights
+
+    async def _fleet(self, tenant: Tenant, plan: Plan, found: Evidence, tell: Tell) -> None:
+        if plan.fleet:
             tell(Trace(message="reading the health of the fleet"))
             started = time.perf_counter()
             if worst := await asyncio.to_thread(self._devices.worst, tenant):
                 found.passages.append(evidence.fleet_passage(worst))
                 tool = ToolCall(name="get_fleet_health", arguments={}, result={"worst": worst})
                 _tell_tools([tool], found, tell, ms(started))
-        return insights
+        if plan.incidents and (plan.fleet or plan.period):
+            for result in await self._run(tenant, [IncidentHistory()], plan.period, tell):
+                found.add(result, len(found.passages))
+
+    async def _run(
+        self, tenant: Tenant, wanted: Sequence[Arguments], period: Period | None, tell: Tell
+    ) -> list[Result]:
+        """The results of tools that are run side by side; one that fails or takes too long has none."""
+        results = await asyncio.gather(*(self._run_one(tenant, each, period, tell) for each in wanted))
+        return [result for result in results if result]
+
+    async def _run_one(
+        self, tenant: Tenant, wanted: Arguments, period: Period | None, tell: Tell
+    ) -> Result | None:
+        name, started = name_of(wanted), time.perf_counter()
+        trace = Trace(
+            message=name.replace("_", " "), tool=name, arguments=wanted.model_dump(exclude_none=True)
+        )
+        try:
+            async with asyncio.timeout(self._tool_timeout_s):
+                result = await self._tools.run(tenant, wanted, period)
+        except Exception:
+            logger.exception("%s failed", name)
+            tell(trace.model_copy(update={"message": f"{trace.message} failed"}))
+            return None
+        tell(trace.model_copy(update={"duration_ms": ms(started)}))
+        return result
 
 
 def _tell_tools(tools: list[ToolCall], found: Evidence, tell: Tell, duration_ms: float) -> None:

@@ -61,7 +61,7 @@ class Pipeline:
                 tell(Trace(message=f"taking this to be about {asked.subject}"))
             if flight.answer is None:
                 draft = await self._answerer.answer(caller.tenant, asked, request.top_k, tell)
-                recorded.completions += [draft.completion] if draft.completion else []
+                recorded.completions += draft.completions
                 flight.answer = _response(draft).model_dump_json().encode()
                 if draft.complete and draft.model in ("none", version.author):
                     await self._cache.put(key, flight.answer)
@@ -86,9 +86,8 @@ def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version)
 
 
 def _response(draft: Draft) -> AskResponse:
-    read, written = (
-        (draft.completion.prompt_tokens, draft.completion.completion_tokens) if draft.completion else (0, 0)
-    )
+    read = sum(each.prompt_tokens for each in draft.completions)
+    written = sum(each.completion_tokens for each in draft.completions)
     return AskResponse(
         answer=draft.answer,
         citations=draft.citations,

@@ -1,11 +1,13 @@
-"""Reading a question: which devices and codes it names. No model is asked, so that any model will do."""
+"""Reading a question: which devices, codes and times it names. No model is asked, so that any will do."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from indexes.codes import codes_in
+from ray_apps.copilot.period import Period, period
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 NUMBERED = re.compile(
@@ -16,22 +18,27 @@ ACTION = re.compile(
     r"\b(should i|do i|what to do|how (?:do|can|to|should)|fix|repair|reset|steps?|actions?|procedure)\b",
     re.I,
 )
+INCIDENTS = re.compile(
+    r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?)\b", re.I
+)
 MOST_NAMES = 20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a question is about: words that may be device ids, and codes; whether it asks of the fleet as a
-    whole, and whether it asks what to do."""
+    """What a question is about: words that may be device ids, and codes; the time that it names; whether it
+    asks of the fleet as a whole, what happened, and what to do."""
 
     names: tuple[str, ...]
     codes: frozenset[str]
+    period: Period | None
     fleet: bool
+    incidents: bool
     action: bool
 
 
-def plan(question: str, device_id: str | None = None) -> Plan:
-    """Read a question; `device_id` is the device that the caller named beside it."""
+def plan(question: str, device_id: str | None = None, now: datetime | None = None) -> Plan:
+    """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""
     names = [device_id] if device_id else []
     names += [word for word in WORD.findall(question) if any(letter.isdigit() for letter in word)]
     names += [f"machine-{int(number):03d}" for number in NUMBERED.findall(question)]
@@ -39,6 +46,8 @@ def plan(question: str, device_id: str | None = None) -> Plan:
     return Plan(
         names=tuple(spellings)[:MOST_NAMES],
         codes=frozenset(codes_in(question)),
+        period=period(question, now or datetime.now(UTC)),
         fleet=bool(FLEET.search(question)),
+        incidents=bool(INCIDENTS.search(question)),
         action=bool(ACTION.search(question)),
     )

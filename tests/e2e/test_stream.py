@@ -131,7 +131,8 @@ def test_a_follow_up_is_about_the_machine_before_it_for_its_own_user_alone(
     assert f"/insights/{worst}" in {citation["uri"] for citation in answer["citations"]}
 
     alone = ask(api, mine, question="What does E421 mean on an HX-200?", conversation_id="pump-talk")
-    assert alone["tools"] == [], "a question that stands by itself is not about the machine"
+    found = {tool["name"]: tool["arguments"] for tool in alone["tools"]}
+    assert found == {"fetch_related_docs": {"error_code": "E421"}}, "it is not about the machine"
 
 
 def test_a_follow_up_about_a_code_gets_the_steps_of_its_runbook(api: httpx.Client, settings: Settings):

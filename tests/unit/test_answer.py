@@ -80,6 +80,9 @@ class Author:
     def stream(self, messages, max_tokens):
         return Writing(self._pieces())
 
+    async def propose(self, messages, tools, max_tokens):
+        return None
+
     async def _pieces(self):
         try:
             for word in self.words:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from ray_apps.copilot.follow_up import Turn, refers_back, resolve
 
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 MACHINE = Turn(
     question="What is wrong with machine-007 and what should I do?",
     devices=["machine-007"],
@@ -59,8 +62,8 @@ def test_a_follow_up_is_about_the_turn_before(question: str):
 
 @pytest.mark.parametrize("question", each(STANDING))
 def test_a_question_that_stands_by_itself_is_not_touched(question: str):
-    alone = resolve(question, None, [])
-    assert resolve(question, None, [MACHINE, CODE]) == alone
+    alone = resolve(question, None, [], NOW)
+    assert resolve(question, None, [MACHINE, CODE], NOW) == alone
     assert alone.whole == question
 
 

@@ -1,5 +1,8 @@
+from datetime import UTC, datetime
+
 import pytest
 
+from ray_apps.copilot.period import Period
 from ray_apps.copilot.planner import plan
 
 
@@ -31,6 +34,21 @@ def test_codes_are_recognised_in_any_spelling():
 )
 def test_questions_about_the_fleet_are_told_apart(question, fleet):
     assert plan(question).fleet is fleet
+
+
+@pytest.mark.parametrize(
+    ("question", "incidents"),
+    [("Which alarms are there?", True), ("What happened yesterday?", True), ("Is it hot?", False)],
+)
+def test_questions_about_what_happened_are_told_apart(question, incidents):
+    assert plan(question).incidents is incidents
+
+
+def test_a_time_is_read_with_the_rest():
+    asked = plan("Errors of machine-007 yesterday?", now=datetime(2026, 11, 26, 9, tzinfo=UTC))
+    assert asked.period == Period(datetime(2026, 11, 25, tzinfo=UTC), datetime(2026, 11, 26, tzinfo=UTC))
+    assert "machine-007" in asked.names
+    assert plan("Is machine-007 hot?").period is None
 
 
 def test_a_hostile_question_stays_bounded():

@@ -1,0 +1,74 @@
+"""What a device's records say, in sentences that an answer can quote."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from ray_apps.copilot.period import Period
+
+LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS = 3, 2, 3, 3
+
+
+def health(insights: dict[str, Any]) -> list[str]:
+    """The score of a device, and what weighs most in it."""
+    if insights["score"] is None:
+        return []
+    score = (
+        f"The health score of {insights['device_id']} ({insights['model']}) is {insights['score']:.0f} of 100"
+    )
+    heavy = [part for part in insights["components"] if part["penalty"] >= LEAST_PENALTY]
+    return [
+        f"{score} on {insights['day']}.",
+        *(_sentence(part["detail"]) for part in heavy[:MOST_COMPONENTS]),
+    ]
+
+
+def metrics(insights: dict[str, Any], question: str) -> list[str]:
+    """The latest value and the range of each metric that a question names."""
+    trend, words = insights["trend"], set(_words(question))
+    names = dict.fromkeys(name for reading in trend for name in reading["metrics"])
+    lines = []
+    for name in [name for name in names if words.issuperset(_words(name))][:MOST_METRICS]:
+        values = [
+            (reading["ts"], reading["metrics"][name]) for reading in trend if name in reading["metrics"]
+        ]
+        numbers = [value for _, value in values]
+        lines.append(
+            f"The latest {name} of {insights['device_id']} is {numbers[-1]:.4g} at {at(values[-1][0])}; "
+            f"its {len(numbers)} readings since {at(values[0][0])} lie between {min(numbers):.4g} and "
+            f"{max(numbers):.4g} and average {sum(numbers) / len(numbers):.4g}."
+        )
+    return lines
+
+
+def incidents(events: list[dict[str, Any]], of: str, period: Period | None = None) -> list[str]:
+    """The commonest of some events' error codes; those of a period may be none, which is told too."""
+    errors = [event for event in events if event["error_code"]]
+    if not errors:
+        return [f"No error code was reported by {of} {period}."] if period else []
+    times = Counter(event["error_code"] for event in errors)
+    last = {event["error_code"]: event["ts"] for event in reversed(errors)}
+    listed = ", ".join(
+        f"{code} ({count} time{'s' * (count > 1)}, last at {at(last[code])})"
+        for code, count in times.most_common(MOST_CODES)
+    )
+    named = f"The error codes of {of} {period}" if period else f"The latest error codes of {of}"
+    return [f"{named} are {listed}."]
+
+
+def at(moment: datetime) -> str:
+    """A moment, for a sentence."""
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _words(text: str) -> list[str]:
+    """Words in lower case and without the s of a plural; `oilTemp_1` has three."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
+    return [word.removesuffix("s") for word in re.findall(r"[a-z]+|\d+", parted.lower())]
+
+
+def _sentence(detail: str) -> str:
+    return f"{detail[:1].upper()}{detail[1:].rstrip('.')}."

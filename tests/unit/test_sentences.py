@@ -1,0 +1,69 @@
+"""What a device's records say, in sentences."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from ray_apps.copilot import evidence, sentences
+from ray_apps.copilot.period import Period
+
+START = datetime(2026, 11, 24, tzinfo=UTC)
+DAY = Period(START, START + timedelta(days=1))
+TREND = [
+    {"ts": START + timedelta(hours=hour), "metrics": {"vibration": value, "oilTemp_1": 60.0}}
+    for hour, value in enumerate([40.0, 61.25, 58.0])
+]
+EVENTS = [
+    {"device_id": device, "error_code": code, "ts": START + timedelta(hours=hour)}
+    for device, code, hour in [
+        ("press-2", "E9", 23),
+        ("press-1", "E9", 22),
+        ("press-1", None, 4),
+        ("press-1", "E7", 3),
+    ]
+]
+
+
+def record(**changes):
+    return {
+        "device_id": "press-1", "model": "P", "day": START.date(), "score": 41.0, "components": [],
+        "trend": TREND, "events": EVENTS, "alerts": [], **changes,
+    }  # fmt: skip
+
+
+def test_a_metric_that_the_question_names_is_told_with_its_range():
+    (told,) = sentences.metrics(record(), "Why are the vibrations of press-1 high?")
+    assert told == (
+        "The latest vibration of press-1 is 58 at 2026-11-24 02:00 UTC; its 3 readings since 2026-11-24 "
+        "00:00 UTC lie between 40 and 61.25 and average 53.08."
+    )
+    assert sentences.metrics(record(), "Is oil temp 1 of it fine?")[0].startswith("The latest oilTemp_1")
+    assert sentences.metrics(record(), "Is the oil fine?") == []
+
+
+def test_error_codes_of_a_time_are_told_as_such_and_none_too():
+    assert sentences.incidents(EVENTS, "press-1", DAY) == [
+        "The error codes of press-1 from 2026-11-24 00:00 to 2026-11-25 00:00 UTC are "
+        "E9 (2 times, last at 2026-11-24 23:00 UTC), E7 (1 time, last at 2026-11-24 03:00 UTC)."
+    ]
+    assert sentences.incidents([], "press-1", DAY) == [
+        "No error code was reported by press-1 from 2026-11-24 00:00 to 2026-11-25 00:00 UTC."
+    ]
+    assert sentences.incidents([], "press-1") == []
+
+
+def test_a_record_opens_with_its_health_and_ends_with_its_errors():
+    told = evidence.device_passage(record(), "vibration?").text.split("\n\n")
+    assert [line.split()[1] for line in told] == ["health", "latest", "latest"]
+    empty = record(score=None, events=[], trend=[])
+    assert evidence.device_passage(empty).text == "No health score has been computed for press-1 yet."
+
+
+def test_the_fleets_incidents_name_the_devices():
+    alert = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": None}
+    told = evidence.incident_passage(
+        {"events": [e for e in EVENTS if e["error_code"]], "alerts": [alert]}, None
+    ).text
+    assert "The latest error codes of the fleet are E9 (2 times" in told
+    assert "E9 was reported by press-2, press-1." in told
+    assert "The alert hot of press-3 is open since 2026-11-24 00:00 UTC." in told

@@ -1,0 +1,152 @@
+"""A model's tool calls: which are run, as whom, and what becomes of what they find."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from iotops.tenancy import Tenant
+from ray_apps.chat import ProposedCall
+from ray_apps.copilot.contracts import ToolCall, Trace
+from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.grounding import Passage
+from ray_apps.copilot.lookup import Lookup
+from ray_apps.copilot.period import EVER
+from ray_apps.copilot.tools import (
+    MOST_CALLS,
+    TOOLS,
+    DeviceMetrics,
+    IncidentHistory,
+    RelatedDocs,
+    accepted,
+    schemas,
+)
+
+ACME = Tenant("acme")
+
+
+def call(name: str, **arguments: Any) -> ProposedCall:
+    return ProposedCall(name=name, arguments=json.dumps(arguments))
+
+
+def test_the_schemas_have_the_tools_and_no_tenant():
+    told = {each["function"]["name"]: each["function"]["parameters"] for each in schemas()}
+    assert told.keys() == TOOLS.keys()
+    assert {name: parameters["required"] for name, parameters in told.items()} == {
+        "get_device_metrics": ["device_id"], "get_incident_history": [], "fetch_related_docs": ["error_code"],
+    }  # fmt: skip
+    assert "tenant" not in json.dumps(told)
+
+
+def test_good_calls_are_accepted_and_a_tenant_in_them_is_not_read():
+    wanted, dropped = accepted(
+        [
+            call("get_device_metrics", device_id="press-1", tenant_id="rival"),
+            call("get_incident_history", tenant_id="rival"),
+            call("fetch_related_docs", error_code="E421"),
+        ],
+        [],
+    )
+    assert wanted == [DeviceMetrics(device_id="press-1"), IncidentHistory(), RelatedDocs(error_code="E421")]
+    assert dropped == []
+    assert all("rival" not in str(each.model_dump()) for each in wanted)
+
+
+@pytest.mark.parametrize(
+    ("proposed", "reason"),
+    [
+        (call("drop_table", device_id="x"), "no tool is called 'drop_table'"),
+        (call("get_device_metrics"), "device_id Field required"),
+        (call("get_device_metrics", device_id="../etc"), "device_id"),
+        (call("fetch_related_docs", error_code="E421' OR 1=1"), "error_code"),
+        (ProposedCall(name="get_device_metrics", arguments="{not json"), "Invalid JSON"),
+        (ProposedCall(name="get_device_metrics", arguments="[]"), "get_device_metrics"),
+        (call("get_device_metrics", device_id="press-9"), "done already"),
+        (call("get_incident_history", device_id="press-9"), "done already"),
+    ],
+)
+def test_calls_that_do_not_hold_are_dropped_with_their_reason(proposed: ProposedCall, reason: str):
+    done = [
+        ToolCall(name="get_device_metrics", arguments={"device_id": "press-9"}, result={}),
+        ToolCall(name="get_incident_history", arguments={"device_id": "press-9", "since": "x"}, result={}),
+    ]
+    wanted, (told,) = accepted([proposed], done)
+    assert wanted == []
+    assert reason in told
+
+
+def test_too_many_calls_and_the_same_twice_are_dropped():
+    proposed = [call("get_device_metrics", device_id=f"press-{n}") for n in range(MOST_CALLS + 2)]
+    wanted, dropped = accepted([proposed[0], *proposed], [])
+    assert len(wanted) == MOST_CALLS
+    assert len(dropped) == 3
+
+
+class Records:
+    """Devices by tenant, and who asked for which."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.together = asyncio.Event()
+
+    def insights(self, tenant: Tenant, device: str, period=EVER):
+        self.asked.append((tenant.id, device))
+        if (tenant.id, device) != ("acme", "press-1"):
+            return None
+        return {
+            "device_id": device, "model": "P", "day": "2026-11-24", "score": 41.0, "components": [],
+            "trend": [], "events": [], "alerts": [],
+        }  # fmt: skip
+
+
+class Shelf:
+    """A retriever that fails, or hangs."""
+
+    def __init__(self, hangs: bool) -> None:
+        self.hangs = hangs
+        self.search = self
+
+    def options(self, *, multiplexed_model_id: str) -> Shelf:
+        return self
+
+    async def remote(self, *asked: Any) -> dict[str, Any]:
+        if self.hangs:
+            await asyncio.Event().wait()
+        raise RuntimeError("the index is gone")
+
+
+DOCUMENT = Passage("d", "Press", "lake://d", "Meaning", "A press presses.", 0)
+RECORD = Passage("device:press-7", "Device press-7", "/insights/press-7", "Health", "It is well.", 0)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_calls_run_as_the_caller_and_one_that_fails_or_hangs_costs_only_itself(hangs: bool):
+    records, heard = Records(), []
+    lookup = Lookup(Shelf(hangs), None, records, tool_timeout_s=0.2)
+    found = Evidence([RECORD, DOCUMENT], lead=1)
+    wanted, _ = accepted(
+        [
+            call("fetch_related_docs", error_code="E421"),
+            call("get_device_metrics", device_id="press-1", tenant_id="rival"),
+            call("get_incident_history", device_id="press-1"),
+            call("get_device_metrics", device_id="press-2"),
+        ],
+        [],
+    )
+    asyncio.run(lookup.call(ACME, wanted, found, None, heard.append))
+    assert {tenant for tenant, _ in records.asked} == {"acme"}
+    assert [(tool.name, tool.arguments["device_id"], bool(tool.result)) for tool in found.tools] == [
+        ("get_device_metrics", "press-1", True),
+        ("get_incident_history", "press-1", True),
+        ("get_device_metrics", "press-2", False),
+    ]
+    assert [passage.doc_id for passage in found.passages] == ["device:press-7", "device:press-1", "d"]
+    assert found.lead == 1, "what a model asked for does not open the answer"
+    traces = [event for event in heard if isinstance(event, Trace)]
+    assert {trace.tool for trace in traces if trace.duration_ms is not None} == {
+        "get_device_metrics", "get_incident_history",
+    }  # fmt: skip
+    assert [trace.message for trace in traces if trace.duration_ms is None] == ["fetch related docs failed"]
