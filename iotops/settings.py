@@ -179,7 +179,10 @@ class CopilotSettings(BaseModel):
         le=1,
     )
     asks_in_flight: int = Field(
-        32, description="Questions that a replica answers at once; one more is refused with 503.", ge=1
+        32,
+        description="Questions that a replica answers at once, half of them of one tenant at most; more are "
+        "refused with 503.",
+        ge=1,
     )
     conversation_ttl_s: int = Field(
         3600, description="A conversation in which nothing is asked for so long is forgotten (seconds).", gt=0

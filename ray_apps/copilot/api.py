@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from typing import Annotated, Any
 
@@ -30,11 +31,12 @@ from ray_apps.copilot.contracts import (
     SearchRequest,
     SearchResponse,
     SourcePassage,
+    Trace,
 )
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.devices import DeviceRecords
-from ray_apps.copilot.events import heard, unheard
-from ray_apps.copilot.examples import ANSWERS, COMPLETIONS
+from ray_apps.copilot.events import Tell, heard, ms, unheard
+from ray_apps.copilot.examples import ANSWERS, COMPLETIONS, GUIDES
 from ray_apps.copilot.feedback import Feedback
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.limits import admission, admitted
@@ -146,10 +148,7 @@ class Copilot:
         carries a piece of the answer, `citation` a source, `done` the whole answer; `error` ends it early.
         """
         asked = request_id(request)
-        if not sse.wanted(request):
-            return await self._pipeline.ask(principal, body, asked, unheard)
-        events = heard(lambda tell: self._pipeline.ask(principal, body, asked, tell))
-        return await streamed(events, sse.event_frame, lambda error: sse.error_frame(error, asked))
+        return await sse.answered(request, lambda tell: self._pipeline.ask(principal, body, asked, tell))
 
     @app.post(
         "/v1/chat/completions",
@@ -220,16 +219,33 @@ class Copilot:
             )
         return SourcePassage.model_validate(found[0])
 
-    @app.post("/troubleshoot", summary="Find out what is wrong with a device, step by step")
-    async def troubleshoot(self, body: TroubleshootRequest, principal: Asker) -> Guide:
-        """Checks, likely causes, and a guide; report each step's outcome to have the guide go on."""
+    @app.post(
+        "/troubleshoot",
+        summary="Find out what is wrong with a device, step by step",
+        response_model=Guide,
+        responses=GUIDES,
+    )
+    async def troubleshoot(
+        self, body: TroubleshootRequest, request: Request, principal: Asker
+    ) -> Guide | EventStream:
+        """Checks, likely causes, and a guide; report each step's outcome to have the guide go on.
+
+        With `Accept: text/event-stream` a `trace` tells of each check and search as it is done, and `done`
+        has the guide; `error` ends it early.
+        """
         note().object, note().question = body.device_id, body.symptom
-        insights = await asyncio.to_thread(self._devices.insights, principal.tenant, body.device_id)
-        if insights is None:
-            raise unknown_device(body.device_id)
-        found = await self._troubleshooter.guide(principal.tenant, body, insights)
-        await asyncio.to_thread(self._guides.keep, principal.tenant, principal.subject, found)
-        return found
+
+        async def work(tell: Tell) -> Guide:
+            started = time.perf_counter()
+            insights = await asyncio.to_thread(self._devices.insights, principal.tenant, body.device_id)
+            if insights is None:
+                raise unknown_device(body.device_id)
+            tell(Trace(message=f"read the records of {body.device_id}", duration_ms=ms(started)))
+            found = await self._troubleshooter.guide(principal.tenant, body, insights, tell)
+            await asyncio.to_thread(self._guides.keep, principal.tenant, principal.subject, found)
+            return found
+
+        return await sse.answered(request, work)
 
     @app.get("/troubleshoot/{guide_id}", summary="A guide as it stands")
     async def guide(self, guide_id: uuid.UUID, principal: Caller) -> Guide:

@@ -1,31 +1,35 @@
-"""What an answer tells while it comes about, from whoever makes it to whoever listens."""
+"""What an answer or a guide tells while it comes about, from whoever makes it to whoever listens."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeVar
 
-from ray_apps.copilot.contracts import AskResponse, Citation, Token, Trace
+from pydantic import BaseModel
 
-Event = Trace | Token | Citation | AskResponse
-"""The answer itself comes last."""
+from ray_apps.copilot.contracts import Citation, Token, Trace
+
+Event = Trace | Token | Citation
 Tell = Callable[[Event], None]
+Whole = TypeVar("Whole", bound=BaseModel)
+"""What all the events lead to, an answer or a guide."""
 
 
 def unheard(event: Event) -> None:
-    """For whoever waits for the whole answer."""
+    """For whoever waits for the whole."""
 
 
-async def heard(work: Callable[[Tell], Awaitable[AskResponse]]) -> AsyncGenerator[Event, None]:
-    """What some work tells, as it tells it, then its answer; closing this cancels the work.
+async def heard(work: Callable[[Tell], Awaitable[Whole]]) -> AsyncGenerator[Event | Whole, None]:
+    """What some work tells, as it tells it, then what it made; closing this cancels the work.
 
     The work runs in a task of its own: cancellation and timeouts inside it stay whole, which they would not
     in a generator that its listener suspends.
     """
     queue: asyncio.Queue[Event | None] = asyncio.Queue()
 
-    async def whole() -> AskResponse:
+    async def whole() -> Whole:
         try:
             return await work(queue.put_nowait)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import lru_cache
@@ -33,16 +34,17 @@ class Admission:
             call: RateLimit(settings.cache, f"copilot-{call}", WINDOW_S) for call in get_args(Call)
         }
         self._places = settings.copilot.asks_in_flight
-        self._asks = 0
+        self._share = max(1, self._places // 2)
+        self._asks: Counter[Tenant] = Counter()
 
     @asynccontextmanager
     async def admitted(self, tenant: Tenant, call: Call) -> AsyncIterator[None]:
         """A call, from its admission to its last byte.
 
-        Raises `ApiError` 503 where this replica, or one behind it, has no room, and 429 where the tenant's
-        minute is used up. A call that finds no room is not counted.
+        Raises `ApiError` 503 where this replica has no room, or none for more of the tenant's, or one behind
+        it has none, and 429 where the tenant's minute is used up. A call that finds no room is not counted.
         """
-        with self._place() if call == "ask" else nullcontext():
+        with self._place(tenant) if call == "ask" else nullcontext():
             policy = await self._policies.of(tenant)
             note().keep_question = policy.keep_questions
             await self._count(tenant, policy, call)
@@ -52,14 +54,18 @@ class Admission:
                 raise _overloaded("a part of the copilot has no room for more") from None
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._asks >= self._places:
-            raise _overloaded(f"{self._asks} questions are being answered here")
-        self._asks += 1
+    def _place(self, tenant: Tenant) -> Iterator[None]:
+        """One of the places; a tenant has half of them at most, so that its flood leaves room for others."""
+        if self._asks.total() >= self._places:
+            raise _overloaded(f"{self._asks.total()} questions are being answered here")
+        if self._asks[tenant] >= self._share:
+            raise _overloaded(f"{self._asks[tenant]} questions of tenant {tenant.id} are being answered here")
+        self._asks[tenant] += 1
         try:
             yield
         finally:
-            self._asks -= 1
+            self._asks[tenant] -= 1
+            self._asks += Counter()  # who has none is forgotten
 
     async def _count(self, tenant: Tenant, policy: Policy, call: Call) -> None:
         limit, rate = self._tiers.limit(policy.tier, call), self._rates[call]

@@ -154,7 +154,7 @@ class Chunks:
         }
         self._begun = False
 
-    def told(self, event: Event) -> bytes:
+    def told(self, event: Event | AskResponse) -> bytes:
         """The chunks for an event: the role with the first, then text, and with the answer what is left."""
         frames = b"" if self._begun else self._chunk({"role": "assistant", "content": ""})
         self._begun = True

@@ -1,37 +1,35 @@
-"""Server-sent events: an answer as it comes about, for clients that ask for `text/event-stream`."""
+"""Server-sent events: what comes about, as it does, for clients that ask for `text/event-stream`."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.sse import EventSourceResponse, format_sse_event
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from iotops.http import ApiError, error_body
-from ray_apps.copilot.contracts import AskResponse, Citation, Token, Trace
-from ray_apps.copilot.events import Event
+from iotops.http import ApiError, error_body, request_id
+from ray_apps.copilot.contracts import Citation, Token, Trace
+from ray_apps.copilot.events import Tell, Whole, heard, unheard
 
 logger = logging.getLogger(__name__)
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """Neither kept nor held back by what stands between."""
-NAMES: dict[type[BaseModel], str] = {
-    Trace: "trace",
-    Token: "token",
-    Citation: "citation",
-    AskResponse: "done",
-}
+NAMES: dict[type[BaseModel], str] = {Trace: "trace", Token: "token", Citation: "citation"}
+DONE = "done"
+Told = TypeVar("Told")
 
 
 class EventStream(EventSourceResponse):
     """A stream of events that ends, with the work behind it, when its listener goes away."""
 
-    def __init__(self, events: AsyncGenerator[Event, None], frames: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, events: AsyncGenerator[Any, None], frames: AsyncGenerator[bytes, None]) -> None:
         super().__init__(frames, headers=HEADERS)
         self._events, self._frames = events, frames
 
@@ -47,8 +45,8 @@ def wanted(request: Request) -> bool:
 
 
 async def streamed(
-    events: AsyncGenerator[Event, None],
-    told: Callable[[Event], bytes],
+    events: AsyncGenerator[Told, None],
+    told: Callable[[Told], bytes],
     failed: Callable[[Exception], bytes],
     end: bytes = b"",
 ) -> EventStream:
@@ -73,9 +71,17 @@ async def streamed(
     return EventStream(events, frames())
 
 
-def event_frame(event: Event) -> bytes:
-    """An event under its name: `trace`, `token`, `citation`, or `done` for the whole answer."""
-    return frame(event.model_dump_json(ensure_ascii=True), NAMES[type(event)])
+async def answered(request: Request, work: Callable[[Tell], Awaitable[Whole]]) -> Whole | EventStream:
+    """What some work makes: at once, or as it comes about where the client asks for a stream."""
+    if not wanted(request):
+        return await work(unheard)
+    asked = request_id(request)
+    return await streamed(heard(work), event_frame, lambda error: error_frame(error, asked))
+
+
+def event_frame(event: BaseModel) -> bytes:
+    """An event under its name: `trace`, `token`, `citation`, or `done` for the whole that they led to."""
+    return frame(event.model_dump_json(ensure_ascii=True), NAMES.get(type(event), DONE))
 
 
 def error_frame(error: Exception, request_id: str) -> bytes:

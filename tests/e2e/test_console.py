@@ -22,6 +22,12 @@ HOSTILE = """# Valve <img src=x onerror="document.title='owned'">
 
 The valve V-77 sticks when <script>document.title = 'owned'</script> dust gets between its plates every week.
 """
+SHOWN = """() => {
+  window.shown = new Set();
+  const look = () => document.querySelectorAll(".trace li").forEach((step) => shown.add(step.textContent));
+  new MutationObserver(look).observe(document.body, { childList: true, subtree: true, characterData: true });
+}"""
+"""Notes the steps that the page shows, which it takes away when they are done."""
 QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-first-run"),
@@ -120,6 +126,21 @@ def test_the_keys_lead_to_the_fleet_and_on_to_a_device(page: Page, settings: Set
     expect(page.get_by_role("heading", name=name)).to_be_visible()
     expect(page.locator("figure canvas").first).to_be_visible()
     expect(page.get_by_role("heading", name="What to do")).to_be_visible()
+    accessible(page)
+
+
+def test_troubleshooting_shows_each_check_and_leads_to_a_guide(page: Page, settings: Settings):
+    signed_in(page, settings)
+    page.goto("/console/#/troubleshoot/machine-006")
+    expect(page.get_by_role("heading", name="Troubleshoot machine-006")).to_be_visible()
+    page.evaluate(SHOWN)
+    page.get_by_label("Error code").fill("E421")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", name="Likely causes")).to_be_visible(timeout=60_000)
+    expect(page.locator(".steps [aria-current=step]")).to_be_visible()
+    shown = page.evaluate("[...window.shown]")
+    assert any(step.startswith("reporting: ") for step in shown), shown
+    assert any(step.endswith(" causes immediate actions") for step in shown), shown
     accessible(page)
 
 

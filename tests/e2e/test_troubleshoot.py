@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from iotops.auth import issue_token
+from iotops.commands.copilot import events
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.demo.run import DOCUMENTS, TENANT
@@ -46,6 +47,25 @@ def test_a_guide_is_made_of_records_and_documents_and_goes_on(api: httpx.Client,
     assert api.get(f"/troubleshoot/{guide['id']}").json() == after
     solved = api.post(f"{steps}/{after['next_step']}", json={"outcome": "solved"}).json()
     assert (solved["state"], solved["next_step"]) == ("solved", None)
+
+
+def test_a_stream_tells_each_check_and_search_then_the_guide(api: httpx.Client):
+    worst = api.get("/insights").json()["devices"][0]["device_id"]
+    body, accept = {"device_id": worst, "error_code": "E421"}, {"Accept": "text/event-stream"}
+    with api.stream("POST", "/troubleshoot", json=body, headers=accept) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        told = list(events(response.iter_lines()))
+    *traces, (last, guide) = told
+    assert ({name for name, _ in traces}, last) == ({"trace"}, "done")
+    messages = [trace["message"] for _, trace in traces]
+    assert messages[0] == f"read the records of {worst}"
+    checks = [f"{check['name']}: {check['status']}, {check['evidence']}" for check in guide["checks"]]
+    assert messages[1 : len(checks) + 1] == checks
+    tools = {trace["tool"] for _, trace in traces if trace["tool"] and trace["duration_ms"] is not None}
+    assert tools == {"search_documents", "read_document"}
+    assert api.get(f"/troubleshoot/{guide['id']}").json() == guide, "it is kept"
+    unknown = api.post("/troubleshoot", json={"device_id": "nobody-1"}, headers=accept)
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "unknown_device")
 
 
 def test_what_is_wrong_is_refused_by_name(api: httpx.Client, guide: dict[str, Any]):

@@ -24,7 +24,7 @@ from iotops.tenancy import Tenant
 from iotops.tiers import load_tiers
 from ray_apps.copilot.limits import Admission, admitted
 
-ACME = Tenant("acme")
+ACME, RIVAL, THIRD = Tenant("acme"), Tenant("rival"), Tenant("third")
 WINDOW_S = 60.0
 PATIENCE_S = 60
 
@@ -61,8 +61,8 @@ class Questions:
         self.answered = asyncio.Event()
 
 
-def served(admission: Admission, questions: Questions) -> httpx.AsyncClient:
-    """A client of an application behind the admission."""
+def served(admission: Admission, questions: Questions, tenant: Tenant = ACME) -> httpx.AsyncClient:
+    """A tenant's client of an application behind the admission."""
     app = FastAPI()
     install(app)
 
@@ -75,7 +75,7 @@ def served(admission: Admission, questions: Questions) -> httpx.AsyncClient:
     async def search() -> None:
         raise BackPressureError(64, 64)
 
-    token = issue_token(get_settings().auth, ACME, "alice", "operator")
+    token = issue_token(get_settings().auth, tenant, "alice", "operator")
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app),
         base_url="http://copilot",
@@ -85,10 +85,10 @@ def served(admission: Admission, questions: Questions) -> httpx.AsyncClient:
 
 @pytest.fixture
 def admission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Admission:
-    """Of a replica with two places, whose cache and database are away."""
+    """Of a replica with four places, whose cache and database are away."""
     monkeypatch.setenv("IOTOPS_HOME", str(tmp_path))
     monkeypatch.setenv("IOTOPS_AUTH__JWT_SECRET", "k" * 40)
-    monkeypatch.setenv("IOTOPS_COPILOT__ASKS_IN_FLIGHT", "2")
+    monkeypatch.setenv("IOTOPS_COPILOT__ASKS_IN_FLIGHT", "4")
     for area in ("CACHE", "DATABASE"):
         monkeypatch.setenv(f"IOTOPS_{area}__PORT", "9")
     tiers = {"default": "tiny", "tiers": {"tiny": {"ask": 4, "search": 2, "read": 1}}}
@@ -104,20 +104,30 @@ def own_settings():
     get_settings.cache_clear()
 
 
-def test_one_question_too_many_is_refused_at_once_and_the_place_comes_free(admission: Admission) -> None:
+def test_a_tenants_flood_leaves_room_for_others_until_the_replica_is_full(admission: Admission) -> None:
     async def scenario() -> None:
         questions = Questions()
-        async with served(admission, questions) as client:
-            asked = [asyncio.create_task(client.post("/ask")) for _ in range(2)]
-            for _ in asked:
-                await questions.arrived.get()
-            refused = await client.post("/ask")
-            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
-            assert int(refused.headers["Retry-After"]) > 0
+        async with (
+            served(admission, questions) as acme,
+            served(admission, questions, RIVAL) as rival,
+            served(admission, questions, THIRD) as third,
+        ):
+            asked: list[asyncio.Task[httpx.Response]] = []
+            for client, why in ((acme, "2 questions of tenant acme"), (rival, "4 questions are")):
+                asked += [asyncio.create_task(client.post("/ask")) for _ in range(2)]
+                for _ in range(2):
+                    await questions.arrived.get()
+                refused = await client.post("/ask")
+                error = refused.json()["error"]
+                assert (refused.status_code, error["code"]) == (503, "overloaded")
+                assert error["message"].startswith(why)
+                assert int(refused.headers["Retry-After"]) > 0
+            assert (await third.post("/ask")).status_code == 503
             assert not any(each.done() for each in asked), "nobody waited for the others"
             questions.answered.set()
-            assert [(await each).status_code for each in asked] == [200, 200]
-            assert (await client.post("/ask")).status_code == 200
+            assert [(await each).status_code for each in asked] == [200] * 4
+            again = [await client.post("/ask") for client in (acme, rival, third)]
+            assert [each.status_code for each in again] == [200] * 3
 
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from iotops.http import ApiError, install
 from ray_apps.copilot import sse
 from ray_apps.copilot.contracts import AskResponse, Token, Trace
 from ray_apps.copilot.events import heard
-from ray_apps.copilot.examples import ANSWERS
+from ray_apps.copilot.examples import ANSWERS, GUIDES
 from ray_apps.copilot.sse import error_frame, event_frame, streamed
 
 NASTY = "one\ntwo\r\n\nthree\rfour\u2028five\u2029six\x85seven\x0b\x0c\x1e eight: é\n\ndata: nine"
@@ -197,8 +198,12 @@ def test_only_who_asks_for_a_stream_gets_one(accept: str, wanted: bool):
     assert sse.wanted(request) is wanted
 
 
-def test_the_documented_stream_is_one():
-    example = ANSWERS[200]["content"]["text/event-stream"]["example"]
-    told = list(events(example.splitlines()))
-    assert [name for name, _ in told] == ["trace", "citation", "token", "done"]
-    assert told[-1][1] == json.loads(json.dumps(ANSWERS[200]["content"]["application/json"]["example"]))
+@pytest.mark.parametrize(
+    ("documented", "names"),
+    [(ANSWERS, ["trace", "citation", "token", "done"]), (GUIDES, ["trace", "trace", "done"])],
+)
+def test_the_documented_stream_is_one(documented: dict[int | str, dict[str, Any]], names: list[str]):
+    content = documented[200]["content"]
+    told = list(events(content["text/event-stream"]["example"].splitlines()))
+    assert [name for name, _ in told] == names
+    assert told[-1][1] == json.loads(json.dumps(content["application/json"]["example"]))

@@ -13,6 +13,8 @@ from ray.serve.handle import DeploymentHandle
 from indexes.codes import code_key
 from iotops.tenancy import Tenant
 from ray_apps.copilot.actions import ActionRule
+from ray_apps.copilot.contracts import Trace
+from ray_apps.copilot.events import Event
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step, TroubleshootRequest
@@ -185,7 +187,8 @@ class Remote:
 def test_a_guide_cites_documents_and_records_and_begins_with_the_likeliest():
     troubleshooter = Troubleshooter(cast(DeploymentHandle, Shelf()), RULES)
     request = TroubleshootRequest(device_id="m-1", error_code="E421", symptom="it shakes")
-    made = asyncio.run(troubleshooter.guide(Tenant("acme"), request, insights(anomaly=30.0)))
+    told: list[Event] = []
+    made = asyncio.run(troubleshooter.guide(Tenant("acme"), request, insights(anomaly=30.0), told.append))
     assert [cause.cause for cause in made.likely_causes] == [
         "E421: Vibration high",
         "Anomaly as it should be",
@@ -194,3 +197,14 @@ def test_a_guide_cites_documents_and_records_and_begins_with_the_likeliest():
     assert [step.citations[0].start for step in made.steps] == [90, 109, 0]
     assert made.steps[2].citations[0].uri == "/insights/m-1"
     assert (made.state, made.next_step) == ("open", 1)
+    traces = [event for event in told if isinstance(event, Trace)]
+    assert [trace.message for trace in traces[: len(made.checks)]] == [
+        f"{check.name}: {check.status}, {check.evidence}" for check in made.checks
+    ]
+    ran = [(trace.tool, trace.arguments) for trace in traces if trace.duration_ms is not None]
+    assert ran == [
+        ("search_documents", {"query": "e421 HX-200 causes immediate actions"}),
+        ("search_documents", {"query": "it shakes HX-200"}),
+        ("read_document", {"uri": "lake://acme/documents/E421: Vibration high.md"}),
+    ]
+    assert len(told) == len(made.checks) + len(ran) + 2, "a search is told as it begins, too"

@@ -60,11 +60,11 @@ const sent = (body) => ({
 });
 export const post = async (path, body) => (await call(path, sent(body))).json();
 
-/** Ask, and have `on[event](data)` called for each event: trace, token, citation, done. */
-export async function ask(body, on, signal) {
+/** Post, and have `on[event](data)` called for each event as it comes: trace, token, citation, done. */
+export async function stream(path, body, on, signal) {
   const { headers, ...options } = sent(body);
   const streamed = { ...headers, Accept: "text/event-stream" };
-  const response = await call("/ask", { ...options, headers: streamed, signal });
+  const response = await call(path, { ...options, headers: streamed, signal });
   for await (const { event, data } of events(response.body)) {
     if (event === "error") throw new ApiError(0, data.error?.message ?? data.message);
     on[event]?.(data);

@@ -1,7 +1,8 @@
 // Asking: the answer as it is written, what the copilot does meanwhile, and markers that open their source.
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm-3.1.1.js";
-import { ask } from "./api.js";
+import { stream } from "./api.js";
 import { Source, isRecord, recordAddress } from "./source.js";
+import { Trace } from "./trace.js";
 
 const EXAMPLES = [
   "Which machines have the worst health?",
@@ -26,7 +27,7 @@ export function Ask({ argument }) {
     running.current = new AbortController();
     const body = { question, ...(memory.conversation && { conversation_id: memory.conversation }) };
     try {
-      await ask(body, {
+      await stream("/ask", body, {
         trace: (step) => amend((turn) => ({ trace: [...turn.trace, step] })),
         token: ({ text }) => amend((turn) => ({ text: turn.text + text })),
         citation: (citation) => amend((turn) => ({ citations: [...turn.citations, citation] })),
@@ -86,7 +87,7 @@ export function Ask({ argument }) {
 function Turn({ turn, open }) {
   return html`<li class="turn">
     <p class="question">${turn.question}</p>
-    <${Trace} turn=${turn} />
+    <${Trace} steps=${turn.trace} running=${turn.running} open=${turn.running && !turn.text} />
     ${turn.text && html`<div class=${turn.grounded === false ? "answer unknown" : "answer"}>
       ${turn.text.split("\n").map((line) => html`<p><${Marked} line=${line} citations=${turn.citations} open=${open} /></p>`)}
     </div>`}
@@ -94,16 +95,6 @@ function Turn({ turn, open }) {
     ${turn.stopped && html`<p class="hint">Stopped.</p>`}
     ${turn.citations.length > 0 && !turn.running && html`<${Sources} turn=${turn} open=${open} />`}
   </li>`;
-}
-
-/** What the copilot does, step by step; folded once the answer stands. */
-function Trace({ turn }) {
-  if (!turn.trace.length) return turn.running && html`<p class="working">Working</p>`;
-  const last = turn.trace.at(-1);
-  return html`<details class="trace" open=${turn.running && !turn.text}>
-    <summary class=${turn.running ? "working" : ""}>${turn.running ? last.message : `${turn.trace.length} steps`}</summary>
-    <ol>${turn.trace.map((step) => html`<li>${step.message}</li>`)}</ol>
-  </details>`;
 }
 
 /** A line of an answer whose markers are buttons. */

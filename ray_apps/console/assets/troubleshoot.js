@@ -1,8 +1,9 @@
 // Troubleshooting: checks, likely causes, and a guide that goes on from what the operator reports.
-import { html, useEffect, useState } from "./vendor/preact-htm-3.1.1.js";
-import { get, post } from "./api.js";
+import { html, useEffect, useRef, useState } from "./vendor/preact-htm-3.1.1.js";
+import { get, post, stream } from "./api.js";
 import { Waiting } from "./load.js";
 import { Source, isRecord } from "./source.js";
+import { Trace } from "./trace.js";
 
 const OUTCOMES = [
   ["done", "Done"], ["solved", "That solved it"], ["no_effect", "No effect"],
@@ -10,20 +11,28 @@ const OUTCOMES = [
 ];
 const SAID = Object.fromEntries(OUTCOMES);
 
-/** What is known of the trouble; leads to a guide of its own address. */
+/** What is known of the trouble; shows each check as it is made, and leads to a guide of its own address. */
 export function Troubleshoot({ argument: device, signedOut }) {
   const [state, setState] = useState({});
+  const [trace, setTrace] = useState([]);
+  const running = useRef();
+  useEffect(() => () => running.current?.abort(), []);
   const start = async (event) => {
     event.preventDefault();
     const given = new FormData(event.target);
     const body = { device_id: device };
     for (const name of ["symptom", "error_code"]) if (given.get(name).trim()) body[name] = given.get(name).trim();
     setState({ busy: true });
+    setTrace([]);
+    running.current = new AbortController();
     try {
-      location.hash = `#/guides/${(await post("/troubleshoot", body)).id}`;
+      await stream("/troubleshoot", body, {
+        trace: (step) => setTrace((steps) => [...steps, step]),
+        done: ({ id }) => (location.hash = `#/guides/${id}`),
+      }, running.current.signal);
     } catch (error) {
       if (error.status === 401) signedOut();
-      setState({ error });
+      else if (error.name !== "AbortError") setState({ error });
     }
   };
   return html`<h1 tabindex="-1">Troubleshoot ${device}</h1>
@@ -35,7 +44,8 @@ export function Troubleshoot({ argument: device, signedOut }) {
       <p class="hint">Both may stay empty: the device's records are checked in any case.</p>
       ${state.error && html`<p class="error" role="alert">${state.error.message}</p>`}
       <button class="primary" disabled=${state.busy}>${state.busy ? "Checking" : "Start"}</button>
-    </form>`;
+    </form>
+    <div aria-live="polite"><${Trace} steps=${trace} running=${state.busy} open=${state.busy} /></div>`;
 }
 
 /** A guide by its id: it can be left and gone on with. */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from indexes.codes import code_key
 from iotops.tenancy import Tenant
 from ray_apps.copilot import evidence
 from ray_apps.copilot.actions import ActionRule
+from ray_apps.copilot.contracts import Trace
+from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.grounding import Passage, plain
 from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.causes import Candidate
@@ -30,14 +33,22 @@ class Troubleshooter:
     def __init__(self, retriever: DeploymentHandle, rules: list[ActionRule]) -> None:
         self._retriever, self._rules = retriever, rules
 
-    async def guide(self, tenant: Tenant, request: TroubleshootRequest, insights: dict[str, Any]) -> Guide:
-        """A guide for a device; `insights` are its records (`DeviceRecords.insights`)."""
+    async def guide(
+        self, tenant: Tenant, request: TroubleshootRequest, insights: dict[str, Any], tell: Tell
+    ) -> Guide:
+        """A guide for a device; `insights` are its records (`DeviceRecords.insights`).
+
+        `tell` hears of each check, each search and each document that is read, as it is done.
+        """
+        checked = checks.run(insights, datetime.now(UTC))
+        for check in checked:
+            tell(Trace(message=f"{check.name}: {check.status}, {check.evidence}"))
         seen = Counter({code_key(code): n for code, n in checks.recent_codes(insights).items()})
         named = code_key(request.error_code) if request.error_code else None
         likely: list[LikelyCause] = []
         steps: list[Step] = []
-        for candidate in await self._candidates(tenant, request, insights, named, seen):
-            passages = await self._read(tenant, candidate, insights)
+        for candidate in await self._candidates(tenant, request, insights, named, seen, tell):
+            passages = await self._read(tenant, candidate, insights, tell)
             cause, found = _told(candidate, passages, len(steps), {step.text for step in steps})
             likely.append(cause)
             steps += found
@@ -48,7 +59,7 @@ class Troubleshooter:
                 symptom=request.symptom,
                 error_code=request.error_code,
                 state="open",
-                checks=checks.run(insights, datetime.now(UTC)),
+                checks=checked,
                 likely_causes=likely,
                 steps=steps,
                 next_step=None,
@@ -62,30 +73,48 @@ class Troubleshooter:
         insights: dict[str, Any],
         named: str | None,
         seen: Counter[str],
+        tell: Tell,
     ) -> list[Candidate]:
         codes = list(dict.fromkeys([*([named] if named else []), *(code for code, _ in seen.most_common(3))]))
         model = insights["model"] or ""
-        searches = [self._search(tenant, f"{code} {model} causes immediate actions") for code in codes]
+        queries = [f"{code} {model} causes immediate actions" for code in codes]
         if request.symptom:
-            searches.append(self._search(tenant, f"{request.symptom} {model}".strip()))
-        found = await asyncio.gather(*searches)
+            queries.append(f"{request.symptom} {model}".strip())
+        found = await asyncio.gather(*(self._search(tenant, query, tell) for query in queries))
         by_code = {
             code: causes.documents_of_code(hits, code) for code, hits in zip(codes, found, strict=False)
         }
         by_symptom = found[len(codes)] if request.symptom else []
         return causes.ranked(by_code, by_symptom, named, seen, self._rules, insights)
 
-    async def _search(self, tenant: Tenant, query: str) -> list[Mapping[str, Any]]:
+    async def _search(self, tenant: Tenant, query: str, tell: Tell) -> list[Mapping[str, Any]]:
+        trace = Trace(message="searching the documents", tool="search_documents", arguments={"query": query})
+        tell(trace)
+        started = time.perf_counter()
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)
         found: list[Mapping[str, Any]] = (await retriever.search.remote(tenant.id, query, HITS, {}))["hits"]
+        told = f"{len({hit['uri'] for hit in found})} documents about {query}"
+        tell(trace.model_copy(update={"message": told, "duration_ms": ms(started)}))
         return found
 
-    async def _read(self, tenant: Tenant, candidate: Candidate, insights: dict[str, Any]) -> list[Passage]:
+    async def _read(
+        self, tenant: Tenant, candidate: Candidate, insights: dict[str, Any], tell: Tell
+    ) -> list[Passage]:
         """The document that a cause stands in, or the device's record."""
         if candidate.advice:
             return [evidence.record_passage(insights["device_id"], f"{candidate.name}.")]
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)
-        return evidence.document_passages(await retriever.passages.remote(tenant.id, candidate.uri))
+        started = time.perf_counter()
+        passages = evidence.document_passages(await retriever.passages.remote(tenant.id, candidate.uri))
+        tell(
+            Trace(
+                message=f"read {candidate.name}",
+                tool="read_document",
+                arguments={"uri": candidate.uri},
+                duration_ms=ms(started),
+            )
+        )
+        return passages
 
 
 def _told(
