@@ -125,7 +125,7 @@ RECORD = Passage("device:press-7", "Device press-7", "/insights/press-7", "Healt
 @pytest.mark.parametrize("hangs", [False, True])
 def test_calls_run_as_the_caller_and_one_that_fails_or_hangs_costs_only_itself(hangs: bool):
     records, heard = Records(), []
-    lookup = Lookup(Shelf(hangs), None, records, tool_timeout_s=0.2)
+    lookup = Lookup(Shelf(hangs), None, None, records, tool_timeout_s=0.2)
     found = Evidence([RECORD, DOCUMENT], lead=1)
     wanted, _ = accepted(
         [
