@@ -38,6 +38,8 @@ _EXACT_WHEN_FILTERED_TO = 10_000
 # FAISS's default is 25 rounds over up to 256 vectors a list, which is an hour for the lists of ten million.
 _TRAINING_PER_CELL = 40
 _TRAINING_ROUNDS = 10
+# The list of a vector is found by a graph of the lists' centres, not by comparing it with all of them.
+_CENTRE_BEAM = 32
 _BLOCK = 65_536
 
 
@@ -204,15 +206,16 @@ def _lists(originals: Originals) -> Any:
     count, dimension = originals.shape
     cells = max(1, min(int(4 * math.sqrt(count)), count // 39))
     pieces = next(size for size in (64, 48, 32, 16, 8, 4, 2, 1) if dimension % size == 0 and size < dimension)
-    index = faiss.IndexIVFPQ(
-        faiss.IndexFlatIP(dimension), dimension, cells, pieces, 8, faiss.METRIC_INNER_PRODUCT
-    )
+    centres = faiss.IndexHNSWFlat(dimension, _HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+    centres.hnsw.efConstruction, centres.hnsw.efSearch = _HNSW_BUILD_BEAM, _CENTRE_BEAM
+    index = faiss.IndexIVFPQ(centres, dimension, cells, pieces, 8, faiss.METRIC_INNER_PRODUCT)
     index.nprobe = _PROBES
     index.cp.niter = _TRAINING_ROUNDS
     sample = np.random.default_rng(0).permutation(count)[: max(cells * _TRAINING_PER_CELL, 256 * 39)]
     index.train(originals[np.sort(sample)].astype(np.float32))
     for start in range(0, count, _BLOCK):
         index.add(originals[start : start + _BLOCK].astype(np.float32))
+    centres.hnsw.efSearch = 2 * _PROBES
     return index
 
 
