@@ -22,7 +22,7 @@ class AnthropicModel:
     """A model behind Anthropic's messages."""
 
     def __init__(self, name: str, spec: ModelSpec, endpoint: Endpoint, key: str) -> None:
-        self.name, self._endpoint = name, endpoint
+        self.name, self._endpoint, self._key = name, endpoint, key
         self._client = anthropic.AsyncAnthropic(
             base_url=endpoint.url,
             api_key=key,
@@ -33,7 +33,7 @@ class AnthropicModel:
     async def pieces(self, messages: Messages, max_tokens: int) -> AsyncGenerator[Piece, None]:
         """As `LanguageModelClient` has it; what is written is estimated until the server tells it."""
         read, written, finish = estimated(messages), 0, ""
-        with failures(self.name, anthropic.APIError):
+        with failures(self.name, self._key):
             stream = await self._client.messages.create(**self._request(messages, max_tokens), stream=True)
             async with stream:
                 async for event in stream:
@@ -53,7 +53,7 @@ class AnthropicModel:
         """As `LanguageModelClient` has it."""
         started = time.perf_counter()
         wanted = [_tool(each["function"]) for each in tools]
-        with failures(self.name, anthropic.APIError):
+        with failures(self.name, self._key):
             answer = await self._client.messages.create(
                 **self._request(messages, max_tokens), tools=wanted, tool_choice={"type": "auto"}
             )

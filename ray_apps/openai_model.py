@@ -18,7 +18,7 @@ class OpenAIModel:
     """A model behind OpenAI's chat completions, its vendor's or anyone's who speaks them."""
 
     def __init__(self, name: str, spec: ModelSpec, endpoint: Endpoint, key: str) -> None:
-        self.name, self._endpoint = name, endpoint
+        self.name, self._endpoint, self._key = name, endpoint, key
         self._client = openai.AsyncOpenAI(
             base_url=endpoint.url,
             api_key=key,
@@ -29,7 +29,7 @@ class OpenAIModel:
     async def pieces(self, messages: Messages, max_tokens: int) -> AsyncGenerator[Piece, None]:
         """As `LanguageModelClient` has it; tokens are estimated until the server tells them, at the end."""
         read, written, finish = estimated(messages), 0, ""
-        with failures(self.name, openai.APIError):
+        with failures(self.name, self._key):
             stream = await self._client.chat.completions.create(
                 **self._request(messages, max_tokens), stream=True, stream_options={"include_usage": True}
             )
@@ -46,7 +46,7 @@ class OpenAIModel:
     async def propose(self, messages: Messages, tools: Schemas, max_tokens: int) -> Proposal:
         """As `LanguageModelClient` has it."""
         started, wanted = time.perf_counter(), cast(list[ChatCompletionToolUnionParam], tools)
-        with failures(self.name, openai.APIError):
+        with failures(self.name, self._key):
             answer = await self._client.chat.completions.create(
                 **self._request(messages, max_tokens), tools=wanted, tool_choice="auto"
             )

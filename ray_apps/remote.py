@@ -25,7 +25,7 @@ from ray_apps.chat import (
 CONNECT_S = 5.0
 REFUSALS = (400, 413, 422)
 """Statuses of a request that is at fault itself."""
-NO_KEY = "none"
+NO_KEY = "no-key"
 """For a server that wants none: without one the clients would take another server's from the environment."""
 CHARACTERS_PER_TOKEN = 4
 MOST_TOLD = 300
@@ -49,17 +49,19 @@ def remote_model(name: str, spec: ModelSpec, endpoint: Endpoint) -> LanguageMode
 
 
 @contextmanager
-def failures(name: str, kind: type[Exception]) -> Iterator[None]:
-    """A client's kind of failures in our words: a server's own may hold the key that it was sent, and end in
-    the log."""
+def failures(name: str, key: str) -> Iterator[None]:
+    """A client's failures in our words: what a server answers may hold the key that it was sent, and would
+    end in the log."""
     try:
         yield
-    except kind as error:
+    except Exception as error:
         status = getattr(error, "status_code", None)
         if status in REFUSALS:
-            raise RequestRefused(f"{name} refused the request: {str(error)[:MOST_TOLD]}") from None
-        told = f"answered with status {status}" if status else f"failed: {type(error).__name__}"
-        raise EngineError(f"{name} {told}") from None
+            told = str(error).replace(key, "***")[:MOST_TOLD]
+            raise RequestRefused(f"{name} refused the request: {told}") from None
+        if status:
+            raise EngineError(f"{name} answered with status {status}") from None
+        raise EngineError(f"{name} failed: {type(error).__name__}") from error
 
 
 def described(name: str, endpoint: Endpoint) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from iotops.errors import ModelError
 from iotops.settings import Settings
@@ -67,6 +67,13 @@ class Endpoint(_Strict):
         None, description="Sent with each request if given: some models refuse any.", ge=0
     )
     tools: bool = Field(False, description="Whether the model can call tools.")
+
+    @field_validator("key")
+    @classmethod
+    def _inherited(cls, key: str | None) -> str | None:
+        if key and key.startswith("IOTOPS_"):
+            raise ValueError("the servers of `iotops up` inherit no variable IOTOPS_*: choose another name")
+        return key
 
 
 class Autoscaling(_Strict):

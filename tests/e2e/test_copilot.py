@@ -88,6 +88,39 @@ def test_a_machine_is_answered_from_its_records_and_the_documents(api: httpx.Cli
     assert any(uri.startswith("lake://demo/documents/") for uri in uris)
 
 
+def test_a_time_and_a_metric_of_the_question_are_looked_up(api: httpx.Client, settings: Settings):
+    worst = api.get("/insights", headers=bearer(settings)).json()["devices"][0]["device_id"]
+    events = api.get(f"/insights/{worst}", headers=bearer(settings)).json()["events"]
+    last = max(datetime.fromisoformat(event["ts"]) for event in events if event["error_code"])
+    answer = ask(api, settings, f"Which errors did {worst} report on {last:%Y-%m-%d}?")
+    assert f"The error codes of {worst} from {last:%Y-%m-%d} 00:00 to " in answer["answer"]
+    (history,) = [tool for tool in answer["tools"] if tool["name"] == "get_incident_history"]
+    assert history["arguments"]["since"].startswith(f"{last:%Y-%m-%d}T00:00")
+    assert {event["ts"][:10] for event in history["result"]["events"]} == {f"{last:%Y-%m-%d}"}
+    none = ask(api, settings, f"Which errors did {worst} report on 2020-02-03?")
+    assert f"No error code was reported by {worst} from 2020-02-03 00:00" in none["answer"]
+    assert (
+        f"The latest vibration of {worst} is "
+        in ask(api, settings, f"How high is the vibration of {worst}?")["answer"]
+    )
+
+
+def test_errors_of_the_whole_fleet_are_its_incidents(api: httpx.Client, settings: Settings, rival: Tenant):
+    answer = ask(api, settings, "Which machines reported errors?")
+    (history,) = [tool for tool in answer["tools"] if tool["name"] == "get_incident_history"]
+    assert history["arguments"] == {}
+    assert len({event["device_id"] for event in history["result"]["events"]}) > 1
+    assert "fleet:incidents" in {citation["doc_id"] for citation in answer["citations"]}
+    for tool in ask(api, settings, "Which machines reported errors?", rival)["tools"]:
+        assert tool["result"] == {"events": [], "alerts": []}
+
+
+def test_documents_about_an_error_code_are_a_tool_that_is_reported(api: httpx.Client, settings: Settings):
+    (tool,) = ask(api, settings, "What does E421 mean on the HX-450?")["tools"]
+    assert (tool["name"], tool["arguments"]) == ("fetch_related_docs", {"error_code": "E421"})
+    assert any(found["title"].startswith("E421") for found in tool["result"]["documents"])
+
+
 @pytest.mark.parametrize(
     "question",
     [
@@ -128,6 +161,7 @@ def test_search_ranks_without_a_reranker_and_says_so(api: httpx.Client, settings
     assert parts["reranker"]["available"] is False
     assert parts["embedder"]["checksum"]
     assert parts["llm"]["name"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert parts["llm"]["circuits"] == {parts["llm"]["name"]: "closed"}
 
 
 def test_the_served_model_makes_questions_to_learn_from(settings: Settings, tuned: Tenant):

@@ -13,7 +13,8 @@ from huggingface_hub import constants
 
 from iotops.errors import ModelError
 from iotops.models import load_catalogue, prepare, resolve, resolve_role, sources
-from iotops.settings import Settings
+from iotops.settings import Settings, get_settings
+from ray_apps.app import build
 
 NAME = "acme/tiny"
 MODEL = {"config.json": b"{}", "model.safetensors": b"weights", "1_Pooling/config.json": b"{}", "run.py": b""}
@@ -273,6 +274,7 @@ def test_a_model_elsewhere_has_no_weights_here(settings, monkeypatch):
     ("change", "told"),
     [
         ({"key": "sk-live-0123"}, r"endpoint\.key"),
+        ({"key": "IOTOPS_MODELS_KEY"}, r"inherit no variable"),
         ({"url": "https://anna:sk-live-0123@models.example/v1"}, r"endpoint\.url"),
         ({"url": "models.example"}, r"endpoint\.url"),
         ({"api": "cohere"}, r"endpoint\.api"),
@@ -289,3 +291,15 @@ def test_what_only_a_served_model_can_have_is_refused_beside_an_endpoint(setting
     write_catalogue(settings, far={**ELSEWHERE, "tool_parser": "hermes"})
     with pytest.raises(ModelError, match="take out tool_parser"):
         load_catalogue(settings)
+
+
+def test_a_graph_whose_models_are_all_elsewhere_is_built_without_vllm(settings, monkeypatch):
+    write_catalogue(settings, far=ELSEWHERE)
+    monkeypatch.setenv("IOTOPS_MODEL_LLM", "far")
+    monkeypatch.setenv("IOTOPS_CONFIGS", str(settings.configs))
+    get_settings.cache_clear()
+    try:
+        *_, language_model = build({})._bound_deployment.init_args
+    finally:
+        get_settings.cache_clear()
+    assert language_model is None

@@ -1,0 +1,276 @@
+"""Language models elsewhere and what becomes of their failures, against vLLM's own server for both APIs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from iotops.models import resolve_role
+from iotops.models.catalogue import Catalogue, ModelSpec
+from iotops.settings import Settings
+from ray_apps.chat import EngineError, LanguageModelClient, Messages, RequestRefused, Writing
+from ray_apps.circuit import FAILURES, Circuit
+from ray_apps.copilot.measures import used
+from ray_apps.remote import remote_model
+from ray_apps.routing import ChatModel, Route, chat_model
+from tests.embedded import free_ports
+from tests.waiting import eventually
+
+ASKED: Messages = [
+    {"role": "system", "content": "Answer in one sentence."},
+    {"role": "user", "content": "Why does a pump with a worn bearing vibrate?"},
+]
+TOKENS = 24
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[bytes]
+    port: int
+
+    def running(self) -> float:
+        """Requests that it works on."""
+        lines = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """vLLM's server with the demo's model."""
+    path, (port,) = resolve_role(Settings(), "llm").path, free_ports(1)
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={path}"]
+    command += ["--served-model-name=tiny", "--host=127.0.0.1", f"--port={port}", "--max-model-len=2048"]
+    command += ["--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser=hermes"]
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, stdout=output, stderr=output, env=os.environ | environment, start_new_session=True
+        ) as process,
+    ):
+        try:
+            eventually(lambda: process.poll() is not None or _healthy(port), timeout_s=240)
+            assert process.poll() is None, log.read_text()[-3000:]
+            yield Server(process, port)
+        finally:
+            process.terminate()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def endpoint(api: str, port: int) -> dict[str, object]:
+    url = f"http://127.0.0.1:{port}" + ("/v1" if api == "openai" else "")
+    return {"api": api, "url": url, "model": "tiny", "temperature": 0, "tools": True}
+
+
+def client(api: str, port: int) -> LanguageModelClient:
+    spec = ModelSpec.model_validate({"endpoint": endpoint(api, port)})
+    assert spec.endpoint
+    return remote_model(api, spec, spec.endpoint)
+
+
+async def read(writing: Writing, at_first: Callable[[], Awaitable[None]] | None = None) -> tuple[str, str]:
+    """The answer and who wrote it; `at_first` is done when its first text is there."""
+    text = ""
+    async for piece in writing.pieces():
+        if at_first and piece and not text:
+            await at_first()
+        text += piece
+    assert writing.completion
+    return text, writing.completion.model
+
+
+def test_both_clients_get_the_same_answer_and_the_servers_own_count_of_tokens(server: Server):
+    async def run() -> None:
+        completions = []
+        for api in ("openai", "anthropic"):
+            writing = Writing(client(api, server.port).pieces(ASKED, TOKENS))
+            await read(writing)
+            assert writing.completion
+            completions.append(writing.completion)
+        first, second = completions
+        assert first.text == second.text != ""
+        assert first.prompt_tokens == second.prompt_tokens > 0
+        assert first.completion_tokens == second.completion_tokens == TOKENS
+        assert first.finish_reason == second.finish_reason == "length"
+        assert first.ttft_s is not None
+        assert 0 < first.ttft_s < first.total_s
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic"])
+def test_a_prompt_that_is_too_long_is_the_requests_own_fault(server: Server, api: str):
+    async def run() -> None:
+        with pytest.raises(RequestRefused, match="2048"):
+            await read(
+                Writing(client(api, server.port).pieces([{"role": "user", "content": "x " * 4000}], 9))
+            )
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("api", ["openai", "anthropic"])
+def test_leaving_an_answer_ends_the_work_there_and_what_it_cost_is_estimated(server: Server, api: str):
+    async def run() -> None:
+        writing = Writing(client(api, server.port).pieces(ASKED, 1500))
+        async with aclosing(writing.pieces()) as pieces:
+            async for piece in pieces:
+                if piece:
+                    break
+        assert writing.completion
+        assert writing.completion.completion_tokens == 1
+        assert 10 < writing.completion.prompt_tokens < 60
+
+    asyncio.run(run())
+    eventually(lambda: server.running() == 0, timeout_s=5)
+
+
+@pytest.mark.parametrize("listens", [False, True], ids=["dead", "silent"])
+def test_the_next_model_answers_and_is_paid_where_the_first_is_dead_or_silent(
+    server: Server, listens: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("IOTOPS_MODEL_LLM", raising=False)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listens:
+            other.listen()
+        catalogue = Catalogue.model_validate(
+            {
+                "roles": {"embedder": "e", "llm": "first"},
+                "fallbacks": ["second"],
+                "models": {
+                    "first": {
+                        "endpoint": endpoint("openai", other.getsockname()[1]),
+                        "first_token_s": 1,
+                        "price": {"prompt": 1e6, "completion": 1e6},
+                    },
+                    "second": {
+                        "endpoint": endpoint("anthropic", server.port),
+                        "price": {"prompt": 2, "completion": 3},
+                    },
+                },
+            }
+        )
+        chat = chat_model(catalogue, None)
+
+        async def run() -> None:
+            assert chat.author == "first"
+            for _ in range(FAILURES):
+                writing = chat.stream(ASKED, TOKENS)
+                assert (await read(writing))[1] == "second"
+            assert chat.author == "second"
+            assert (await chat.describe())["circuits"] == {"first": "open", "second": "closed"}
+            assert writing.completion
+            spent = used([writing.completion], catalogue)
+            assert spent.model == "second"
+            assert spent.cost == pytest.approx((2 * spent.prompt_tokens + 3 * spent.completion_tokens) / 1e6)
+
+        asyncio.run(run())
+
+
+@dataclass
+class Line:
+    """A line to a server that can be cut and mended."""
+
+    to: int
+    port: int = 0
+    ends: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def mend(self) -> None:
+        self.entry = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+        self.port = self.entry.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        self.entry.close()
+        for end in self.ends:
+            end.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self.to)
+        self.ends += [writer, back]
+        await asyncio.gather(_copied(reader, back), _copied(there, writer), return_exceptions=True)
+
+
+async def _copied(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(4096):
+        sink.write(data)
+        await sink.drain()
+    sink.close()
+
+
+@asynccontextmanager
+async def line(to: int) -> AsyncIterator[Line]:
+    made = Line(to)
+    await made.mend()
+    try:
+        yield made
+    finally:
+        await made.cut()
+
+
+def test_a_line_that_is_cut_in_the_middle_ends_the_answer_opens_the_circuit_and_closes_it_when_mended(
+    server: Server,
+):
+    async def run() -> None:
+        async with line(server.port) as first_line:
+            circuit = Circuit(cooldown_s=1)
+            first = Route(client("openai", first_line.port), 10, circuit=circuit)
+            chat = ChatModel([first, Route(client("anthropic", server.port), 10)])
+            assert (await read(chat.stream(ASKED, TOKENS)))[1] == "openai"
+
+            writing = chat.stream(ASKED, 1500)
+            with pytest.raises(EngineError, match="openai"):
+                await read(writing, first_line.cut)
+            assert writing.completion
+            assert writing.completion.text
+            assert writing.completion.model == "openai"
+
+            for _ in range(FAILURES - 1):
+                assert circuit.state == "closed"
+                assert (await read(chat.stream(ASKED, TOKENS)))[1] == "anthropic"
+            assert circuit.state == "open"
+            await first_line.mend()
+            assert (await read(chat.stream(ASKED, TOKENS)))[1] == "anthropic", "it is left alone"
+            await asyncio.sleep(1)
+            assert (await read(chat.stream(ASKED, TOKENS)))[1] == "openai"
+            assert circuit.state == "closed"
+
+    asyncio.run(run())
+    eventually(lambda: server.running() == 0, timeout_s=5)
+
+
+def test_a_server_that_is_killed_in_the_middle_leaves_what_it_wrote(server: Server):
+    """The last test of this file: it ends the server."""
+
+    async def kill() -> None:
+        os.killpg(server.process.pid, signal.SIGKILL)
+
+    async def run() -> None:
+        chat = ChatModel([Route(client("openai", server.port), 10)])
+        writing = chat.stream(ASKED, 1500)
+        with pytest.raises(EngineError):
+            await read(writing, kill)
+        assert writing.completion
+        assert writing.completion.text
+        with pytest.raises(EngineError, match="no language model answers"):
+            await read(chat.stream(ASKED, TOKENS))
+
+    asyncio.run(run())
