@@ -10,9 +10,7 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from iotops.provisioning import create_tenant
 from iotops.settings import CONFIGS, Settings
-from iotops.tenancy import Tenant
 from tests.embedded import embedded_stack
 
 
@@ -42,11 +40,3 @@ def demo(settings: Settings) -> str:
     output = console.file
     assert isinstance(output, io.StringIO)
     return output.getvalue()
-
-
-@pytest.fixture(scope="session")
-def rival(settings: Settings, demo: str) -> Tenant:
-    """A second tenant, which has nothing and tries to see what the demo's has."""
-    tenant = Tenant("rival")
-    create_tenant(settings, tenant)
-    return tenant

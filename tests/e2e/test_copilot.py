@@ -143,13 +143,12 @@ def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):
     assert [tool["name"] for tool in answer["tools"]] == ["get_fleet_health"]
 
 
-def test_the_same_question_is_answered_from_the_cache(api: httpx.Client, settings: Settings, rival: Tenant):
+def test_the_same_question_is_answered_from_the_cache(api: httpx.Client, settings: Settings):
     question = "When is E310 raised on the CR-110?"
     first, second = ask(api, settings, question), ask(api, settings, question)
     assert (first["cached"], second["cached"]) == (False, True)
     assert first["answer"] == second["answer"]
     assert first["request_id"] != second["request_id"]
-    assert not ask(api, settings, question, rival)["cached"]
 
 
 def test_search_ranks_without_a_reranker_and_says_so(api: httpx.Client, settings: Settings):
@@ -209,18 +208,6 @@ def test_insights_explain_a_score(api: httpx.Client, settings: Settings):
     assert found["score"] == pytest.approx(max(0, 100 - penalties), abs=0.5)
 
 
-def test_another_tenant_sees_nothing(api: httpx.Client, settings: Settings, rival: Tenant):
-    mine = api.get("/insights", headers=bearer(settings)).json()["devices"][0]["device_id"]
-    theirs = bearer(settings, rival)
-    assert api.get("/insights", headers=theirs).json() == {"devices": [], "distribution": [0] * 10}
-    assert api.get(f"/insights/{mine}", headers=theirs).status_code == 404
-    assert api.post("/search", json={"query": "E421"}, headers=theirs).json()["hits"] == []
-    for question in (f"What is wrong with {mine}?", "What does E421 mean?", "Which machines are worst?"):
-        answer = ask(api, settings, question, rival)
-        assert not answer["grounded"]
-        assert not answer["citations"]
-
-
 def test_a_tenant_beyond_its_tier_waits_and_the_others_do_not(api: httpx.Client, settings: Settings):
     thrifty = Tenant("thrifty")
     create_tenant(settings, thrifty, "free")
@@ -237,15 +224,13 @@ def test_a_tenant_beyond_its_tier_waits_and_the_others_do_not(api: httpx.Client,
 
 
 def test_feedback_is_taken_on_ones_own_answers_which_the_audit_has_with_their_cost(
-    api: httpx.Client, settings: Settings, rival: Tenant
+    api: httpx.Client, settings: Settings
 ):
     question = {"question": "What does E421 mean on an HX-200 and what should I do first?", "top_k": 7}
     answer = api.post("/ask", json=question, headers=bearer(settings)).json()
     given = {"request_id": answer["request_id"], "rating": "down", "reason": "too long"}
     taken = api.post("/feedback", json=given, headers=bearer(settings))
     assert (taken.status_code, taken.json()) == (200, {"request_id": answer["request_id"], "rating": "down"})
-    theirs = api.post("/feedback", json=given, headers=bearer(settings, rival))
-    assert (theirs.status_code, theirs.json()["error"]["code"]) == (404, "unknown_request")
     (row,) = [
         each
         for each in entries(settings.database, TENANT, BEFORE)
@@ -277,54 +262,6 @@ def test_the_copilots_metrics_are_exported(api: httpx.Client, settings: Settings
         return wanted <= {line.partition("{")[0] for line in text.splitlines()}
 
     eventually(exported)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("POST", "/ask", {"question": "What does E421 mean?"}),
-        ("POST", "/search", {"query": "E421"}),
-        ("GET", "/insights", None),
-        ("GET", "/insights/machine-001", None),
-        ("POST", "/feedback", {"request_id": "r", "rating": "up"}),
-        ("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "What is E421?"}]}),
-        ("GET", "/v1/models", None),
-        ("POST", "/v1/telemetry", {}),
-        ("POST", "/v1/events", {}),
-    ],
-)
-def test_each_call_refuses_strangers_and_wrong_roles(
-    api: httpx.Client, settings: Settings, method: str, path: str, body: dict[str, str] | None
-):
-    def status(headers: dict[str, str]) -> int:
-        response = api.request(method, path, json=body, headers=headers)
-        error = response.json()["error"]
-        assert set(error) == {"code", "message", "request_id"}
-        assert error["request_id"] == response.headers["x-request-id"].split(",")[0].strip()
-        return response.status_code
-
-    assert status({}) == 401
-    assert status({"Authorization": "Bearer forged.token.here"}) == 401
-    wrong: Role = "operator" if path in ("/v1/telemetry", "/v1/events") else "device"
-    assert status(bearer(settings, role=wrong)) == 403
-
-
-def test_a_device_cannot_speak_for_another_tenant_or_device(
-    api: httpx.Client, settings: Settings, rival: Tenant
-):
-    token = bearer(settings, rival, "device", "spy")
-    lines = "\n".join(
-        [
-            '{"ts": 1790000000000, "metrics": {"volt": 1}, "tenant_id": "demo"}',
-            '{"ts": 1790000000000, "metrics": {"volt": 1}, "device_id": "machine-001"}',
-            '{"ts": 1790000000000, "metrics": {"volt": 1}}',
-            "not json",
-        ]
-    )
-    answer = api.post("/v1/telemetry", content=lines, headers=token).json()
-    assert answer["accepted"] == 1
-    codes = [(error["line"], error["code"]) for error in answer["errors"]]
-    assert codes == [(1, "identity_mismatch"), (2, "identity_mismatch"), (4, "invalid_json")]
 
 
 @pytest.mark.parametrize(
