@@ -210,7 +210,7 @@ def _lists(originals: Originals) -> Any:
     centres.hnsw.efConstruction, centres.hnsw.efSearch = _HNSW_BUILD_BEAM, _CENTRE_BEAM
     index = faiss.IndexIVFPQ(centres, dimension, cells, pieces, 8, faiss.METRIC_INNER_PRODUCT)
     index.nprobe = _PROBES
-    index.cp.niter = _TRAINING_ROUNDS
+    index.cp.niter = index.pq.cp.niter = _TRAINING_ROUNDS
     sample = np.random.default_rng(0).permutation(count)[: max(cells * _TRAINING_PER_CELL, 256 * 39)]
     index.train(originals[np.sort(sample)].astype(np.float32))
     for start in range(0, count, _BLOCK):
