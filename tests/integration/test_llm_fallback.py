@@ -21,6 +21,7 @@ from iotops.settings import Settings
 from ray_apps.chat import EngineError, LanguageModelClient, Messages, RequestRefused, Writing
 from ray_apps.circuit import FAILURES, Circuit
 from ray_apps.copilot.measures import used
+from ray_apps.copilot.tools import IncidentHistory, accepted, schemas
 from ray_apps.remote import remote_model
 from ray_apps.routing import ChatModel, Route, chat_model
 from tests.embedded import free_ports
@@ -186,6 +187,33 @@ def test_the_next_model_answers_and_is_paid_where_the_first_is_dead_or_silent(
         asyncio.run(run())
 
 
+@pytest.mark.parametrize("api", ["openai", "anthropic"])
+def test_tool_calls_that_the_model_writes_are_read_by_vllms_parser(server: Server, api: str):
+    """A model of this size calls no tool by itself, but goes on as a conversation went."""
+    written = '{"name": "get_incident_history", "arguments": {"device_id": "machine-006"}}'
+    call = f"<tool_call>\n{written}\n</tool_call>"
+    turns = [{"role": "user", "content": "machine-006"}, {"role": "assistant", "content": call}]
+    proposal = asyncio.run(client(api, server.port).propose([*turns * 4, turns[0]], schemas(), 64))
+    wanted, dropped = accepted(proposal.calls, [])
+    assert (wanted, dropped) == ([IncidentHistory(device_id="machine-006")], [])
+    assert proposal.completion.prompt_tokens > proposal.completion.completion_tokens > 0
+
+
+def test_a_served_model_has_its_parser_and_its_replicas_from_the_catalogue():
+    from ray_apps.llm import llm_config
+
+    replicas = {"min_replicas": 2, "max_replicas": 4, "target_ongoing_requests": 8}
+    spec = ModelSpec.model_validate({"hardware": "cpu", "tool_parser": "hermes", "autoscaling": replicas})
+    config = llm_config("tiny", spec)
+    assert config.get_engine_config().frontend_kwargs == {
+        "enable_auto_tool_choice": True,
+        "tool_call_parser": "hermes",
+    }
+    assert config.deployment_config["autoscaling_config"] == replicas
+    assert "num_replicas" not in config.deployment_config
+    assert not llm_config("tiny", ModelSpec(hardware="cpu")).get_engine_config().frontend_kwargs
+
+
 @dataclass
 class Line:
     """A line to a server that can be cut and mended."""
@@ -231,7 +259,8 @@ def test_a_line_that_is_cut_in_the_middle_ends_the_answer_opens_the_circuit_and_
 ):
     async def run() -> None:
         async with line(server.port) as first_line:
-            circuit = Circuit(cooldown_s=1)
+            now = [0.0]  # the circuit's clock: how fast the models write must not matter
+            circuit = Circuit(cooldown_s=1, clock=lambda: now[0])
             first = Route(client("openai", first_line.port), 10, circuit=circuit)
             chat = ChatModel([first, Route(client("anthropic", server.port), 10)])
             assert (await read(chat.stream(ASKED, TOKENS)))[1] == "openai"
@@ -249,7 +278,7 @@ def test_a_line_that_is_cut_in_the_middle_ends_the_answer_opens_the_circuit_and_
             assert circuit.state == "open"
             await first_line.mend()
             assert (await read(chat.stream(ASKED, TOKENS)))[1] == "anthropic", "it is left alone"
-            await asyncio.sleep(1)
+            now[0] += 1
             assert (await read(chat.stream(ASKED, TOKENS)))[1] == "openai"
             assert circuit.state == "closed"
 
