@@ -32,13 +32,13 @@ def main() -> None:
         session = Session.begin(settings, Tenant(options.tenant), options.seed, figures, console)
         _tell_machine(figures, console, options.seed)
         if "one" in parts:
-            one.run(session, options.rounds)
+            one.run(session, 3 * options.seconds)
         if "load" in parts:
             load.run(session, options.rates, options.seconds, options.operators)
         if "replicas" in parts:
             replicas.run(session, options.replicas, options.rates[len(options.rates) // 2], options.seconds)
         if "peer" in parts:
-            peer.run(session, options.compared)
+            peer.run(session, 4 * options.seconds)
         if "engine" in parts:
             engine.run(session)
     except IotOpsError as error:
@@ -56,14 +56,17 @@ def parsed() -> argparse.Namespace:
         "parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; default: all but engine"
     )
     parser.add_argument("--tenant", default="demo", help="who asks")
-    parser.add_argument("--rounds", type=int, default=8, help="of five questions each, of `one`")
     parser.add_argument(
         "--rates", nargs="+", type=float, default=[0.25, 0.5, 1.0], help="questions a second, of `load`"
     )
-    parser.add_argument("--seconds", type=float, default=20, help="at each rate")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=20,
+        help="at each rate; `one` takes three times that, `peer` four times",
+    )
     parser.add_argument("--operators", nargs="+", type=int, default=[4], help="who ask at once, of `load`")
     parser.add_argument("--replicas", type=int, default=2, help="beside one, of `replicas`")
-    parser.add_argument("--compared", type=int, default=16, help="questions of `peer`")
     parser.add_argument(
         "--seed", type=int, default=int(time.time()), help="of the questions; a used one finds them cached"
     )

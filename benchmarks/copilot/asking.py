@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 import httpx
@@ -77,6 +78,12 @@ async def ask(client: httpx.AsyncClient, question: Question, due: float | None =
     except httpx.HTTPError as error:
         outcome.status = type(error).__name__
     return outcome
+
+
+def within(seconds: float, questions: Iterable[Question]) -> Iterator[Question]:
+    """Those of the questions that are taken before so many seconds are over."""
+    ends = time.perf_counter() + seconds
+    return takewhile(lambda _: time.perf_counter() < ends, questions)
 
 
 async def in_turn(

@@ -6,12 +6,12 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from itertools import islice, takewhile
+from itertools import islice
 
 import httpx
 from rich.table import Table
 
-from benchmarks.copilot.asking import Outcome, ask, asker, in_turn
+from benchmarks.copilot.asking import Outcome, ask, asker, in_turn, within
 from benchmarks.copilot.questions import Question
 from benchmarks.copilot.session import Session
 from benchmarks.copilot.summary import COLUMNS, by_kind, row, stage_table
@@ -54,9 +54,7 @@ async def at_rate(session: Session, rate: float, seconds: float) -> list[Outcome
 async def _by_operators(session: Session, count: int, seconds: float) -> list[Outcome]:
     async with asker(session.settings, session.tenant) as client:
         questions = session.mix.endless(await session.asked_before(client))
-        ends = time.perf_counter() + seconds
-        asked = takewhile(lambda _: time.perf_counter() < ends, questions)
-        return await in_turn(client, asked, count)
+        return await in_turn(client, within(seconds, questions), count)
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:

@@ -6,6 +6,7 @@ What the copilot reaches through a handle a peer reaches over HTTP; both then wa
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -59,6 +60,7 @@ class ModelServer:
 def model_server(settings: Settings) -> Iterator[tuple[str, str]]:
     """Its URL and key, while it is served at a prefix of its own."""
     connect(settings.ray)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     key, prefix = secrets.token_urlsafe(), f"/{NAME}"
     try:
         serve.run(ModelServer.bind(key), name=NAME, route_prefix=prefix)

@@ -7,8 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.copilot.asking import Outcome, asker, in_turn
-from benchmarks.copilot.questions import MIX
+from benchmarks.copilot.asking import Outcome, asker, in_turn, within
 from benchmarks.copilot.session import Session
 from benchmarks.copilot.summary import COLUMNS, by_kind, row, stage_table
 
@@ -22,10 +21,10 @@ AIMS = (
 COMPUTED = "computed"
 
 
-def run(session: Session, rounds: int) -> None:
+def run(session: Session, seconds: float) -> None:
     """Ask the mix; print and keep the figures of each kind, the stages, and what became of the aims."""
     with session.console.status("one operator asks"):
-        outcomes = asyncio.run(_asked(session, rounds))
+        outcomes = asyncio.run(_asked(session, seconds))
     session.only_new(outcomes)
     found = by_kind(outcomes, session.catalogue)
     computed = [each for each in outcomes if each.question.kind != "cached"]
@@ -63,8 +62,7 @@ def aims(found: dict[str, Any]) -> dict[str, Any]:
     return met
 
 
-async def _asked(session: Session, rounds: int) -> list[Outcome]:
+async def _asked(session: Session, seconds: float) -> list[Outcome]:
     async with asker(session.settings, session.tenant) as client:
         before = await session.asked_before(client)  # which warms up as well
-        questions = session.mix.endless(before)
-        return await in_turn(client, (next(questions) for _ in range(rounds * len(MIX))))
+        return await in_turn(client, within(seconds, session.mix.endless(before)))

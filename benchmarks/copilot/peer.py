@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.contender import HAYSTACK, SILENT, Contender, ContenderError, installed
-from benchmarks.copilot.asking import Outcome, ask, asker
+from benchmarks.copilot.asking import Outcome, ask, asker, within
 from benchmarks.copilot.haystack_peer import DOCUMENTS, SETUP
 from benchmarks.copilot.model_server import model_server
 from benchmarks.copilot.questions import CODE, Question
@@ -49,10 +50,9 @@ class Answered:
     sources: list[str]
 
 
-def run(session: Session, count: int) -> None:
+def run(session: Session, seconds: float) -> None:
     """Ask both the same new questions; print and keep speed and a plain measure of quality."""
     settings = session.settings
-    questions = session.mix.take("new", count + WARM_UP)
     with tempfile.TemporaryDirectory(prefix="peer-") as folder, session.console.status("peer") as status:
         try:
             status.update(f"{NAME}: installing")
@@ -63,8 +63,8 @@ def run(session: Session, count: int) -> None:
                 command = [str(python), "-m", "benchmarks.copilot.haystack_peer", folder]
                 environment = {**SILENT, "OPENAI_API_KEY": key}
                 with Contender(NAME, command, Path(folder) / "log", environment) as peer:
-                    status.update(f"{count} questions to each in turn")
-                    answers = asyncio.run(_in_turn(session, peer, questions))
+                    status.update("each question to both in turn")
+                    answers = asyncio.run(_in_turn(session, peer, seconds))
         except ContenderError as error:
             session.console.print(f"without {NAME}: {error}")
             session.figures.add("peer", NAME, {"missing": str(error)})
@@ -78,7 +78,7 @@ def run(session: Session, count: int) -> None:
     session.figures.add("peer", "of_the_peer", ratios)
     shown = Table(
         "", "first p50", "p95", "p99 ms", "whole p50", "p95", "p99 ms", "answered", "right document",
-        "facts in no source", "characters", title=f"{count} new questions about error codes, in turn",
+        "facts in no source", "characters", title=f"{len(answers[OURS])} new questions about error codes, in turn",
     )  # fmt: skip
     for name, each in found.items():
         session.figures.add("peer", name, each)
@@ -140,13 +140,12 @@ def _pairs(answers: dict[str, list[Answered]]) -> zip[tuple[Answered, Answered]]
     return zip(answers[OURS], answers[NAME], strict=True)
 
 
-async def _in_turn(
-    session: Session, peer: Contender, questions: Sequence[Question]
-) -> dict[str, list[Answered]]:
-    """Each question to both, now the one first and now the other; the first questions warm up."""
+async def _in_turn(session: Session, peer: Contender, seconds: float) -> dict[str, list[Answered]]:
+    """New questions to both, now the one first and now the other; the first ones warm up."""
     answers: dict[str, list[Answered]] = {OURS: [], NAME: []}
     async with asker(session.settings, session.tenant) as client:
-        for number, question in enumerate(questions):
+        fresh = (session.mix.take("new", 1)[0] for _ in count())
+        for number, question in enumerate(within(seconds, fresh)):
             for name in (OURS, NAME)[:: 1 if number % 2 else -1]:
                 if name == OURS:
                     outcome = await ask(client, question)

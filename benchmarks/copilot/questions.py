@@ -19,6 +19,7 @@ MIX: tuple[Kind, ...] = ("cached", "new", "cached", "new", "tools")
 """Of five questions two were asked before, two are new, and one needs a device's records or the fleet's."""
 CACHED = 5
 """Questions that those who ask what was asked before take turns with."""
+SECTIONS = re.compile(r" [>/] ")
 CODE = re.compile(r"\b[A-Z]{1,5}[-_]?\d{2,5}\b")
 SEARCHES = (
     "error code", "what the code means", "likely causes", "immediate actions", "how to confirm",
@@ -73,7 +74,7 @@ def known(client: httpx.Client) -> Known:
             for code in {*CODE.findall(hit["title"])} - models:
                 named = {model for model in models if model in hit["text"]}
                 found.models.setdefault(code, set()).update(named)
-                found.sections.setdefault(code, set()).add(hit["section"].rpartition(" > ")[2].lower())
+                found.sections.setdefault(code, set()).add(SECTIONS.split(hit["section"])[-1].lower())
     if not found.devices or not any(found.models.values()):
         raise IotOpsError(
             "the tenant has no devices with a health score, or no documents with an error code in their "
