@@ -78,7 +78,8 @@ def run(session: Session, seconds: float) -> None:
     session.figures.add("peer", "of_the_peer", ratios)
     shown = Table(
         "", "first p50", "p95", "p99 ms", "whole p50", "p95", "p99 ms", "answered", "right document",
-        "facts in no source", "characters", title=f"{len(answers[OURS])} new questions about error codes, in turn",
+        "facts in no source", "characters",
+        title=f"{len(answers[OURS])} new questions about error codes, each to both in turn",
     )  # fmt: skip
     for name, each in found.items():
         session.figures.add("peer", name, each)
