@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.copilot.asking import Outcome, asker, in_turn, within
+from benchmarks.copilot.questions import MIX
 from benchmarks.copilot.session import Session
 from benchmarks.copilot.summary import COLUMNS, by_kind, row, stage_table
 
@@ -65,4 +66,4 @@ def aims(found: dict[str, Any]) -> dict[str, Any]:
 async def _asked(session: Session, seconds: float) -> list[Outcome]:
     async with asker(session.settings, session.tenant) as client:
         before = await session.asked_before(client)  # which warms up as well
-        return await in_turn(client, within(seconds, session.mix.endless(before)))
+        return await in_turn(client, within(seconds, session.mix.endless(before), len(MIX)))

@@ -32,7 +32,7 @@ from ray_apps.copilot.contracts import AskRequest
 from ray_apps.copilot.grounding import facts
 
 NAME, OURS = "haystack", "iotops"
-WARM_UP = 2
+WARM_UP, FEWEST = 2, 4
 NOTATION = re.compile(r"\[\d+\]|^\d+\. ", re.M)
 """The marks of citations and the numbers of steps, which are no facts of an answer's."""
 UNKNOWING = re.compile(r"\bI (?:don't|do not) know\b", re.I)
@@ -146,7 +146,7 @@ async def _in_turn(session: Session, peer: Contender, seconds: float) -> dict[st
     answers: dict[str, list[Answered]] = {OURS: [], NAME: []}
     async with asker(session.settings, session.tenant) as client:
         fresh = (session.mix.take("new", 1)[0] for _ in count())
-        for number, question in enumerate(within(seconds, fresh)):
+        for number, question in enumerate(within(seconds, fresh, WARM_UP + FEWEST)):
             for name in (OURS, NAME)[:: 1 if number % 2 else -1]:
                 if name == OURS:
                     outcome = await ask(client, question)
