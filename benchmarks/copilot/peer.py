@@ -21,7 +21,8 @@ from benchmarks.copilot.haystack_peer import DOCUMENTS, SETUP
 from benchmarks.copilot.model_server import model_server
 from benchmarks.copilot.questions import CODE, Question
 from benchmarks.copilot.session import Session
-from benchmarks.figures import cells, latencies
+from benchmarks.copilot.summary import percentiles
+from benchmarks.figures import latencies
 from iotops.lake import get, lake_filesystem
 from iotops.models import resolve_role
 from iotops.settings import Settings
@@ -77,14 +78,14 @@ def run(session: Session, seconds: float) -> None:
     session.figures.add("peer", "documents", peer.ready)
     session.figures.add("peer", "of_the_peer", ratios)
     shown = Table(
-        "", "first p50", "p95", "p99 ms", "whole p50", "p95", "p99 ms", "answered", "right document",
+        "p50 / p95 / p99 in ms", "first token", "whole answer", "answered", "right document",
         "facts in no source", "characters",
         title=f"{len(answers[OURS])} new questions about error codes, each to both in turn",
     )  # fmt: skip
     for name, each in found.items():
         session.figures.add("peer", name, each)
         shares = (each["answered"], each["right_document"], each["unsupported"])
-        times = (*cells(each["first_token"], 0), *cells(each["whole"], 0))
+        times = (percentiles(each["first_token"]), percentiles(each["whole"]))
         shown.add_row(name, *times, *(f"{share:.0%}" for share in shares), f"{each['characters']:.0f}")
     session.console.print(shown)
     session.console.print(

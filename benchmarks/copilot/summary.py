@@ -17,7 +17,7 @@ from iotops.models.catalogue import Catalogue
 NO_STAGES = ("total", "first_token")
 REST = "rest"
 """What no stage counts: HTTP, admission, the guard's look at the question, device records, the cache."""
-COLUMNS = ("", "asked", "first p50", "p95", "p99 ms", "whole p50", "p95", "p99 ms", "tokens/s", "errors")
+COLUMNS = ("p50 / p95 / p99 in ms", "asked", "first token", "whole answer", "tokens/s", "errors")
 
 
 def summary(outcomes: Sequence[Outcome], catalogue: Catalogue) -> dict[str, Any]:
@@ -72,10 +72,15 @@ def row(name: str, found: dict[str, Any]) -> list[str]:
     """A summary in the columns of `COLUMNS`."""
     errors = ", ".join(f"{count} x {status}" for status, count in found["errors"].items())
     if "whole" not in found:
-        return [name, str(found["asked"]), *[""] * 7, errors]
+        return [name, str(found["asked"]), "", "", "", errors]
     speed = f"{found['tokens_per_s']:.0f}" if "tokens_per_s" in found else ""
-    times = (*cells(found["first_token"], 0), *cells(found["whole"], 0))
+    times = (percentiles(found["first_token"]), percentiles(found["whole"]))
     return [name, str(found["asked"]), *times, speed, errors or "none"]
+
+
+def percentiles(found: dict[str, float]) -> str:
+    """As a table shows them together."""
+    return " / ".join(cells(found, 0))
 
 
 def stage_table(found: dict[str, Any], title: str) -> Table:
