@@ -43,9 +43,9 @@ def main() -> None:
             engine.run(session)
     except IotOpsError as error:
         raise SystemExit(f"error: {error}") from None
-    load = os.getloadavg()[0]
-    figures.add("machine", "load_average_after", load)
-    console.print(f"took {time.monotonic() - began:.0f} s, load average {load:.1f} at the end")
+    average = os.getloadavg()[0]
+    figures.add("machine", "load_average_after", average)
+    console.print(f"took {time.monotonic() - began:.0f} s, load average {average:.1f} at the end")
 
 
 def parsed() -> argparse.Namespace:
