@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from benchmarks.figures import Figures
 from benchmarks.retrieval_speed import embedding, peers, search, served, shards, vectors
 from benchmarks.retrieval_speed.corpus import Corpus, Model, read_documents, sample
-from benchmarks.retrieval_speed.figures import Figures
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 

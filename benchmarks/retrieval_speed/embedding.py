@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.contender import ContenderError
+from benchmarks.figures import Figures
 from benchmarks.retrieval_speed.contenders.process import CHUNKS
 from benchmarks.retrieval_speed.corpus import Corpus, Model
-from benchmarks.retrieval_speed.figures import Figures
-from benchmarks.retrieval_speed.peers import OURS, REQUIREMENTS, ContenderError, started
+from benchmarks.retrieval_speed.peers import OURS, REQUIREMENTS, started
 from indexes.vector import Vectors
 from iotops.settings import Settings
 from pipelines.knowledge.chunking import chunk_documents

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figures import latencies
 from benchmarks.retrieval_speed.corpus import Model
-from benchmarks.retrieval_speed.figures import latencies
 from indexes.hybrid import HybridIndex, Timings, search_all
 from indexes.vector import Vectors
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
-import sysconfig
 import tempfile
-import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
 
 import ir_measures
 import numpy as np
@@ -23,42 +17,35 @@ from ir_measures import nDCG
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.contender import HAYSTACK, SILENT, Contender, ContenderError, installed
+from benchmarks.figures import Figures, cells, latencies
 from benchmarks.retrieval.beir import Corpus as Labelled
 from benchmarks.retrieval.beir import read_corpus
 from benchmarks.retrieval_speed.contenders import postgres_peer
 from benchmarks.retrieval_speed.contenders.process import CHUNKS, QUERIES
 from benchmarks.retrieval_speed.corpus import Model, sample
-from benchmarks.retrieval_speed.figures import Figures, cells, latencies
 from indexes.vector import Vectors
-from iotops.errors import IotOpsError
 from iotops.settings import Settings
 from pipelines.knowledge.documents import Document
 
 OURS = "iotops"
 REQUIREMENTS = {
-    "lancedb_peer": "lancedb==0.40.0",
-    "txtai_peer": "txtai==9.14.0",
-    "haystack_peer": "haystack-ai==3.4.1",
+    "lancedb_peer": ("lancedb==0.40.0",),
+    "txtai_peer": ("txtai==9.14.0",),
+    "haystack_peer": HAYSTACK,
 }
 POSTGRES = "postgres_peer"
 TURN = 25  # queries that a contender answers before the next has its turn
 ROUNDS = 3
-_ROOT = Path(__file__).parents[2]
 
 
-class ContenderError(IotOpsError):
-    """A contender cannot be installed, or broke down."""
+class Searcher(Contender):
+    """A contender that has built its index, and what it answered."""
 
-
-@dataclass
-class Contender:
-    """A process that has built its index, and what it answered."""
-
-    name: str
-    process: subprocess.Popen[str]
-    build_s: float = 0.0
-    milliseconds: list[float] = field(default_factory=list)
-    rows: dict[int, list[int]] = field(default_factory=dict)
+    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(name, command, log, environment)
+        self.milliseconds: list[float] = []
+        self.rows: dict[int, list[int]] = {}
 
     def answer(self, first: int, last: int, timed: bool) -> None:
         """Have it search some of the queries."""
@@ -66,29 +53,6 @@ class Contender:
         self.rows |= dict(zip(range(first, last), answer["rows"], strict=True))
         if timed:
             self.milliseconds += answer["ms"]
-
-    def asked(self, for_what: Any) -> dict[str, Any]:
-        """Its answer to a line."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(for_what) + "\n")
-        self.process.stdin.flush()
-        return self.line()
-
-    def line(self) -> dict[str, Any]:
-        """Its next line; raises `ContenderError` where it has ended."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise ContenderError(f"{self.name} ended with status {self.process.wait()}")
-        found: dict[str, Any] = json.loads(line)
-        return found
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 def run(
@@ -126,12 +90,12 @@ def run(
     for contender in contenders:
         spent = contender.milliseconds
         found = {
-            "chunks": len(doc_ids), "documents": len(documents), "build_s": contender.build_s,
+            "chunks": len(doc_ids), "documents": len(documents), "build_s": contender.ready["ready_s"],
             "per_s": 1000 / float(np.mean(spent)), "ndcg_10": quality(contender, labelled, doc_ids),
             **latencies(spent),
         }  # fmt: skip
         figures.add("peers", contender.name, found)
-        row = (contender.name.removesuffix("_peer"), f"{contender.build_s:.1f}", *cells(found))
+        row = (contender.name.removesuffix("_peer"), f"{contender.ready['ready_s']:.1f}", *cells(found))
         shown.add_row(*row, f"{found['per_s']:.1f}", f"{found['ndcg_10']:.3f}")
     console.print(shown)
 
@@ -144,7 +108,7 @@ def judged_first(labelled: Labelled, limit: int) -> list[Document]:
     return chosen + sample(rest, max(0, limit - len(chosen)))
 
 
-def take_turns(contenders: list[Contender], queries: int) -> None:
+def take_turns(contenders: list[Searcher], queries: int) -> None:
     """All the queries in several rounds, a few at a time by each; the first round warms up."""
     for number in range(ROUNDS + 1):
         for first in range(0, queries, TURN):
@@ -152,7 +116,7 @@ def take_turns(contenders: list[Contender], queries: int) -> None:
                 contender.answer(first, min(first + TURN, queries), timed=number > 0)
 
 
-def quality(contender: Contender, labelled: Labelled, doc_ids: list[str]) -> float:
+def quality(contender: Searcher, labelled: Labelled, doc_ids: list[str]) -> float:
     """nDCG@10 of the documents of the chunks found."""
     run: dict[str, dict[str, float]] = {}
     for at, query in enumerate(labelled.queries):
@@ -164,52 +128,18 @@ def quality(contender: Contender, labelled: Labelled, doc_ids: list[str]) -> flo
 
 def started(
     settings: Settings, name: str, place: Path, running: ExitStack, what: str = "process", *arguments: str
-) -> Contender:
+) -> Searcher:
     """A contender that has done what its module of `contenders` does first."""
-    python, environment = sys.executable, dict(os.environ)
+    python, environment = sys.executable, SILENT
     if name in REQUIREMENTS:
-        python = str(installed(settings.home / "benchmarks" / "peers", REQUIREMENTS[name]))
-        environment |= {"HAYSTACK_TELEMETRY_ENABLED": "False"}
+        python = str(installed(settings.home / "benchmarks" / "peers", *REQUIREMENTS[name]))
     elif name == POSTGRES:
         if not postgres_peer.available():
             raise ContenderError("the embedded Postgres has no pgvector")
         environment = running.enter_context(postgres())
     module = f"benchmarks.retrieval_speed.contenders.{what}"
     command = [python, "-m", module, name, str(place), *arguments]
-    contender = Contender(
-        name,
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(place / f"{name}.log").open("w"),
-            text=True,
-            cwd=_ROOT,
-            env=environment,
-        ),
-    )
-    try:
-        contender.build_s = contender.line()["ready_s"]
-    except ContenderError as error:
-        raise ContenderError(f"{error}: {(place / f'{name}.log').read_text()[-500:]}") from None
-    return contender
-
-
-def installed(folder: Path, requirement: str) -> Path:
-    """The interpreter of an environment that has a package, and sees those of this one."""
-    python = folder / "bin" / "python"
-    if not python.is_file():
-        venv.create(folder, with_pip=True)
-        packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-        # Beside the peers' own: what they share with this project, torch above all, is not fetched again.
-        (packages / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    quiet = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    done = subprocess.run(
-        [python, "-m", "pip", "install", "-qq", requirement], env=quiet, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise ContenderError(f"pip install {requirement} failed: {done.stderr[-500:]}")
-    return python
+    return Searcher(name, command, place / f"{name}.log", environment)
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.figures import Figures, cells
 from benchmarks.retrieval_speed import served
 from benchmarks.retrieval_speed.corpus import Corpus, Model, grown, keywords
-from benchmarks.retrieval_speed.figures import Figures, cells
 from benchmarks.retrieval_speed.library import STAGES, measured
 from indexes.hybrid import HybridIndex
 from indexes.snapshot import Snapshot, write_snapshot

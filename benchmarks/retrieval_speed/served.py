@@ -16,8 +16,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.figures import Figures, cells, latencies
 from benchmarks.retrieval_speed.corpus import Model, keywords
-from benchmarks.retrieval_speed.figures import Figures, cells, latencies
 from benchmarks.retrieval_speed.library import TOP_K, search
 from indexes.exchange import publish
 from indexes.hybrid import HybridIndex

@@ -16,8 +16,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.figures import Figures, cells, latencies, overlap
 from benchmarks.retrieval_speed.corpus import Corpus, Model, grown, keywords
-from benchmarks.retrieval_speed.figures import Figures, cells, latencies, overlap
 from indexes.hybrid import HybridIndex, Ranking, search_all
 from indexes.snapshot import Snapshot, write_snapshot
 from indexes.vector import Vectors

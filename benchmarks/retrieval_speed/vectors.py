@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.retrieval_speed.figures import Figures, cells, latencies, overlap
+from benchmarks.figures import Figures, cells, latencies, overlap
 from benchmarks.retrieval_speed.surface import BATCH, DIMENSION, Surface
 from indexes.hybrid import Ranking
 from indexes.vector import Kind, Rows, VectorIndex, Vectors, index_kind

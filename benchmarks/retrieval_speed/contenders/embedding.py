@@ -68,7 +68,9 @@ def txtai(model: str) -> Embed:
 def haystack(model: str) -> Embed:
     """Its component for documents."""
     from haystack import Document
-    from haystack.components.embedders import SentenceTransformersDocumentEmbedder
+    from haystack_integrations.components.embedders.sentence_transformers import (
+        SentenceTransformersDocumentEmbedder,
+    )
 
     embedder = SentenceTransformersDocumentEmbedder(model=model, progress_bar=False)
     embedder.warm_up()

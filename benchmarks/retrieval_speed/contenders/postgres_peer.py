@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,5 +57,5 @@ def available() -> bool:
 
 
 def environment(host: str, port: int, user: str, password: str) -> dict[str, str]:
-    """The process's environment with the database in it."""
-    return {**os.environ, "PGHOST": host, "PGPORT": str(port), "PGUSER": user, "PGPASSWORD": password}
+    """What the process's environment says of the database."""
+    return {"PGHOST": host, "PGPORT": str(port), "PGUSER": user, "PGPASSWORD": password}

@@ -32,9 +32,9 @@ def latencies(milliseconds: Sequence[float]) -> dict[str, float]:
     return {f"p{at}_ms": float(value) for at, value in zip(PERCENTILES, values, strict=True)}
 
 
-def cells(found: dict[str, float]) -> list[str]:
+def cells(found: dict[str, float], digits: int = 1) -> list[str]:
     """The percentiles as a table shows them."""
-    return [f"{found[f'p{at}_ms']:.1f}" for at in PERCENTILES]
+    return [f"{found[f'p{at}_ms']:.{digits}f}" for at in PERCENTILES]
 
 
 def overlap(found: Sequence[Sequence[Any]], expected: Sequence[Sequence[Any]]) -> float:
