@@ -1,4 +1,4 @@
-"""The audit: who did what, as which tenant, with which outcome. Rows are only ever added."""
+"""The audit: who did what, as which tenant, with which outcome. Rows are only added, and go when old."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections import deque
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
 from typing import Any, Literal
 
@@ -35,6 +35,8 @@ INSERT = text(
 SELECT = text(
     f"SELECT {', '.join(COLUMNS[2:])} FROM platform.audit_log WHERE at >= :since ORDER BY at, entry_id"
 )
+TAKE_ON = text("SET LOCAL ROLE iotops_retention")
+EXPIRE = text("DELETE FROM platform.audit_log WHERE at < :before")
 # Serve's own handlers write what is logged under its name, as JSON beside its access log.
 line = logging.getLogger("ray.serve.audit")
 logger = logging.getLogger(__name__)
@@ -154,6 +156,18 @@ def entries(settings: DatabaseSettings, tenant: Tenant, since: datetime) -> list
     """A tenant's audit from a moment on, the oldest first, by column."""
     with tenant_transaction(engine(settings), tenant) as connection:
         return [dict(row) for row in connection.execute(SELECT, {"since": since}).mappings()]
+
+
+def expire(settings: DatabaseSettings, tenant: Tenant, keep_days: int) -> int:
+    """Delete a tenant's rows that are older than so many days; how many.
+
+    The database lets none go that is younger than 30 days, whatever is said here. The application's role may
+    delete nothing; it takes on one that may delete old rows, for this alone.
+    """
+    before = datetime.now(UTC) - timedelta(days=keep_days)
+    with tenant_transaction(engine(settings), tenant) as connection:
+        connection.execute(TAKE_ON)
+        return connection.execute(EXPIRE, {"before": before}).rowcount
 
 
 def _told(entry: Entry) -> dict[str, Any]:

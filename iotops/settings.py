@@ -208,6 +208,14 @@ class GuardSettings(BaseModel):
     )
 
 
+class AuditSettings(BaseModel):
+    """The record of who called."""
+
+    keep_days: int = Field(
+        365, description="Days that a call stays in the audit; the nightly `lake-maintenance` ends it.", ge=30
+    )
+
+
 class LineageSettings(BaseModel):
     """Where OpenLineage events of the pipelines' runs go, beside `gold.pipeline_runs` and the home folder."""
 
@@ -269,6 +277,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     copilot: CopilotSettings = Field(default_factory=CopilotSettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     lineage: LineageSettings = Field(default_factory=LineageSettings)
     stack: StackSettings = Field(default_factory=StackSettings)
 

@@ -99,7 +99,7 @@ def silver_to_gold(tenant: str | None = None, days: list[date] | None = None) ->
 
 @flow(name="lake-maintenance", **FLOW)  # type: ignore[untyped-decorator]
 def lake_maintenance(tenant: str | None = None) -> Counts:
-    """Remove what the silver tables of a tenant, or of every one, no longer need."""
+    """Remove what silver no longer needs and the audit no longer keeps, of a tenant or of every one."""
     return _stage(lake_maintenance, tenant)
 
 

@@ -28,7 +28,8 @@ STAGES = {
         "Silver to the health scores and summaries in Postgres.", silver_to_gold, takes=frozenset({"days"})
     ),
     "lake-maintenance": Stage(
-        "Old snapshots of the silver tables, and files that none holds, are removed.", lake_maintenance
+        "Old snapshots of the silver tables, files that none holds and old rows of the audit are removed.",
+        lake_maintenance,
     ),
     "enrichment": Stage("The fleet's error codes and the articles that explain them.", enrichment),
     "doc-ingestion": Stage("A shelf's documents to its published index.", doc_ingestion, for_shared=True),

@@ -54,6 +54,8 @@ from ray_apps.copilot.versions import Versions
 from ray_apps.routing import chat_model
 
 PROBE_TIMEOUT_S = 10.0
+LAST_CHARACTER = 2**31 - 1
+"""No document is that long; what is beyond an index's integers is refused by name."""
 
 app = FastAPI(
     title="IoT Ops Copilot",
@@ -193,10 +195,8 @@ class Copilot:
         return Insights(**found, actions=suggest(self._rules, found["components"]))
 
     @app.get("/insights", summary="The fleet's least healthy devices")
-    async def fleet(self, principal: Caller, limit: int = 5) -> Fleet:
+    async def fleet(self, principal: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 5) -> Fleet:
         """The worst devices of the newest day with the reason that weighs most, and all devices by score."""
-        if not 1 <= limit <= 100:
-            raise ApiError(422, "invalid_request", f"limit {limit} is refused: ask for 1 to 100 devices")
         devices, distribution = await asyncio.gather(
             asyncio.to_thread(self._devices.worst, principal.tenant, limit),
             asyncio.to_thread(self._devices.distribution, principal.tenant),
@@ -208,7 +208,7 @@ class Copilot:
         self,
         principal: Caller,
         uri: Annotated[str, Query(max_length=1000)],
-        start: Annotated[int, Query(ge=0)],
+        start: Annotated[int, Query(ge=0, le=LAST_CHARACTER)],
     ) -> SourcePassage:
         """The indexed text around a character of one of the tenant's documents or of the shared ones."""
         retriever = self._retriever.options(multiplexed_model_id=principal.tenant.id)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NO_NUL = r"^[^\x00]*$"
+"""Postgres keeps no NUL character, nor does its JSON."""
 DeviceIdField = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")]
 
 
@@ -106,10 +108,14 @@ class FeedbackRequest(Request):
     """What one thinks of an answer."""
 
     request_id: str = Field(
-        min_length=1, max_length=64, pattern=r"^[^\x00]*$", description="Of the answer, as it stands in it."
+        min_length=1,
+        max_length=64,
+        pattern=NO_NUL,
+        description="Of the answer, as it stands in it.",
+        examples=["0d7d1b1c"],
     )
-    rating: Literal["up", "down"]
-    reason: str | None = Field(None, max_length=2000, pattern=r"^[^\x00]*$")
+    rating: Literal["up", "down"] = Field(examples=["down"])
+    reason: str | None = Field(None, max_length=2000, pattern=NO_NUL, examples=["too long"])
 
 
 class FeedbackResponse(BaseModel):
@@ -133,7 +139,7 @@ class SearchFilters(Request):
 class SearchRequest(Request):
     """A search over the tenant's documents and the shared ones."""
 
-    query: str = Field(min_length=2, max_length=2000)
+    query: str = Field(min_length=2, max_length=2000, examples=["E421 vibration"])
     top_k: int = Field(10, ge=1, le=50)
     filters: SearchFilters = Field(default_factory=SearchFilters)
 

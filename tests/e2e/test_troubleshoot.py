@@ -64,10 +64,14 @@ def test_a_stream_tells_each_check_and_search_then_the_guide(api: httpx.Client):
 
 
 def test_what_is_wrong_is_refused_by_name(api: httpx.Client, guide: dict[str, Any]):
+    unstorable = {"outcome": "done", "note": "hot\0"}
     refused = [
         (api.post("/troubleshoot", json={"device_id": "nobody-1"}), 404, "unknown_device"),
         (api.post("/troubleshoot", json={"device_id": "a/b"}), 422, "invalid_request"),
+        (api.post("/troubleshoot", json={"device_id": "m-1", "symptom": "hot\0"}), 422, "invalid_request"),
         (api.get("/troubleshoot/not-an-id"), 422, "invalid_request"),
+        (api.post(f"/troubleshoot/{guide['id']}/steps/1", json=unstorable), 422, "invalid_request"),
+        (api.get("/passages", params={"uri": "lake://demo", "start": 2**63}), 422, "invalid_request"),
         (api.post(f"/troubleshoot/{guide['id']}/steps/999", json={"outcome": "done"}), 404, "unknown_step"),
         (api.post(f"/troubleshoot/{guide['id']}/steps/1", json={"outcome": "magic"}), 422, "invalid_request"),
     ]

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from typer.testing import CliRunner
 
-from iotops.audit import AuditTrail, Entry, entries
+from iotops.audit import AuditTrail, Entry, entries, expire
 from iotops.auth import Principal, Role, issue_token
 from iotops.cli import build
 from iotops.database import engine, tenant_transaction
@@ -28,6 +28,7 @@ from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from iotops.tiers import change_policy, load_tiers, tenant_policy
 from pipelines.evaluation.ratings import Ratings, rate
+from pipelines.stages import Parameters, run_stage
 from ray_apps.chat import Completion
 from ray_apps.copilot.contracts import FeedbackRequest
 from ray_apps.copilot.feedback import Feedback
@@ -35,6 +36,7 @@ from ray_apps.copilot.limits import Admission, admitted
 from ray_apps.copilot.recording import Recorded, Recorder, note
 
 ACME, RIVAL, RATED = Tenant("limits_acme"), Tenant("limits_rival"), Tenant("limits_rated")
+AGED = Tenant("limits_aged")
 BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 WRITTEN = Completion(
     text="", prompt_tokens=1000, completion_tokens=100, ttft_s=0.1, total_s=1, finish_reason="stop", model="m"
@@ -45,7 +47,7 @@ CATALOGUE = Catalogue(roles={}, models={"m": ModelSpec(price=Price(prompt=1.0, c
 @pytest.fixture(scope="module")
 def tenants(settings: Settings) -> None:
     """Tenants of the lowest tier: rows are all that limits and audit need of one."""
-    for tenant in (ACME, RIVAL, RATED):
+    for tenant in (ACME, RIVAL, RATED, AGED):
         with tenant_transaction(engine(settings.database), tenant) as connection:
             row = {"tenant": tenant.id}
             connection.execute(text("INSERT INTO platform.tenants (tenant_id) VALUES (:tenant)"), row)
@@ -194,6 +196,45 @@ def test_nothing_takes_a_row_out_of_the_audit_or_changes_one(settings: Settings,
         tenant_transaction(engine(settings.database), ACME) as connection,
     ):
         connection.execute(text(attack))
+
+
+def test_old_rows_alone_go_and_only_through_the_role_that_may(settings: Settings, trail: AuditTrail) -> None:
+    kept, gone, young = Tenant("limits_kept"), Tenant("limits_gone"), timedelta(days=29)
+    ages = {"now": timedelta(), "young": young, "old": timedelta(days=40), "ancient": timedelta(days=400)}
+    for tenant in (kept, gone):
+        for name, age in ages.items():
+            trail.add(entry(tenant, at=datetime.now(UTC) - age, request_id=name))
+    trail.close()
+
+    def left(tenant: Tenant) -> list[str]:
+        return [each["request_id"] for each in entries(settings.database, tenant, BEFORE)]
+
+    assert expire(settings.database, gone, 365) == 1
+    assert left(gone) == ["old", "young", "now"]
+    assert expire(settings.database, gone, 1) == 1, "the database deletes nothing of the last 30 days"
+    assert left(gone) == ["young", "now"]
+    assert len(left(kept)) == len(ages), "another tenant's stay"
+    for attack in (
+        "UPDATE platform.audit_log SET outcome = 'done'",
+        "SELECT question FROM platform.audit_log",
+        "TRUNCATE platform.audit_log",
+        "DELETE FROM platform.feedback",
+    ):
+        with tenant_transaction(engine(settings.database), gone) as connection:
+            connection.execute(text("SET LOCAL ROLE iotops_retention"))
+            with pytest.raises(ProgrammingError, match="permission denied"):
+                connection.execute(text(attack))
+
+
+@pytest.mark.usefixtures("tenants")
+def test_the_nightly_flow_ends_what_the_policy_does_not_keep(settings: Settings, trail: AuditTrail) -> None:
+    aged = entry(AGED, at=datetime.now(UTC) - timedelta(days=settings.audit.keep_days + 1))
+    for each in (aged, entry(AGED, request_id="kept")):
+        trail.add(each)
+    trail.close()
+    done = run_stage("lake-maintenance", settings, AGED.id, Parameters(), lambda message: None)
+    assert done.counts["audit_rows"] == 1
+    assert [each["request_id"] for each in entries(settings.database, AGED, BEFORE)] == ["kept"]
 
 
 def test_an_entry_is_stored_once_and_one_that_is_refused_takes_no_others_with_it(

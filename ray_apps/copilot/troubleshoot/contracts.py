@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from ray_apps.copilot.contracts import Citation, DeviceIdField, Request
+from ray_apps.copilot.contracts import NO_NUL, Citation, DeviceIdField, Request
 
 Outcome = Literal["done", "solved", "no_effect", "not_possible", "ruled_out"]
 State = Literal["open", "solved", "exhausted"]
@@ -17,7 +17,12 @@ class TroubleshootRequest(Request):
 
     device_id: DeviceIdField = Field(examples=["machine-006"])
     symptom: str | None = Field(
-        None, min_length=3, max_length=500, description="What is seen, in the operator's words."
+        None,
+        min_length=3,
+        max_length=500,
+        pattern=NO_NUL,
+        description="What is seen, in the operator's words.",
+        examples=["it vibrates"],
     )
     error_code: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", examples=["E421"])
 
@@ -27,9 +32,10 @@ class StepOutcome(Request):
 
     outcome: Outcome = Field(
         description="`done`, `no_effect` and `not_possible` lead to the next step, `ruled_out` to the next "
-        "cause, `solved` ends the guide."
+        "cause, `solved` ends the guide.",
+        examples=["no_effect"],
     )
-    note: str = Field("", max_length=1000, description="Kept with the step.")
+    note: str = Field("", max_length=1000, pattern=NO_NUL, description="Kept with the step.")
 
 
 class Check(BaseModel):
