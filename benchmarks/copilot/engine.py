@@ -78,13 +78,14 @@ def run(session: Session) -> None:
 def real_prompts(session: Session) -> Iterator[list[dict[str, str]]]:
     """What the copilot would give the model for new questions."""
     settings = session.settings
+    model = session.catalogue.spec(session.catalogue.name("llm"))
     with httpx.Client(
         base_url=settings.serve.url, headers=headers(settings, session.tenant), timeout=60
     ) as client:
         while True:
             (question,) = session.mix.take("new", 1)
             passages = _found(client, question)
-            yield messages(question.text, passages, settings.copilot.context_characters)
+            yield messages(question.text, passages, model.context_characters)
 
 
 def compared(usual: Contender, changed: Contender, prompts: Iterator[list[dict[str, str]]]) -> dict[str, Any]:
