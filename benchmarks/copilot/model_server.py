@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from iotops.ray_cluster import connect
 from iotops.serving import COPILOT, LANGUAGE_MODEL
 from iotops.settings import Settings
-from ray_apps.chat import ChatModel
+from ray_apps.chat import ServedModel, Writing
 
 NAME = "benchmark-model"
 _ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ class ModelServer:
 
     def __init__(self, key: str) -> None:
         self._key = key
-        self._chat = ChatModel(serve.get_deployment_handle(LANGUAGE_MODEL, COPILOT))
+        self._model = ServedModel(NAME, serve.get_deployment_handle(LANGUAGE_MODEL, COPILOT))
 
     async def __call__(self, request: Request) -> Response:
         """A chat completion as a stream of chunks."""
@@ -45,7 +45,7 @@ class ModelServer:
     async def _chunks(self, body: dict[str, Any]) -> AsyncGenerator[str, None]:
         head = {"id": NAME, "object": "chat.completion.chunk", "created": int(time.time())}
         head["model"] = body["model"]
-        writing = self._chat.stream(body["messages"], body["max_tokens"], body["temperature"])
+        writing = Writing(self._model.pieces(body["messages"], body["max_tokens"]))
         async for text in writing.pieces():
             delta = {"role": "assistant", "content": text}
             choice = {"index": 0, "delta": delta, "finish_reason": None}
