@@ -117,9 +117,7 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
             max_completion_tokens=max_tokens,
             temperature=0,
         )
-        (answer,) = [each async for each in await self.chat(request)]
-        if isinstance(answer, ErrorResponse):
-            raise self._failure(answer.error.code, answer.error.message)
+        (answer,) = [each async for each in self._told(request)]
         (choice,) = answer.choices
         called = [call.function for call in choice.message.tool_calls or ()]
         return Proposal(
@@ -144,7 +142,7 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
     async def _events(
         self, messages: Messages, max_tokens: int, temperature: float
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """The engine's chat events, from its lists of server-sent events; a refusal comes as an object."""
+        """The engine's chat events."""
         request = ChatCompletionRequest(
             model=self._llm_config.model_id,
             messages=messages,
@@ -154,18 +152,23 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
             # With every event, so that the cost of an answer that is broken off is known too.
             stream_options={"include_usage": True, "continuous_usage_stats": True},
         )
+        async for item in self._told(request):
+            for line in item.splitlines():
+                data = line.removeprefix("data: ")
+                if not line or data == "[DONE]":
+                    continue
+                event = json.loads(data)
+                if "error" in event:
+                    raise self._failure(event["error"].get("code"), event["error"]["message"])
+                yield event
+
+    async def _told(self, request: ChatCompletionRequest) -> AsyncGenerator[Any, None]:
+        """What the engine tells: texts of server-sent events, or the whole answer as an object."""
         async for batch in await self.chat(request):
             for item in batch if isinstance(batch, list) else [batch]:
-                if not isinstance(item, str):
+                if isinstance(item, ErrorResponse):
                     raise self._failure(item.error.code, item.error.message)
-                for line in item.splitlines():
-                    data = line.removeprefix("data: ")
-                    if not line or data == "[DONE]":
-                        continue
-                    event = json.loads(data)
-                    if "error" in event:
-                        raise self._failure(event["error"].get("code"), event["error"]["message"])
-                    yield event
+                yield item
 
     def _failure(self, code: Any, message: str) -> EngineError:
         if code in REFUSALS:

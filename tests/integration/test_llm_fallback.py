@@ -31,7 +31,7 @@ ASKED: Messages = [
     {"role": "system", "content": "Answer in one sentence."},
     {"role": "user", "content": "Why does a pump with a worn bearing vibrate?"},
 ]
-TOKENS = 24
+TOKENS = 12
 pytestmark = pytest.mark.timeout(300)
 
 
