@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +19,9 @@ from iotops.auth import ExpiredToken, Principal, Role, verify_bearer
 from iotops.errors import AuthError, TenantError
 from iotops.metrics import HTTP_DURATION, HTTP_ERRORS, HTTP_REQUESTS
 from iotops.settings import get_settings
+
+TOKEN = HTTPBearer(auto_error=False, bearerFormat="JWT", description="As `iotops token issue` prints it.")
+"""Tells the OpenAPI how calls are authenticated; `caller` reads the header and refuses by name."""
 
 
 class ApiError(Exception):
@@ -40,13 +45,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _failure)
 
 
-def caller(*roles: Role) -> Callable[[Request], Awaitable[Principal]]:
+def caller(*roles: Role) -> Callable[..., Awaitable[Principal]]:
     """A dependency: the verified caller, who must have one of the roles.
 
     Whoever it is, admitted or not, stands in `request.state.principal`, for what audits the call.
     """
 
-    async def authenticate(request: Request) -> Principal:
+    async def authenticate(request: Request, _: Annotated[object, Security(TOKEN)]) -> Principal:
         try:
             principal = verify_bearer(get_settings().auth, request.headers.get("authorization"))
         except (AuthError, TenantError) as error:
@@ -110,17 +115,19 @@ def error_body(error: Exception, request_id: str) -> dict[str, dict[str, str]]:
     return {"error": {"code": code, "message": message, "request_id": request_id}}
 
 
-def _envelope(request: Request, status: int, code: str, message: str) -> JSONResponse:
+def _envelope(
+    request: Request, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     body = error_body(ApiError(status, code, message), request_id(request))
-    return JSONResponse(body, status_code=status)
+    return JSONResponse(body, status_code=status, headers=headers)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    response = _envelope(request, error.status, error.code, error.message)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
     if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    return response
+        headers["Retry-After"] = str(error.retry_after_s)
+    return _envelope(request, error.status, error.code, error.message, headers)
 
 
 async def _failure(request: Request, error: Exception) -> Response:
@@ -130,8 +137,10 @@ async def _failure(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # FastAPI's word for a body whose bytes are no text
+        return _envelope(request, 422, "invalid_request", f"body: {error.detail}")
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return _envelope(request, error.status_code, code, str(error.detail))
+    return _envelope(request, error.status_code, code, str(error.detail), error.headers)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
