@@ -118,8 +118,7 @@ def error_body(error: Exception, request_id: str) -> dict[str, dict[str, str]]:
 def _envelope(
     request: Request, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    readable = message.encode("utf-8", "replace").decode()  # a caller's lone surrogate has no bytes
-    body = error_body(ApiError(status, code, readable), request_id(request))
+    body = error_body(ApiError(status, code, message), request_id(request))
     return JSONResponse(body, status_code=status, headers=headers)
 
 
