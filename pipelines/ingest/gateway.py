@@ -6,19 +6,21 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, Request
 from ray import serve
 from ray.serve import Application
 
 from iotops.auth import Principal
 from iotops.errors import TenantError
-from iotops.http import ApiError, caller, install
+from iotops.http import ApiError, Front, caller, install
 from iotops.kafka import KafkaUnavailable
 from iotops.rate_limit import RateLimit
 from iotops.records import Parsed
 from iotops.settings import get_settings
 from iotops.tenancy import Tenant
+from pipelines.ingest import contracts
 from pipelines.ingest.body import read_body
+from pipelines.ingest.contracts import LineError, Taken
 from pipelines.ingest.deadletter import Kind
 from pipelines.ingest.intake import Intake, Sent
 
@@ -29,7 +31,7 @@ LINGER_MS = 50  # what senders post within it goes to Kafka in one request
 MAX_REPORTED_REJECTIONS = 100
 
 # Served at a prefix for each call; the paths here are those below /v1, whichever of them Serve says.
-app = FastAPI(
+app = Front(
     title="IoT Ops Copilot: device gateway",
     version="1",
     root_path="/v1",
@@ -57,22 +59,34 @@ class Gateway:
         self._rate = RateLimit(settings.cache, "ingest", LIMIT_WINDOW_S)
         self._burst = settings.ingest.tenant_records_per_s * LIMIT_WINDOW_S
 
-    @app.post("/telemetry", status_code=202, summary="Send readings")
-    async def telemetry(self, request: Request, principal: Sender) -> dict[str, Any]:
+    @app.post(
+        "/telemetry",
+        status_code=202,
+        summary="Send readings",
+        responses=contracts.RESPONSES,
+        openapi_extra=contracts.READINGS,
+    )
+    async def telemetry(self, request: Request, principal: Sender) -> Taken:
         """Take one reading or an NDJSON batch of them; 202 with counts and the per-line errors."""
         return await self._take(request, principal, "telemetry")
 
-    @app.post("/events", status_code=202, summary="Send events")
-    async def events(self, request: Request, principal: Sender) -> dict[str, Any]:
+    @app.post(
+        "/events",
+        status_code=202,
+        summary="Send events",
+        responses=contracts.RESPONSES,
+        openapi_extra=contracts.EVENTS,
+    )
+    async def events(self, request: Request, principal: Sender) -> Taken:
         """Take one event or an NDJSON batch of them; 202 with counts and the per-line errors."""
         return await self._take(request, principal, "events")
 
-    @app.get("/telemetry/healthz")
+    @app.get("/telemetry/healthz", summary="The process answers", responses=contracts.HEALTHY)
     async def healthz(self) -> dict[str, str]:
-        """The process answers."""
+        """Liveness: says nothing of Kafka."""
         return {"status": "ok"}
 
-    async def _take(self, request: Request, principal: Principal, kind: Kind) -> dict[str, Any]:
+    async def _take(self, request: Request, principal: Principal, kind: Kind) -> Taken:
         lines = (await read_body(request, self._limits.max_body_bytes)).split(b"\n")
         await self._admit(principal.tenant, len(lines))
         device_id = principal.subject if principal.role == "device" else None
@@ -88,14 +102,14 @@ class Gateway:
                 f"{error}; nothing was accepted: send it again",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
-        return {
-            "accepted": len(parsed.accepted),
-            "rejected": len(parsed.rejected),
-            "errors": [
-                {"line": rejection.line, "code": rejection.code, "message": rejection.message}
+        return Taken(
+            accepted=len(parsed.accepted),
+            rejected=len(parsed.rejected),
+            errors=[
+                LineError(line=rejection.line, code=rejection.code, message=rejection.message)
                 for rejection in parsed.rejected[:MAX_REPORTED_REJECTIONS]
             ],
-        }
+        )
 
     def _accept(self, sent: Sent) -> Parsed:
         self._intake.require(sent.tenant)

@@ -7,16 +7,16 @@ import time
 import uuid
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from iotops.auth import Principal
-from iotops.http import ApiError, install, request_id
+from iotops.http import ApiError, Front, install, request_id
 from iotops.models import load_catalogue
 from iotops.settings import get_settings
 from ray_apps import console
-from ray_apps.copilot import openai_api, sse
+from ray_apps.copilot import openai_api, responses, sse
 from ray_apps.copilot.actions import load_rules, suggest
 from ray_apps.copilot.answer import Answerer
 from ray_apps.copilot.cache import AnswerCache, redis_client
@@ -36,7 +36,7 @@ from ray_apps.copilot.contracts import (
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.events import Tell, heard, ms, unheard
-from ray_apps.copilot.examples import ANSWERS, COMPLETIONS, GUIDES
+from ray_apps.copilot.examples import CITATION, DEVICE
 from ray_apps.copilot.feedback import Feedback
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.limits import admission, admitted
@@ -57,7 +57,7 @@ PROBE_TIMEOUT_S = 10.0
 LAST_CHARACTER = 2**31 - 1
 """No document is that long; what is beyond an index's integers is refused by name."""
 
-app = FastAPI(
+app = Front(
     title="IoT Ops Copilot",
     version="1",
     description="What is wrong with this device, and what do I do? Answers with sources, per tenant.",
@@ -141,7 +141,7 @@ class Copilot:
         "/ask",
         summary="Ask about a device, an error code or the fleet",
         response_model=AskResponse,
-        responses=ANSWERS,
+        responses=responses.ANSWERS,
     )
     async def ask(self, body: AskRequest, request: Request, principal: Asker) -> AskResponse | EventStream:
         """An answer whose every sentence is cited; `grounded` is false where nothing supports one.
@@ -156,7 +156,7 @@ class Copilot:
         "/v1/chat/completions",
         summary="Ask in the words of OpenAI's chat completions",
         response_model=ChatCompletion,
-        responses=COMPLETIONS,
+        responses=responses.COMPLETIONS,
     )
     async def chat(
         self, body: ChatRequest, request: Request, principal: Asker
@@ -171,12 +171,12 @@ class Copilot:
         events = heard(lambda tell: self._pipeline.ask(principal, question, asked, tell, earlier))
         return await streamed(events, chunks.told, chunks.failed, openai_api.END)
 
-    @app.get("/v1/models", summary="The served language model, in OpenAI's words")
+    @app.get("/v1/models", summary="The served language model, in OpenAI's words", responses=responses.MODELS)
     async def models(self, principal: Caller) -> ModelList:
         """A list of one."""
         return ModelList(data=[Model(id=await self._versions.model())])
 
-    @app.post("/search", summary="Search the documents")
+    @app.post("/search", summary="Search the documents", responses=responses.FOUND)
     async def search(self, body: SearchRequest, principal: Searcher) -> SearchResponse:
         """Ranked chunks of the tenant's documents and the shared ones."""
         note().question = body.query
@@ -186,15 +186,19 @@ class Copilot:
         )
         return SearchResponse.model_validate({name: found[name] for name in ("hits", "timings_ms")})
 
-    @app.get("/insights/{device_id}", summary="A device's health and what to do")
-    async def insights(self, device_id: Annotated[DeviceIdField, Path()], principal: Caller) -> Insights:
+    @app.get(
+        "/insights/{device_id}", summary="A device's health and what to do", responses=responses.INSIGHTS
+    )
+    async def insights(
+        self, device_id: Annotated[DeviceIdField, Path(examples=[DEVICE])], principal: Caller
+    ) -> Insights:
         """Health score and components, recent events, trend and suggested actions."""
         found = await asyncio.to_thread(self._devices.insights, principal.tenant, device_id)
         if found is None:
             raise unknown_device(device_id)
         return Insights(**found, actions=suggest(self._rules, found["components"]))
 
-    @app.get("/insights", summary="The fleet's least healthy devices")
+    @app.get("/insights", summary="The fleet's least healthy devices", responses=responses.FLEET)
     async def fleet(self, principal: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 5) -> Fleet:
         """The worst devices of the newest day with the reason that weighs most, and all devices by score."""
         devices, distribution = await asyncio.gather(
@@ -203,12 +207,12 @@ class Copilot:
         )
         return Fleet.model_validate({"devices": devices, "distribution": distribution})
 
-    @app.get("/passages", summary="The passage that a citation points into")
+    @app.get("/passages", summary="The passage that a citation points into", responses=responses.PASSAGE)
     async def passage(
         self,
         principal: Caller,
-        uri: Annotated[str, Query(max_length=1000)],
-        start: Annotated[int, Query(ge=0, le=LAST_CHARACTER)],
+        uri: Annotated[str, Query(max_length=1000, examples=[CITATION.uri])],
+        start: Annotated[int, Query(ge=0, le=LAST_CHARACTER, examples=[CITATION.start])],
     ) -> SourcePassage:
         """The indexed text around a character of one of the tenant's documents or of the shared ones."""
         retriever = self._retriever.options(multiplexed_model_id=principal.tenant.id)
@@ -223,7 +227,7 @@ class Copilot:
         "/troubleshoot",
         summary="Find out what is wrong with a device, step by step",
         response_model=Guide,
-        responses=GUIDES,
+        responses=responses.GUIDES,
     )
     async def troubleshoot(
         self, body: TroubleshootRequest, request: Request, principal: Asker
@@ -247,7 +251,7 @@ class Copilot:
 
         return await sse.answered(request, work)
 
-    @app.get("/troubleshoot/{guide_id}", summary="A guide as it stands")
+    @app.get("/troubleshoot/{guide_id}", summary="A guide as it stands", responses=responses.GUIDE)
     async def guide(self, guide_id: uuid.UUID, principal: Caller) -> Guide:
         """The tenant's guide of this id, to go on with it."""
         found = await asyncio.to_thread(self._guides.find, principal.tenant, guide_id)
@@ -255,7 +259,11 @@ class Copilot:
             raise unknown_guide(guide_id)
         return found
 
-    @app.post("/troubleshoot/{guide_id}/steps/{number}", summary="Report what came of a step")
+    @app.post(
+        "/troubleshoot/{guide_id}/steps/{number}",
+        summary="Report what came of a step",
+        responses=responses.GUIDE,
+    )
     async def report(self, guide_id: uuid.UUID, number: int, body: StepOutcome, principal: Caller) -> Guide:
         """The guide with the outcome, and the step to do next."""
 
@@ -270,7 +278,7 @@ class Copilot:
             raise unknown_guide(guide_id)
         return found
 
-    @app.post("/feedback", summary="Say whether an answer helped")
+    @app.post("/feedback", summary="Say whether an answer helped", responses=responses.FEEDBACK)
     async def feedback(self, body: FeedbackRequest, principal: Caller) -> FeedbackResponse:
         """Keeps a thumb up or down on an answer of the tenant's; a user's second one replaces the first."""
         note().object = body.request_id
@@ -282,12 +290,16 @@ class Copilot:
             )
         return FeedbackResponse(request_id=body.request_id, rating=body.rating)
 
-    @app.get("/healthz", summary="The process answers")
+    @app.get("/healthz", summary="The process answers", responses=responses.HEALTHY)
     async def healthz(self) -> dict[str, str]:
         """Liveness: says nothing of what it depends on."""
         return {"status": "ok"}
 
-    @app.get("/readyz", summary="What the graph is made of, and whether each part answers")
+    @app.get(
+        "/readyz",
+        summary="What the graph is made of, and whether each part answers",
+        responses=responses.READY,
+    )
     async def readyz(self, response: Response) -> dict[str, Any]:
         """503 while a part that answers need is missing; the reranker and the cache are not such parts."""
         probes = {

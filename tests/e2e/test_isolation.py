@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -39,6 +38,9 @@ DOCUMENT = f"""# {CODE}: Seal frozen
 
 1. Warm the {CANARY} seal for ten minutes.
 """
+OWN = "# Boiler\n\nThe valve of the boiler is oiled every week, and its seal is made of copper.\n"
+OWN_URI = "lake://rival/documents/seal.md"
+"""The rival's document, so that its searches find something."""
 HEALTH = (
     "INSERT INTO gold.device_health (tenant_id, device_id, day, model, score, readings, errors) "
     "VALUES (:tenant, :device, current_date, 'PX-9', 3, 1, 1)",
@@ -52,7 +54,7 @@ SPOOFED = {
 }
 OPEN = {"GET /healthz", "GET /readyz", "GET /v1/telemetry/healthz"}
 STREAM = {"Accept": "text/event-stream"}
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass(frozen=True)
@@ -175,10 +177,10 @@ def loot(settings: Settings, api: httpx.Client, tmp_path_factory: pytest.TempPat
     """A victim with a document, records, an answer in the cache, a conversation and a guide; and a rival."""
     for tenant in (VICTIM, RIVAL):
         create_tenant(settings, tenant, "enterprise")
-    document = Path(tmp_path_factory.mktemp("shelf")) / "seal.md"
-    document.write_text(DOCUMENT)
-    add_documents(lake_filesystem(settings.lake), VICTIM.id, [document])
-    index_shelf(settings, VICTIM.id)
+        document = tmp_path_factory.mktemp(tenant.id) / "seal.md"
+        document.write_text(DOCUMENT if tenant is VICTIM else OWN)
+        add_documents(lake_filesystem(settings.lake), tenant.id, [document])
+        index_shelf(settings, tenant.id)
     _report(settings, api)
     mine = bearer(settings, VICTIM)
 
@@ -244,7 +246,10 @@ def test_a_rival_sees_nothing_of_the_victims(api: httpx.Client, settings: Settin
                 assert CANARY.encode() not in seen, attack
             if route == "POST /ask" and attack.status == 200 and not attack.headers:
                 answer = response.json()
-                assert (answer["tools"], answer["citations"], answer["grounded"]) == ([], [], False), attack
+                assert (answer["tools"], answer["grounded"]) == ([], False), attack
+                assert {citation["uri"] for citation in answer["citations"]} <= {OWN_URI}, attack
+            if route == "POST /search" and attack.status == 200:
+                assert {hit["uri"] for hit in response.json()["hits"]} <= {OWN_URI}, attack
             if attack.status == 202:
                 codes = [error["code"] for error in response.json()["errors"]]
                 assert (response.json()["accepted"], codes) == (0, ["identity_mismatch"])

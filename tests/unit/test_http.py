@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 from pydantic import BaseModel, ConfigDict
+from ray.cloudpickle import dumps, loads
 
 from iotops.auth import Principal
 from iotops.http import caller, install
@@ -67,3 +68,51 @@ def test_a_refusal_says_what_is_allowed_and_how_to_authenticate(front: TestClien
     stranger = front.get("/closed")
     assert refused(stranger) == (401, "unauthorized")
     assert stranger.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_the_page_of_an_application_is_the_same_after_its_way_to_a_replica():
+    from pipelines.ingest.gateway import app as gateway
+    from ray_apps.copilot.api import app as copilot
+
+    for app in (gateway, copilot):
+        arrived = loads(dumps(app))
+        arrived.openapi_schema = None  # it may have been made before
+        assert arrived.openapi()["paths"] == app.openapi()["paths"]
+
+
+def operations() -> dict[str, dict[str, Any]]:
+    from pipelines.ingest.gateway import app as gateway
+    from ray_apps.copilot.api import app as copilot
+
+    return {
+        f"{method} {path}": {"operation": operation, "schemas": page["components"]["schemas"]}
+        for page in (copilot.openapi(), gateway.openapi())
+        for path, methods in page["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_each_operation_documents_its_refusals_and_shows_examples():
+    for name, found in operations().items():
+        operation, schemas = found["operation"], found["schemas"]
+        if "security" in operation:
+            assert operation["responses"].keys() >= {"401", "403", "429", "503"}, name
+        for status, response in operation["responses"].items():
+            for media, content in response["content"].items():
+                if media == "text/plain":  # by Serve's proxy
+                    continue
+                assert "example" in content, (name, status, media)
+                if int(status) >= 400 and "security" in operation:
+                    assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}, (name, status)
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            assert shown(content, schemas), f"{name}: its request shows no example"
+
+
+def shown(content: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    """Whether a request shows an example: as a whole, or of each field that it must have."""
+    schema = content["schema"]
+    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    must = schema.get("required", [])
+    return "example" in {**content, **schema} or all(
+        "examples" in schema["properties"][name] for name in must
+    )

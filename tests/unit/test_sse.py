@@ -17,7 +17,7 @@ from iotops.http import ApiError, install
 from ray_apps.copilot import sse
 from ray_apps.copilot.contracts import AskResponse, Token, Trace
 from ray_apps.copilot.events import heard
-from ray_apps.copilot.examples import ANSWERS, GUIDES
+from ray_apps.copilot.responses import ANSWERS, GUIDES
 from ray_apps.copilot.sse import error_frame, event_frame, streamed
 
 NASTY = "one\ntwo\r\n\nthree\rfour\u2028five\u2029six\x85seven\x0b\x0c\x1e eight: é\n\ndata: nine"

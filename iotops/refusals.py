@@ -1,0 +1,89 @@
+"""What an HTTP front may refuse, as its OpenAPI says it: the envelope, and an example for each status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Refusal(BaseModel):
+    """Why a request was refused."""
+
+    code: str = Field(description="Stable, for programs.")
+    message: str = Field(description="Names the thing and the remedy, for people.")
+    request_id: str = Field(description="As in the header `X-Request-Id`.")
+
+
+class ErrorBody(BaseModel):
+    """The envelope of every error."""
+
+    error: Refusal
+
+
+RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
+}
+HEADERS: dict[int, Any] = {
+    401: {"WWW-Authenticate": {"description": "`Bearer`.", "schema": {"type": "string"}}},
+    429: RETRY_AFTER,
+    503: RETRY_AFTER,
+}
+EXAMPLES = {
+    400: ("Unreadable body", "invalid_gzip", "the gzip body ends early: send it whole"),
+    401: (
+        "No valid token",
+        "unauthorized",
+        "missing bearer token: send `Authorization: Bearer <token>`",
+    ),
+    403: (
+        "Wrong role",
+        "forbidden",
+        "role 'device' may not make this call; it needs one of: operator, analyst, admin",
+    ),
+    404: (
+        "The tenant has no such thing",
+        "unknown_device",
+        "device 'machine-999' has sent nothing for this tenant",
+    ),
+    413: ("Too large", "too_large", "the body has more than 5242880 bytes: send smaller batches"),
+    415: (
+        "Unknown encoding",
+        "unsupported_encoding",
+        "Content-Encoding 'br' is unknown: send gzip, or none",
+    ),
+    422: (
+        "What the message names is wrong",
+        "invalid_request",
+        "body.question: String should have at least 3 characters",
+    ),
+    429: (
+        "The tenant's quota is used up for now",
+        "rate_limited",
+        "tenant acme has made the 20 ask calls a minute of its tier free: come again in 12 s",
+    ),
+    503: (
+        "No room now; from Serve's proxy as a line of text",
+        "overloaded",
+        "32 questions are being answered here: send this again in 2 s",
+    ),
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an operation, or of all of an application, for what it may refuse."""
+    return {status: _documented(status) for status in statuses}
+
+
+def _documented(status: int) -> dict[str, Any]:
+    description, code, message = EXAMPLES[status]
+    example = ErrorBody(error=Refusal(code=code, message=message, request_id="0d7d1b1c"))
+    content: dict[str, Any] = {"application/json": {"example": example.model_dump()}}
+    if status == 503:
+        content["text/plain"] = {"schema": {"type": "string"}}
+    return {
+        "model": ErrorBody,
+        "description": description,
+        "content": content,
+        "headers": HEADERS.get(status, {}),
+    }

@@ -1,0 +1,66 @@
+"""What each operation of the copilot's API may answer, for its OpenAPI: examples, streams and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from iotops.refusals import refusals
+from ray_apps.copilot import examples, openai_api, sse
+
+Responses = dict[int | str, dict[str, Any]]
+LIMITED = (401, 403, 429, 503)
+EVENTS = ("trace", "token", "citation", "done", "error")
+CHECKS = ("trace", "done", "error")
+_CHUNKS = openai_api.Chunks(examples.ANSWER.request_id, examples.MODEL, include_usage=False)
+
+
+def _answers(example: BaseModel, *refused: int, stream: bytes = b"", events: Sequence[str] = ()) -> Responses:
+    """An answer like `example`, or a `stream` of events of these names; without names each is data alone."""
+    content: dict[str, Any] = {"application/json": {"example": example.model_dump(mode="json")}}
+    description = "As asked"
+    if stream:
+        event = {"event": {"enum": [*events]}} if events else {}
+        item = {
+            "type": "object",
+            "properties": {**event, "data": {"type": "string", "description": "One line of JSON."}},
+            "required": [*event, "data"],
+        }
+        content[sse.EventStream.media_type] = {"itemSchema": item, "example": stream.decode()}
+        description = "At once, or as a stream of server-sent events"
+    return {200: {"description": description, "content": content}, **refusals(*LIMITED, *refused)}
+
+
+ANSWERS = _answers(
+    examples.ANSWER, 422, stream=b"".join(map(sse.event_frame, examples.ANSWERING)), events=EVENTS
+)
+COMPLETIONS = _answers(
+    openai_api.completion(examples.ANSWER, examples.MODEL),
+    422,
+    stream=b"".join(map(_CHUNKS.told, examples.ANSWERING)) + openai_api.END,
+)
+GUIDES = _answers(
+    examples.GUIDE, 404, 422, stream=b"".join(map(sse.event_frame, examples.CHECKING)), events=CHECKS
+)
+GUIDE = _answers(examples.GUIDE, 404, 422)
+MODELS = _answers(examples.MODELS)
+FOUND = _answers(examples.FOUND, 422)
+INSIGHTS = _answers(examples.INSIGHTS, 404, 422)
+FLEET = _answers(examples.FLEET, 422)
+PASSAGE = _answers(examples.PASSAGE, 404, 422)
+FEEDBACK = _answers(examples.FEEDBACK, 404, 422)
+HEALTHY: Responses = {200: {"content": {"application/json": {"example": {"status": "ok"}}}}}
+READY: Responses = {
+    200: {"content": {"application/json": {"example": examples.READY}}},
+    503: {
+        "description": "A part that answers need is missing",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {**examples.READY, "status": "not ready", "parts": {"llm": {"ok": False}}},
+            }
+        },
+    },
+}
