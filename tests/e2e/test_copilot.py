@@ -105,13 +105,13 @@ def test_a_time_and_a_metric_of_the_question_are_looked_up(api: httpx.Client, se
     )
 
 
-def test_errors_of_the_whole_fleet_are_its_incidents(api: httpx.Client, settings: Settings, rival: Tenant):
+def test_errors_of_the_whole_fleet_are_its_incidents(api: httpx.Client, settings: Settings, tuned: Tenant):
     answer = ask(api, settings, "Which machines reported errors?")
     (history,) = [tool for tool in answer["tools"] if tool["name"] == "get_incident_history"]
     assert history["arguments"] == {}
     assert len({event["device_id"] for event in history["result"]["events"]}) > 1
     assert "fleet:incidents" in {citation["doc_id"] for citation in answer["citations"]}
-    for tool in ask(api, settings, "Which machines reported errors?", rival)["tools"]:
+    for tool in ask(api, settings, "Which machines reported errors?", tuned)["tools"]:
         assert tool["result"] == {"events": [], "alerts": []}
 
 
