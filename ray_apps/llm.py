@@ -16,7 +16,7 @@ import ray
 from ray.serve import Application
 from ray.serve.llm import LLMConfig, build_llm_deployment
 from ray.serve.llm.deployment import LLMServer
-from ray.serve.llm.openai_api_models import ChatCompletionRequest, ErrorResponse
+from ray.serve.llm.openai_api_models import ChatCompletionRequest
 
 from iotops.models import ModelSpec, resolve
 from iotops.models.hardware import decoding_dtype
@@ -166,8 +166,8 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
         """What the engine tells: texts of server-sent events, or the whole answer as an object."""
         async for batch in await self.chat(request):
             for item in batch if isinstance(batch, list) else [batch]:
-                if isinstance(item, ErrorResponse):
-                    raise self._failure(item.error.code, item.error.message)
+                if error := getattr(item, "error", None):  # Ray has two classes of that name
+                    raise self._failure(error.code, error.message)
                 yield item
 
     def _failure(self, code: Any, message: str) -> EngineError:

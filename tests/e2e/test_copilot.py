@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from ray import serve
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from indexes.tuned import keep
@@ -18,6 +20,7 @@ from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
 from iotops.provisioning import create_tenant
 from iotops.ray_cluster import connect
+from iotops.serving import COPILOT, LANGUAGE_MODEL
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from iotops.tiers import load_tiers
@@ -27,6 +30,8 @@ from pipelines.knowledge.enrichment import current_snapshots
 from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
 from pipelines.tuning.questions import generated
+from ray_apps.chat import Messages, RequestRefused, ServedModel
+from ray_apps.copilot.tools import schemas
 from tests.waiting import eventually
 
 BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
@@ -170,6 +175,21 @@ def test_the_served_model_makes_questions_to_learn_from(settings: Settings, tune
     assert asked
     assert {each.uri for each in asked} <= {*chunks["uri"].to_pylist()}
     assert all(each.question.endswith("?") for each in asked)
+
+
+def test_what_the_served_model_refuses_is_the_requests_own_fault(settings: Settings, demo: str):
+    connect(settings.ray)
+    served = ServedModel("served", serve.get_deployment_handle(LANGUAGE_MODEL, COPILOT))
+    too_long: Messages = [{"role": "user", "content": "pump " * 9000}]
+
+    async def read() -> None:
+        async for _ in served.pieces(too_long, 9):
+            pass
+
+    with pytest.raises(RequestRefused, match="4096"):
+        asyncio.run(read())
+    with pytest.raises(RequestRefused):  # it has no parser of tool calls
+        asyncio.run(served.propose([{"role": "user", "content": "pump"}], schemas(), 9))
 
 
 def test_a_tuned_reranker_reorders_its_own_tenants_hits_alone(
