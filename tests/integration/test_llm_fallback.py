@@ -66,7 +66,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             assert process.poll() is None, log.read_text()[-3000:]
             yield Server(process, port)
         finally:
-            process.terminate()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # asked to end while it starts, it does not
 
 
 def _healthy(port: int) -> bool:
