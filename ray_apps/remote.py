@@ -5,47 +5,19 @@ None of them tries again by itself: another model is asked instead.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from iotops.errors import ModelError
-from iotops.models.catalogue import Endpoint, ModelSpec
-from ray_apps.chat import (
-    Completion,
-    EngineError,
-    LanguageModelClient,
-    Messages,
-    Piece,
-    RequestRefused,
-)
+from iotops.models.catalogue import Endpoint
+from ray_apps.chat import Completion, EngineError, Messages, Piece, RequestRefused
 
 CONNECT_S = 5.0
 REFUSALS = (400, 413, 422)
 """Statuses of a request that is at fault itself."""
-NO_KEY = "no-key"
-"""For a server that wants none: without one the clients would take another server's from the environment."""
 CHARACTERS_PER_TOKEN = 4
 MOST_TOLD = 300
-
-
-def remote_model(name: str, spec: ModelSpec, endpoint: Endpoint) -> LanguageModelClient:
-    """A client of a model's endpoint; raises `ModelError` where its key is not in the environment."""
-    key = os.environ.get(endpoint.key) if endpoint.key else NO_KEY
-    if not key:
-        raise ModelError(
-            f"the key of {name} is not in the environment: set {endpoint.key} where Ray is started"
-        )
-    # Each loads its vendor's client, which takes a second: only what is used.
-    if endpoint.api == "anthropic":
-        from ray_apps.anthropic_model import AnthropicModel
-
-        return AnthropicModel(name, spec, endpoint, key)
-    from ray_apps.openai_model import OpenAIModel
-
-    return OpenAIModel(name, spec, endpoint, key)
 
 
 @contextmanager

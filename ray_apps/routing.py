@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from iotops.errors import ModelError
-from iotops.models.catalogue import Catalogue
+from iotops.models.catalogue import Catalogue, Endpoint, ModelSpec
 from ray_apps.chat import (
     EngineError,
     LanguageModelClient,
@@ -24,9 +25,11 @@ from ray_apps.chat import (
     Writing,
 )
 from ray_apps.circuit import Circuit, CircuitOpen
-from ray_apps.remote import remote_model
 
 logger = logging.getLogger(__name__)
+
+NO_KEY = "no-key"
+"""For a server that wants none: without one the clients would take another server's from the environment."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,23 @@ def _route(catalogue: Catalogue, name: str, served: DeploymentHandle | None) -> 
     else:
         raise ModelError(f"{name} is to be served here, and the graph was built without it: deploy it again")
     return Route(model, spec.first_token_s, spec.calls_tools)
+
+
+def remote_model(name: str, spec: ModelSpec, endpoint: Endpoint) -> LanguageModelClient:
+    """A client of a model's endpoint; raises `ModelError` where its key is not in the environment."""
+    key = os.environ.get(endpoint.key) if endpoint.key else NO_KEY
+    if not key:
+        raise ModelError(
+            f"the key of {name} is not in the environment: set {endpoint.key} where Ray is started"
+        )
+    # Each loads its vendor's client, which takes a second: only what is used.
+    if endpoint.api == "anthropic":
+        from ray_apps.anthropic_model import AnthropicModel
+
+        return AnthropicModel(name, spec, endpoint, key)
+    from ray_apps.openai_model import OpenAIModel
+
+    return OpenAIModel(name, spec, endpoint, key)
 
 
 async def _first(pieces: AsyncGenerator[Piece, None], route: Route) -> Piece:

@@ -22,8 +22,7 @@ from ray_apps.chat import EngineError, LanguageModelClient, Messages, RequestRef
 from ray_apps.circuit import FAILURES, Circuit
 from ray_apps.copilot.measures import used
 from ray_apps.copilot.tools import IncidentHistory, accepted, schemas
-from ray_apps.remote import remote_model
-from ray_apps.routing import ChatModel, Route, chat_model
+from ray_apps.routing import ChatModel, Route, chat_model, remote_model
 from tests.embedded import free_ports
 from tests.waiting import eventually
 

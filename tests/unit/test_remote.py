@@ -13,7 +13,7 @@ import pytest
 from iotops.models.catalogue import ModelSpec
 from ray_apps.chat import EngineError, LanguageModelClient, RequestRefused
 from ray_apps.copilot.tools import schemas
-from ray_apps.remote import remote_model
+from ray_apps.routing import remote_model
 
 KEY = "sk-sesame-0123456789"
 ASKED = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
