@@ -58,7 +58,7 @@ EXAMPLES = {
         "body.question: String should have at least 3 characters",
     ),
     429: (
-        "The tenant's quota is used up for now",
+        "The tenant has had what its limit allows",
         "rate_limited",
         "tenant acme has made the 20 ask calls a minute of its tier free: come again in 12 s",
     ),

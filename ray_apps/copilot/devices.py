@@ -23,7 +23,13 @@ RISK = text("""
     WHERE device_id = :device AND day = :day ORDER BY horizon_hours""")
 EVENTS = text("""
     SELECT ts, type, severity, error_code, message FROM silver.events
-    WHERE device_id = :device AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit""")
+    WHERE device_id = :device ORDER BY ts DESC LIMIT :limit""")
+EVENTS_WITHIN = text("""
+    SELECT * FROM (
+        SELECT ts, type, severity, error_code, message FROM silver.events
+        WHERE device_id = :device AND ts >= :since AND ts < :until
+        ORDER BY error_code IS NULL, ts DESC LIMIT :limit
+    ) chosen ORDER BY ts DESC""")
 ALERTS = text("""
     SELECT alert_id::text, rule, kind, metric, severity, opened_at, resolved_at, resolved_because, evidence
     FROM silver.alerts
@@ -81,9 +87,14 @@ class DeviceRecords:
         trend: int = 72,
     ) -> dict[str, Any] | None:
         """Newest health, components and failure risk; of the period its latest events, alerts (open ones
-        first) and last readings. None for an unknown device."""
+        first) and last readings. None for an unknown device.
+
+        Of the events of a period those with an error code go before the others: where none is among them, it
+        had none.
+        """
         with tenant_transaction(self._engine, tenant) as connection:
             key = {"device": device, **asdict(period)}
+            chosen = EVENTS if period == EVER else EVENTS_WITHIN
             health = connection.execute(HEALTH, key).mappings().first()
             if health is None and not connection.execute(KNOWN, key).scalar_one():
                 return None
@@ -96,7 +107,7 @@ class DeviceRecords:
                 "components": [dict(row) for row in connection.execute(COMPONENTS, key | day).mappings()],
                 "risk": [dict(row) for row in connection.execute(RISK, key | day).mappings()],
                 "events": [
-                    dict(row) for row in connection.execute(EVENTS, key | {"limit": events}).mappings()
+                    dict(row) for row in connection.execute(chosen, key | {"limit": events}).mappings()
                 ],
                 "alerts": [
                     dict(row) for row in connection.execute(ALERTS, key | {"limit": alerts}).mappings()

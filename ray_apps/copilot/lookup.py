@@ -16,6 +16,7 @@ from iotops.tenancy import Tenant
 from ray_apps.copilot import evidence, grounding
 from ray_apps.copilot.contracts import ToolCall, Trace
 from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.documents import Documents
 from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.evidence import Evidence, Result
 from ray_apps.copilot.follow_up import Asked
@@ -43,32 +44,38 @@ class Lookup:
         tool_timeout_s: float = TOOL_TIMEOUT_S,
     ) -> None:
         self._tool_timeout_s = tool_timeout_s
-        self._retriever, self._embedder, self._vectors = retriever, embedder, vectors
+        self._documents, self._embedder, self._vectors = Documents(retriever), embedder, vectors
         self._devices, self._tools = devices, Toolbox(devices, retriever)
 
     async def gather(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Evidence:
         """Documents and records in parallel; the records first."""
         found = Evidence(focus=asked.plan.codes)
-        known = await asyncio.to_thread(self._devices.known, tenant, list(asked.plan.names))
-        codes = [code for code in dict.fromkeys(asked.codes) if code not in known][:MOST_CODES]
-        (hits, found.timings_ms), insights, related = await asyncio.gather(
-            self._search(tenant, asked.whole, top_k, tell),
-            self._records(tenant, asked, known[:MOST_DEVICES], found, tell),
-            self._run(tenant, [RelatedDocs(error_code=code) for code in codes], None, tell),
+        (hits, found.timings_ms), (insights, related) = await asyncio.gather(
+            self._documents.search(tenant, asked.whole, top_k, tell), self._named(tenant, asked, found, tell)
         )
         if insights or asked.plan.action:
             query = evidence.action_query(asked.whole, insights)
-            about, _ = await self._search(tenant, query, top_k, tell)
+            about, _ = await self._documents.search(tenant, query, top_k, tell)
             known_chunks = {hit["chunk_id"] for hit in about}
             hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known_chunks)]
         found.lead = len(found.passages)
         found.passages += evidence.document_passages(hits)
         for result in related:
-            if (
-                result.passages
-            ):  # else it is no error code that a document declares, but a device's model, say
+            if result.passages:  # else it is no code that a document declares, but a device's model, say
                 found.add(result, len(found.passages))
         return found
+
+    async def _named(
+        self, tenant: Tenant, asked: Asked, found: Evidence, tell: Tell
+    ) -> tuple[list[dict[str, Any]], list[Result]]:
+        """The records of the devices that the question names, and what declares its codes."""
+        known = await asyncio.to_thread(self._devices.known, tenant, list(asked.plan.names))
+        codes = [code for code in dict.fromkeys(asked.codes) if code not in known][:MOST_CODES]
+        insights, related = await asyncio.gather(
+            self._records(tenant, asked, known[:MOST_DEVICES], found, tell),
+            self._run(tenant, [RelatedDocs(error_code=code) for code in codes], None, tell),
+        )
+        return insights, related
 
     async def call(
         self, tenant: Tenant, wanted: Sequence[Arguments], found: Evidence, period: Period | None, tell: Tell
@@ -89,17 +96,6 @@ class Lookup:
     async def vector(self, sentence: str) -> Vectors:
         """The vector (d,) of a sentence."""
         return np.asarray(await self._embedder.encode_query.remote(sentence), dtype=np.float32)
-
-    async def _search(
-        self, tenant: Tenant, query: str, top_k: int, tell: Tell
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        trace = Trace(message="searching the documents", tool="search_documents", arguments={"query": query})
-        tell(trace)
-        started = time.perf_counter()
-        retriever = self._retriever.options(multiplexed_model_id=tenant.id)
-        found = await retriever.search.remote(tenant.id, query, top_k, {})
-        tell(trace.model_copy(update={"message": _found(found["hits"]), "duration_ms": ms(started)}))
-        return found["hits"], found["timings_ms"]
 
     async def _records(
         self, tenant: Tenant, asked: Asked, devices: Sequence[str], found: Evidence, tell: Tell
@@ -168,7 +164,3 @@ def _tell_tools(tools: list[ToolCall], found: Evidence, tell: Tell, duration_ms:
                 duration_ms=duration_ms,
             )
         )
-
-
-def _found(hits: list[dict[str, Any]]) -> str:
-    return f"{len(hits)} passage{'s' * (len(hits) != 1)} of {len({hit['doc_id'] for hit in hits})} documents"

@@ -11,7 +11,17 @@ import pytest
 
 from iotops.errors import ModelError
 from iotops.models.catalogue import Catalogue
-from ray_apps.chat import Busy, EngineError, Messages, Piece, RequestRefused
+from ray_apps.chat import (
+    Busy,
+    Completion,
+    EngineError,
+    Messages,
+    Piece,
+    Proposal,
+    ProposedCall,
+    RequestRefused,
+    Schemas,
+)
 from ray_apps.circuit import FAILURES
 from ray_apps.routing import ChatModel, Route, chat_model
 
@@ -40,8 +50,13 @@ class Author:
         finally:
             self.ended += 1
 
-    async def propose(self, messages, tools, max_tokens):
-        raise NotImplementedError
+    async def propose(self, messages: Messages, tools: Schemas, max_tokens: int) -> Proposal:
+        text = "".join([piece.text async for piece in self.pieces(messages, max_tokens)])
+        used = Completion(
+            text=text, prompt_tokens=9, completion_tokens=1, ttft_s=None, total_s=0.1, finish_reason="stop",
+            model=self.name,
+        )  # fmt: skip
+        return Proposal(calls=[ProposedCall(name=text, arguments="{}")], completion=used)
 
     async def describe(self) -> dict[str, Any]:
         return {"name": self.name, "source": "script"}
@@ -142,6 +157,24 @@ def test_it_is_not_ready_only_while_every_model_fails():
                 await read(chat)
         with pytest.raises(EngineError, match="no language model answers"):
             await chat.describe()
+
+    asyncio.run(run())
+
+
+def test_the_model_that_would_answer_proposes_tools_if_it_can_and_its_failures_count():
+    async def run() -> None:
+        first, second = Author("a", EngineError("gone")), Author("b", "look")
+        chat = ChatModel([Route(first, 0.05, calls_tools=True), Route(second, 0.05, calls_tools=True)])
+        for _ in range(FAILURES):
+            with pytest.raises(EngineError, match="gone"):
+                await chat.propose(ASKED, [], 10)
+        proposal = await chat.propose(ASKED, [], 10)
+        assert proposal
+        assert [call.name for call in proposal.calls] == ["look"]
+        assert (first.asked, proposal.completion.model) == (FAILURES, "b")
+        untrained = Author("c", "look")
+        assert await routed(untrained).propose(ASKED, [], 10) is None
+        assert untrained.asked == 0
 
     asyncio.run(run())
 

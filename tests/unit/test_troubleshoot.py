@@ -168,7 +168,10 @@ class Shelf:
             chunk
             | {"section": "Immediate actions", "text": "1. Read the trend.\n2. Grease it.", "start": 90},
         ]
-        self.search, self.passages = Remote({"hits": [hit("E421: Vibration high")]}), Remote(self._chunks)
+        self.search, self.passages = (
+            Remote({"hits": [hit("E421: Vibration high")], "timings_ms": {}}),
+            Remote(self._chunks),
+        )
 
     def options(self, **chosen: str) -> Shelf:
         assert chosen == {"multiplexed_model_id": "acme"}

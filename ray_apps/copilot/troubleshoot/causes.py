@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,7 @@ def documents_of_code(hits: Iterable[Mapping[str, Any]], code: str) -> list[Mapp
 
 def ranked(
     by_code: Mapping[str, list[Mapping[str, Any]]],
-    by_symptom: list[Mapping[str, Any]],
+    by_symptom: Sequence[Mapping[str, Any]],
     named: str | None,
     seen: Counter[str],
     rules: list[ActionRule],

@@ -6,7 +6,6 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from iotops.tenancy import Tenant
 from ray_apps.copilot import evidence
 from ray_apps.copilot.actions import ActionRule
 from ray_apps.copilot.contracts import Trace
+from ray_apps.copilot.documents import Documents
 from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.grounding import Passage, plain
 from ray_apps.copilot.troubleshoot import causes, checks
@@ -32,6 +32,7 @@ class Troubleshooter:
 
     def __init__(self, retriever: DeploymentHandle, rules: list[ActionRule]) -> None:
         self._retriever, self._rules = retriever, rules
+        self._documents = Documents(retriever)
 
     async def guide(
         self, tenant: Tenant, request: TroubleshootRequest, insights: dict[str, Any], tell: Tell
@@ -80,22 +81,13 @@ class Troubleshooter:
         queries = [f"{code} {model} causes immediate actions" for code in codes]
         if request.symptom:
             queries.append(f"{request.symptom} {model}".strip())
-        found = await asyncio.gather(*(self._search(tenant, query, tell) for query in queries))
+        searches = (self._documents.search(tenant, query, HITS, tell) for query in queries)
+        found = [hits for hits, _ in await asyncio.gather(*searches)]
         by_code = {
             code: causes.documents_of_code(hits, code) for code, hits in zip(codes, found, strict=False)
         }
         by_symptom = found[len(codes)] if request.symptom else []
         return causes.ranked(by_code, by_symptom, named, seen, self._rules, insights)
-
-    async def _search(self, tenant: Tenant, query: str, tell: Tell) -> list[Mapping[str, Any]]:
-        trace = Trace(message="searching the documents", tool="search_documents", arguments={"query": query})
-        tell(trace)
-        started = time.perf_counter()
-        retriever = self._retriever.options(multiplexed_model_id=tenant.id)
-        found: list[Mapping[str, Any]] = (await retriever.search.remote(tenant.id, query, HITS, {}))["hits"]
-        told = f"{len({hit['uri'] for hit in found})} documents about {query}"
-        tell(trace.model_copy(update={"message": told, "duration_ms": ms(started)}))
-        return found
 
     async def _read(
         self, tenant: Tenant, candidate: Candidate, insights: dict[str, Any], tell: Tell
