@@ -12,6 +12,9 @@ from indexes.codes import codes_in
 from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors, content_words, facts, items, plain
 
 ACTION_SECTION = re.compile(r"\b(actions?|steps?|procedure|what to do)\b", re.I)
+MEANING_ASKED = re.compile(r"\bmean(?:s|ing)?\b", re.I)
+DEFINITION = re.compile(r"\W*([\w-]+) means\b", re.I)
+DEFINITION_LIFT = 0.4
 FOREIGN_CODE_PENALTY = 0.4
 SAME_COSINE = 0.92
 
@@ -53,8 +56,9 @@ def extract(
 ) -> list[Support]:
     """The sentences that answer a question best, best first; `cosines` (n,) are theirs with the question.
 
-    A sentence is scored by its cosine and its share of the question's words. One that names a code which is
-    not in `focus` (another machine model, another error) speaks of something else and is put behind.
+    A sentence is scored by its cosine and its share of the question's words. One that says what a word
+    of the question means is put before others where that is asked. One that names a code which is not in `focus` (another
+    machine model, another error) speaks of something else and is put behind.
     """
     asked = content_words(question) | facts(question)
     if wanted <= 0 or not asked:
@@ -63,10 +67,13 @@ def extract(
     for number, quote in enumerate(sources):
         held = quote.words | content_words(quote.context) | quote.facts
         score = (float(cosines[number]) + len(asked & held) / len(asked)) / 2
+        defines = DEFINITION.match(quote.text) if MEANING_ASKED.search(question) else None
+        if defines and content_words(defines[1]) | facts(defines[1]) <= asked:
+            score += DEFINITION_LIFT
         codes = codes_in(quote.text)
         if focus and codes:
             score -= FOREIGN_CODE_PENALTY * len(codes - focus) / len(codes)
-        scored.append(Support(number, score))
+        scored.append(Support(number, min(score, 1.0)))
     return sorted(scored, key=lambda found: -found.score)[:wanted]
 
 

@@ -1,5 +1,7 @@
-from ray_apps.copilot.compose import coverage, steps
-from ray_apps.copilot.grounding import Passage
+import numpy as np
+
+from ray_apps.copilot.compose import coverage, extract, steps
+from ray_apps.copilot.grounding import Passage, quotes
 
 RUNBOOK = Passage(
     "e421.md",
@@ -31,3 +33,17 @@ def test_a_word_or_code_that_no_source_holds_lowers_the_coverage():
     assert coverage("Does E422 mean that vibration is high?", [MEANING, RUNBOOK]) == 0.0
     assert coverage("What is it?", [MEANING]) == 0.0
     assert coverage("vibration", []) == 0.0
+
+
+def test_what_a_code_means_comes_first_where_that_is_asked():
+    text = "On the HX-200, E421 is raised when vibration stays high. E421 means that it shakes too much."
+    sources = quotes([Passage("e421.md", "E421", "lake://x", "", text, 0)])
+    cosines = np.array([0.7, 0.5], np.float32)
+
+    def first(question: str) -> int:
+        return extract(question, frozenset({"e421"}), sources, cosines, 1)[0].quote
+
+    assert first("What does E421 mean on an HX-200?") == 1
+    assert first("What is the meaning of E421 on the HX-200?") == 1
+    assert first("When is E421 raised on an HX-200?") == 0
+    assert first("What does E422 mean on an HX-200?") == 0, "it is not E421 that is asked for"
