@@ -56,9 +56,9 @@ def extract(
 ) -> list[Support]:
     """The sentences that answer a question best, best first; `cosines` (n,) are theirs with the question.
 
-    A sentence is scored by its cosine and its share of the question's words. One that says what a word
-    of the question means is put before others where that is asked. One that names a code which is not in `focus` (another
-    machine model, another error) speaks of something else and is put behind.
+    A sentence is scored by its cosine and its share of the question's words. One that says what a word of the
+    question means is put before others where that is asked. One that names a code which is not in `focus`
+    (another machine model, another error) speaks of something else and is put behind.
     """
     asked = content_words(question) | facts(question)
     if wanted <= 0 or not asked:
