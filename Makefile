@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # In this order: the stack of the first is down before that of the second comes up.
 OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py
 
-.PHONY: help setup demo up down test test-unit test-services test-apart test-e2e test-in-turn test-faults browser lint
+.PHONY: help setup demo up down test test-unit test-services test-apart test-e2e test-faults browser lint
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,15 +25,14 @@ down: ## Stop the embedded stack and all that runs on it
 	@if [ -x $(BIN)/iotops ]; then $(BIN)/iotops down; fi
 
 test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
-	@$(MAKE) --no-print-directory -j4 test-services test-in-turn test-faults browser
+	@$(MAKE) --no-print-directory -j4 test-services test-apart test-faults browser
+	@$(MAKE) --no-print-directory test-e2e
 
 browser:
 	@.ci/browser
 
-# The served graph comes up when the tests that start and stop stacks are through.
-test-in-turn: browser
-	@$(MAKE) --no-print-directory test-apart
-	@$(MAKE) --no-print-directory test-e2e
+test-e2e:
+	@$(BIN)/python -m pytest tests/e2e
 
 test-services:
 	@$(BIN)/python -m pytest tests/integration $(OWN_STACK:%=--ignore=%)
@@ -44,9 +43,6 @@ APART = output=$$(mktemp); $(BIN)/python -m pytest -p no:cacheprovider $(1) >$$o
 
 test-apart:
 	@$(call APART,tests/unit $(OWN_STACK))
-
-test-e2e:
-	@$(call APART,tests/e2e)
 
 test-faults:
 	@$(call APART,tests/faults)
