@@ -27,9 +27,10 @@ class Documents:
         started = time.perf_counter()
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)
         found = await retriever.search.remote(tenant.id, query, top_k, {})
-        tell(trace.model_copy(update={"message": _told(found["hits"]), "duration_ms": ms(started)}))
+        tell(trace.model_copy(update={"message": _told(found["hits"], query), "duration_ms": ms(started)}))
         return found["hits"], found["timings_ms"]
 
 
-def _told(hits: list[dict[str, Any]]) -> str:
-    return f"{len(hits)} passage{'s' * (len(hits) != 1)} of {len({hit['uri'] for hit in hits})} documents"
+def _told(hits: list[dict[str, Any]], query: str) -> str:
+    documents = len({hit["uri"] for hit in hits})
+    return f"{len(hits)} passage{'s' * (len(hits) != 1)} of {documents} documents: {query}"
