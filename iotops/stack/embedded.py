@@ -71,6 +71,9 @@ def up(settings: Settings, on_progress: Progress = lambda message: None) -> Sett
 
 def _bring_up(settings: Settings, on_progress: Progress) -> None:
     servers = {server.name: server for server in _wanted(settings)}
+    for server in servers.values():  # before any starts, so that nothing is left half up
+        if server.root() is None:
+            server.refuse_taken_ports()
     futures: dict[str, Future[None]] = {}
     waiting = set(servers)
 

@@ -24,6 +24,7 @@ class RayNode(Server):
     """Head node on loopback; its workers know the platform's home, and so its settings."""
 
     name = "ray"
+    ready_timeout_s = 180.0  # the first start compiles what it imports, and the cores may be busy
     stop_timeout_s = 6.0  # it keeps no data, and some of its processes ignore SIGTERM once it is killed
 
     def __init__(self, settings: Settings) -> None:

@@ -82,7 +82,7 @@ class Server(ABC):
         """Start it and return when it answers; raises `StackError` with the end of its log."""
         if self.root() is not None:
             self.stop()  # it runs and does not answer, or its main process died and left children
-        self._refuse_taken_ports()
+        self.refuse_taken_ports()
         self.prepare()
         started = process.start(self.launch(), self.log)
         deadline = time.monotonic() + self.ready_timeout_s
@@ -98,17 +98,18 @@ class Server(ABC):
                 time.sleep(0.1)
         raise StackError(self._failure(f"does not answer after {self.ready_timeout_s:.0f} s: {problem!r}"))
 
-    def stop(self) -> None:
-        """End it with all its children."""
-        process.stop(self.logs(), self.stop_signal, self.stop_timeout_s)
-
-    def _refuse_taken_ports(self) -> None:
+    def refuse_taken_ports(self) -> None:
+        """Raise `StackError` where somebody else listens at a port of its own, saying who and what to do."""
         for port, setting in self.ports().items():
             if holder := process.port_holder(port):
                 raise StackError(
                     f"port {port} for {self.name} is taken by {holder}: end it, or set "
                     f"IOTOPS_STACK__{setting.upper()} to a free port"
                 )
+
+    def stop(self) -> None:
+        """End it with all its children."""
+        process.stop(self.logs(), self.stop_signal, self.stop_timeout_s)
 
     def _failure(self, what: str) -> str:
         return f"{self.name} {what}. The end of {self.log}:\n{process.tail(self.log)}"
