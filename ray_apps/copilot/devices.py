@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -41,11 +42,10 @@ TREND = text("""
         WHERE device_id = :device AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit
     ) latest ORDER BY ts""")
 KNOWN = text("""
-    SELECT EXISTS (SELECT FROM silver.telemetry WHERE device_id = :device)
-        OR EXISTS (SELECT FROM silver.events WHERE device_id = :device)""")
-NAMED = text("""
-    SELECT device_id FROM gold.device_health WHERE device_id = ANY(:names)
-    UNION SELECT device_id FROM silver.telemetry WHERE device_id = ANY(:names)""")
+    SELECT name FROM unnest(CAST(:names AS text[])) AS name
+    WHERE EXISTS (SELECT FROM gold.device_health WHERE device_id = name)
+        OR EXISTS (SELECT FROM silver.telemetry WHERE device_id = name)
+        OR EXISTS (SELECT FROM silver.events WHERE device_id = name)""")
 FLEET_EVENTS = text("""
     SELECT device_id, ts, type, severity, error_code, message FROM silver.events
     WHERE error_code IS NOT NULL AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit""")
@@ -96,7 +96,7 @@ class DeviceRecords:
             key = {"device": device, **asdict(period)}
             chosen = EVENTS if period == EVER else EVENTS_WITHIN
             health = connection.execute(HEALTH, key).mappings().first()
-            if health is None and not connection.execute(KNOWN, key).scalar_one():
+            if health is None and not connection.execute(KNOWN, {"names": [device]}).first():
                 return None
             day = {"day": health["day"]} if health else {"day": None}
             return {
@@ -115,12 +115,12 @@ class DeviceRecords:
                 "trend": [dict(row) for row in connection.execute(TREND, key | {"limit": trend}).mappings()],
             }
 
-    def known(self, tenant: Tenant, names: list[str]) -> list[str]:
+    def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
         """Which of the names are devices of the tenant."""
         if not names:
             return []
         with tenant_transaction(self._engine, tenant) as connection:
-            return sorted(connection.execute(NAMED, {"names": names}).scalars())
+            return sorted(connection.execute(KNOWN, {"names": [*names]}).scalars())
 
     def incidents(self, tenant: Tenant, period: Period = EVER, limit: int = 50) -> dict[str, Any]:
         """The whole fleet's latest events that have an error code, and its alerts, of a period."""

@@ -69,7 +69,7 @@ class Lookup:
         self, tenant: Tenant, asked: Asked, found: Evidence, tell: Tell
     ) -> tuple[list[dict[str, Any]], list[Result]]:
         """The records of the devices that the question names, and what declares its codes."""
-        known = await asyncio.to_thread(self._devices.known, tenant, list(asked.plan.names))
+        known = await asyncio.to_thread(self._devices.known, tenant, asked.plan.names)
         codes = [code for code in dict.fromkeys(asked.codes) if code not in known][:MOST_CODES]
         insights, related = await asyncio.gather(
             self._records(tenant, asked, known[:MOST_DEVICES], found, tell),
@@ -123,7 +123,7 @@ class Lookup:
                 found.passages.append(evidence.fleet_passage(worst))
                 tool = ToolCall(name="get_fleet_health", arguments={}, result={"worst": worst})
                 _tell_tools([tool], found, tell, ms(started))
-        if plan.incidents and (plan.fleet or plan.period):
+        if plan.fleet_incidents:
             for result in await self._run(tenant, [IncidentHistory()], plan.period, tell):
                 found.add(result, len(found.passages))
 

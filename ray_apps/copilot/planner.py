@@ -36,6 +36,11 @@ class Plan:
     incidents: bool
     action: bool
 
+    @property
+    def fleet_incidents(self) -> bool:
+        """Whether what went wrong in the whole fleet answers, unless a device is named."""
+        return self.incidents and (self.fleet or self.period is not None)
+
 
 def plan(question: str, device_id: str | None = None, now: datetime | None = None) -> Plan:
     """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""

@@ -2,22 +2,86 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import text
+import pytest
+from sqlalchemy import TextClause, text
 
 from iotops.database import engine, tenant_transaction
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from ray_apps.copilot import devices
 from ray_apps.copilot.devices import DeviceRecords
-from ray_apps.copilot.period import Period
+from ray_apps.copilot.period import EVER, Period
 from ray_apps.copilot.sentences import incidents
 
 INSERT = text("""
     INSERT INTO silver.events (tenant_id, device_id, ts, type, severity, error_code, kafka_partition,
         kafka_offset, arrival_day)
     VALUES (:tenant, 'pump-1', :ts, :type, 'info', :code, 0, :offset, current_date)""")
+
+FLEET = [
+    text(statement)
+    for statement in (
+        """INSERT INTO gold.device_health (tenant_id, device_id, day, score, readings, errors)
+           SELECT :tenant, 'pump-' || device, current_date - day, device % 101, 24, 0
+           FROM generate_series(1, 2000) device, generate_series(0, 49) day""",
+        """INSERT INTO silver.events (tenant_id, device_id, ts, type, severity, error_code, kafka_partition,
+               kafka_offset, arrival_day)
+           SELECT :tenant, 'pump-' || n % 2000, now() - n * interval '1 minute', 'error', 'info',
+               CASE WHEN n % 20 = 0 THEN 'E421' END, 1, n, current_date FROM generate_series(1, 50000) n""",
+        """INSERT INTO silver.alerts (tenant_id, alert_id, device_id, rule, kind, severity, opened_at,
+               resolved_at, evidence, topic, kafka_partition, kafka_offset)
+           SELECT :tenant, gen_random_uuid(), 'pump-' || n % 2000, 'hot', 'rule', 'warning',
+               now() - n * interval '1 hour', CASE WHEN n > 100 THEN now() END, '{}', 't', 0, n
+           FROM generate_series(1, 20000) n""",
+        """INSERT INTO ingest.alert_messages (tenant_id, alert_id, status, published_at)
+           SELECT tenant_id, alert_id, 'open', now() FROM silver.alerts""",
+    )
+]
+TABLES = "gold.device_health, silver.events, silver.telemetry, silver.alerts, ingest.alert_messages"
+
+
+@pytest.fixture(scope="module")
+def fleet(settings: Settings) -> Tenant:
+    """Two thousand devices with fifty days of scores, events and alerts."""
+    tenant = Tenant("large_fleet")
+    create_tenant(settings, tenant)
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        connection.execute(text("SELECT silver.add_day(current_date)"))
+        for statement in FLEET:
+            connection.execute(statement, {"tenant": tenant.id})
+    with engine(settings.database, as_owner=True).begin() as connection:
+        connection.execute(text(f"ANALYZE {TABLES}"))
+    return tenant
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HEALTH",
+        "EVENTS",
+        "ALERTS",
+        "TREND",
+        "KNOWN",
+        "FLEET_EVENTS",
+        "FLEET_ALERTS",
+        "VERSION",
+        "FLEET",
+        "SCORES",
+    ],
+)
+def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Tenant, name: str):
+    statement = getattr(devices, name)
+    assert isinstance(statement, TextClause)
+    values = {"device": "pump-7", "names": ["pump-7", "E421"], "limit": 5, "bands": 10, **asdict(EVER)}
+    asked = {key: value for key, value in values.items() if key in statement.compile().params}
+    with tenant_transaction(engine(settings.database), fleet) as connection:
+        plan = "\n".join(connection.execute(text(f"EXPLAIN {statement.text}"), asked).scalars())
+    assert not re.search(r"Seq Scan on (?!offsets)", plan), plan
 
 
 def test_an_error_is_told_however_much_else_happened_since(settings: Settings):
