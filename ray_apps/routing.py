@@ -57,6 +57,11 @@ class ChatModel:
         """The answer while a model writes it; reading it raises `EngineError` where none does."""
         return Writing(self._pieces(messages, max_tokens))
 
+    @property
+    def calls_tools(self) -> bool:
+        """Whether one of the models may ask for tools."""
+        return any(route.calls_tools for route in self._routes)
+
     async def propose(self, messages: Messages, tools: Schemas, max_tokens: int) -> Proposal | None:
         """What the model that would write the answer would have called before; none where it cannot call
         tools. Raises `EngineError` where it fails."""

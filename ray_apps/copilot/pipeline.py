@@ -51,7 +51,7 @@ class Pipeline:
         conversation = request.conversation_id or uuid.uuid4().hex
         turns = await self._conversations.turns(caller, conversation) if earlier is None else earlier
         asked = resolve(request.question, request.device_id, turns)
-        version = await self._versions.of(caller.tenant)
+        version = await self._versions.of(caller.tenant, asked.plan)
         key = _key(caller, asked, request, version)
         async with self._flights.board(key) as flight:
             computed = flight.answer is None

@@ -11,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 
 from iotops.tenancy import Tenant
 from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.planner import Plan
 from ray_apps.routing import ChatModel
 
 logger = logging.getLogger(__name__)
@@ -36,10 +37,10 @@ class Versions:
         self._retriever, self._chat, self._devices = retriever, chat, devices
         self._described: dict[str, Any] = {"name": "none"}
 
-    async def of(self, tenant: Tenant) -> Version:
-        """What an answer for the tenant would rest on now."""
+    async def of(self, tenant: Tenant, plan: Plan) -> Version:
+        """What an answer for the tenant to a question would rest on now."""
         index, data, model = await asyncio.gather(
-            self._index(tenant), asyncio.to_thread(self._devices.version, tenant), self._model()
+            self._index(tenant), asyncio.to_thread(self._data, tenant, plan), self._model()
         )
         return Version(index, data, str(model), self._chat.author)
 
@@ -54,6 +55,14 @@ class Versions:
         except Exception as error:
             logger.warning("the language model does not say which it is: %r", error)
         return self._described
+
+    def _data(self, tenant: Tenant, plan: Plan) -> str:
+        """Nothing where documents alone answer: in a fleet that always reports, what is kept would else never
+        be found again."""
+        by_records = plan.fleet or plan.fleet_incidents or self._chat.calls_tools
+        if by_records or self._devices.known(tenant, plan.names):
+            return self._devices.version(tenant)
+        return ""
 
     async def _index(self, tenant: Tenant) -> str:
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)

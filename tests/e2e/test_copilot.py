@@ -11,11 +11,13 @@ from typing import Any
 import httpx
 import pytest
 from ray import serve
+from sqlalchemy import text
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from indexes.tuned import keep
 from iotops.audit import entries
 from iotops.auth import Role, issue_token
+from iotops.database import engine, tenant_transaction
 from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
 from iotops.provisioning import create_tenant
@@ -154,6 +156,16 @@ def test_the_same_question_is_answered_from_the_cache(api: httpx.Client, setting
     assert (first["cached"], second["cached"]) == (False, True)
     assert first["answer"] == second["answer"]
     assert first["request_id"] != second["request_id"]
+
+
+def test_new_device_data_makes_anew_only_what_it_could_change(api: httpx.Client, settings: Settings):
+    documents, records = "When is E310 raised on the CR-110 at all?", "How is the health of machine-010?"
+    for question in (documents, records):
+        ask(api, settings, question)
+    assert [ask(api, settings, question)["cached"] for question in (documents, records)] == [True, True]
+    with tenant_transaction(engine(settings.database), TENANT) as connection:
+        connection.execute(text("UPDATE gold.device_health SET computed_at = now()"))
+    assert [ask(api, settings, question)["cached"] for question in (documents, records)] == [True, False]
 
 
 def test_search_ranks_without_a_reranker_and_says_so(api: httpx.Client, settings: Settings):

@@ -65,7 +65,7 @@ class Fixed:
     def __init__(self) -> None:
         self.version = Version("index-1", "data-1", "model-1", "author")
 
-    async def of(self, tenant):
+    async def of(self, tenant, plan):
         return self.version
 
 
