@@ -110,9 +110,10 @@ class ModelSpec(_Strict):
     context_characters: int = Field(
         12_000, description="Source text that a language model is given at most.", ge=500
     )
-    writing_s: float = Field(
+    answer_s: float = Field(
         20.0,
-        description="After so long (s) an answer goes on without the language model, fallbacks included.",
+        description="Time for a whole answer (s): what the language model and its fallbacks have not written "
+        "then is quoted.",
         gt=0,
     )
     price: Price = Field(default_factory=Price, description="What its tokens cost.")

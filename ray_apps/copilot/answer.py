@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -35,6 +36,8 @@ UNKNOWN = "I don't know: the documents and the device records that I may see do 
 FACTS, STEPS = 3, 4
 OPENING = 0.75
 """A source's sentence that fits the question so well (0-1) opens the answer, while the model still reads."""
+LATE_OPENING, LATE_S = 0.5, 0.5
+"""One that fits so well does where the model has shown nothing so long (s) after the question."""
 TOOLS_TOKENS, TOOLS_TIMEOUT_S = 160, 5.0
 """For a model to say which tools it would use."""
 
@@ -77,7 +80,7 @@ class Answerer:
 
     async def answer(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Draft:
         """Answer for a tenant; says that it does not know rather than guess."""
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), asyncio.get_running_loop().time()
         found, proposal = await asyncio.gather(
             self._lookup.gather(tenant, asked, top_k, tell), self._proposed(asked)
         )
@@ -98,11 +101,19 @@ class Answerer:
         completion, complete = None, True
         if self._sure(asked, found, guide):
             best = compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
-            for support in lead or [each for each in best[:1] if each.score >= OPENING]:
-                writer.sentence(compose.quoted(support, found.sources))
-            completion, complete = await self._draft(asked, found, writer, tell)
-            for support in best:
-                writer.sentence(compose.quoted(support, found.sources))
+
+            def write(supports: Iterable[Support]) -> None:
+                for support in supports:
+                    writer.sentence(compose.quoted(support, found.sources))
+
+            def open_late() -> None:
+                if not writer.text:
+                    write(_fitting(best, LATE_OPENING))
+
+            write(lead or _fitting(best, OPENING))
+            with _once(begun + LATE_S, open_late):
+                completion, complete = await self._draft(asked, found, writer, tell, begun)
+            write(best)
             writer.steps()
         grounded = bool(writer.text)
         if not grounded:
@@ -166,12 +177,12 @@ class Answerer:
         return compose.confidence(question, found.passages, best) >= self._settings.least_confidence
 
     async def _draft(
-        self, asked: Asked, found: Evidence, writer: Writer, tell: Tell
+        self, asked: Asked, found: Evidence, writer: Writer, tell: Tell, begun: float
     ) -> tuple[Completion | None, bool]:
         """Write each sentence of the model's as soon as a source supports it, until there is no more room.
 
         What the model wrote, and whether it did: an answer from the sources alone beats none, and one in time
-        beats a longer one.
+        beats a longer one. `begun` is when the question came, by the event loop's clock (s).
         """
         started = time.perf_counter()
         tell(Trace(message="writing from the sources"))
@@ -180,7 +191,7 @@ class Answerer:
         prompt = messages(asked.whole, documents, self._model.context_characters)
         writing = self._chat.stream(prompt, self._settings.answer_tokens)
         try:
-            async with asyncio.timeout(self._model.writing_s), aclosing(writing.pieces()) as pieces:
+            async with asyncio.timeout_at(begun + self._model.answer_s), aclosing(writing.pieces()) as pieces:
                 async for spoken in grounding.spoken(pieces):
                     claim = grounding.claim(spoken, titles)
                     if claim and (support := await self._support(claim, found)):
@@ -188,7 +199,7 @@ class Answerer:
                     if writer.full:
                         break
         except TimeoutError:
-            logger.info("the language model had no more than %s s to write", self._model.writing_s)
+            logger.info("the language model had not written all after %s s", self._model.answer_s)
             return writing.completion, writing.completion is not None
         except Exception:
             logger.exception("the language model gave no whole draft; quoting the sources instead")
@@ -200,3 +211,18 @@ class Answerer:
     async def _support(self, claim: str, found: Evidence) -> Support | None:
         """The source sentence that a claim rests on."""
         return grounding.support(claim, await self._lookup.vector(claim), found.sources, found.vectors)
+
+
+def _fitting(best: Sequence[Support], least: float) -> list[Support]:
+    """The best sentence, if it fits so well."""
+    return [each for each in best[:1] if each.score >= least]
+
+
+@contextmanager
+def _once(at: float, act: Callable[[], None]) -> Iterator[None]:
+    """Act at a time of the event loop's clock (s), unless what is done meanwhile ends before it."""
+    timer = asyncio.get_running_loop().call_at(at, act)
+    try:
+        yield
+    finally:
+        timer.cancel()

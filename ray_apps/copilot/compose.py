@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +58,8 @@ def extract(
     """The sentences that answer a question best, best first; `cosines` (n,) are theirs with the question.
 
     A sentence is scored by its cosine and its share of the question's words. One that says what a word of the
-    question means is put before others where that is asked. One that names a code which is not in `focus`
-    (another machine model, another error) speaks of something else and is put behind.
+    question means is put before others where that is asked. One that names another code of a kind that is in
+    `focus` (another machine model, another error) speaks of something else and is put behind.
     """
     asked = content_words(question) | facts(question)
     if wanted <= 0 or not asked:
@@ -70,9 +71,7 @@ def extract(
         defines = DEFINITION.match(quote.text) if MEANING_ASKED.search(question) else None
         if defines and content_words(defines[1]) | facts(defines[1]) <= asked:
             score += DEFINITION_LIFT
-        codes = codes_in(quote.text)
-        if focus and codes:
-            score -= FOREIGN_CODE_PENALTY * len(codes - focus) / len(codes)
+        score -= FOREIGN_CODE_PENALTY * _foreign(codes_in(quote.text), focus)
         scored.append(Support(number, min(score, 1.0)))
     return sorted(scored, key=lambda found: -found.score)[:wanted]
 
@@ -106,6 +105,18 @@ def repeats(candidate: Sentence, told: list[Sentence], vectors: Vectors, sources
 def quoted(found: Support, sources: list[Quote]) -> Sentence:
     """A source's own sentence as a sentence of the answer."""
     return Sentence(plain(sources[found.quote].text), found)
+
+
+def _foreign(codes: Collection[str], focus: frozenset[str]) -> float:
+    """Of those codes that are begun or formed like one in focus, the share that is not in focus (0-1)."""
+    own = {kind for code in focus for kind in _kinds(code)}
+    alike = [code for code in codes if own & _kinds(code)]
+    return sum(code not in focus for code in alike) / len(alike) if alike else 0.0
+
+
+def _kinds(code: str) -> set[str]:
+    """What a code has in common with others of its kind: `hx` and `aa999` of `hx200`."""
+    return {re.split(r"\d", code, maxsplit=1)[0], re.sub(r"[a-z]", "a", re.sub(r"\d", "9", code))}
 
 
 def _whole(passage: Passage) -> str:

@@ -25,7 +25,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[^\s])|\n\s*\n|\n(?=\s*(?:[
 ITEM_NUMBER = re.compile(r"\d+[.)]")
 NUMBERED_ITEM = re.compile(r"^[ \t]*\d+[.)][ \t]+\S.*$", re.M)
 MARKUP = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#+)\s+|[*_`]{1,3}|^\s*\|?[-:| ]{5,}$", re.M)
-WORDS = re.compile(r"[A-Za-z][A-Za-z-]+")
+WORDS = re.compile(r"(?<![A-Za-z])(?<![A-Za-z]-)[A-Za-z](?:-?[A-Za-z])++(?!-\d)")  # of `HX-200`, a code, none
 FACTS = re.compile(r"\b(?:[A-Za-z]+[-_]?\d[\w.-]*|\d+(?:[.,]\d+)*)\b")
 NEGATION = re.compile(r"\b(?:no|not|never|without|neither|nor|cannot|\w+n't)\b", re.I)
 STOP_WORDS = frozenset(

@@ -20,7 +20,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     machine may be a slow one."""
     configs = shutil.copytree(CONFIGS, tmp_path_factory.mktemp("configs"), dirs_exist_ok=True)
     models = configs / "models.yaml"
-    patient, changed = re.subn(r"writing_s: .*", "writing_s: 60", models.read_text())
+    patient, changed = re.subn(r"answer_s: .*", "answer_s: 60", models.read_text())
     assert changed == 1
     models.write_text(patient)
     with pytest.MonkeyPatch.context() as patch:

@@ -109,13 +109,13 @@ def answer(
     lead=1,
     passages=None,
     least_confidence=0.2,
-    writing_s=20.0,
+    answer_s=20.0,
 ):
     heard = []
     asked = resolve(question, None, [])
     answerer = Answerer(
         CopilotSettings(least_confidence=least_confidence),
-        ModelSpec(writing_s=writing_s),
+        ModelSpec(answer_s=answer_s),
         Shelf(passages or [RECORD, MEANING], lead),
         author,
         rules_alone(),
@@ -233,9 +233,18 @@ def test_without_such_a_sentence_the_models_words_come_first():
     assert first == ("A loose coupling shakes the shaft. [1]", 6)
 
 
+def test_a_model_that_shows_nothing_is_not_waited_for():
+    question = "Which loose coupling shakes, and which dry grease heats it?"
+    author = Author("Sixty couplings were sold.", hangs=True)
+    draft, heard = answer(author, question, lead=0, passages=[MEANING], answer_s=1.0)
+    shown = [(event.text, author.stopped) for event, _ in heard if isinstance(event, Token)]
+    assert shown[0][0] == "A loose coupling shakes the shaft. [1]"
+    assert draft.timings_ms["first_token"] < 900 < draft.timings_ms["total"]
+
+
 def test_what_the_model_does_not_write_in_time_is_quoted():
     author = Author("E421 means that vibration is high. The", hangs=True)
-    draft, _ = answer(author, writing_s=0.05)
+    draft, _ = answer(author, answer_s=0.05)
     assert draft.complete
     assert author.stopped
     assert draft.completion

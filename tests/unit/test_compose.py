@@ -47,3 +47,18 @@ def test_what_a_code_means_comes_first_where_that_is_asked():
     assert first("What is the meaning of E421 on the HX-200?") == 1
     assert first("When is E421 raised on an HX-200?") == 0
     assert first("What does E422 mean on an HX-200?") == 0, "it is not E421 that is asked for"
+
+
+def test_other_machines_are_put_behind_and_other_things_with_numbers_are_not():
+    grease = "On the HX-200, the bearing is greased with 18g of LG-2."
+    text = f"On the HX-450, the bearing is greased with 25g of LG-2. {grease} Every bearing needs its grease."
+    sources = quotes([Passage("m.md", "Manual", "lake://x", "", text, 0)])
+    cosines = np.array([0.9, 0.8, 0.5], np.float32)
+    found = extract(
+        "How much grease takes the bearing of the HX-200?", frozenset({"hx200"}), sources, cosines, 3
+    )
+    assert [sources[support.quote].text for support in found] == [
+        grease,
+        "Every bearing needs its grease.",
+        text[: text.index(grease) - 1],
+    ]

@@ -43,6 +43,12 @@ def supported(claim):
     return sources[found.quote].text if found else None
 
 
+def test_a_part_of_a_code_or_of_a_device_is_no_word():
+    words = content_words("HX-200, machine-006, e-mail --force node_exporter 3-phase word--other")
+    assert {"hx", "machine"}.isdisjoint(words)
+    assert words >= {"e-mail", "forc", "node", "phase", "word", "other"}
+
+
 def test_a_true_claim_finds_its_sentence():
     assert supported("E421 is raised on the HX-200 when vibration stays above 52.") is not None
     assert supported("Stop the pump and isolate it.") == "- Stop the pump and isolate it."
