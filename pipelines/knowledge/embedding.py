@@ -14,7 +14,7 @@ from indexes.schema import passage
 from indexes.vector import Vectors
 
 _BATCH_CHUNKS = 128
-_EMBEDDED_HERE = 64
+_EMBEDDED_HERE = 256
 """So few are embedded sooner than an actor starts."""
 _LEAST_BATCHES_PER_ACTOR = 4
 """For fewer an actor takes longer to load the model than it saves."""
@@ -57,13 +57,13 @@ def embed_chunks(chunks: pa.Table, make_encoder: EncoderSource) -> Iterator[pa.T
     wanted = chunks.take(first).select(["title", "section", "text", "content_hash"])
     if wanted.num_rows == 0:
         return
-    if wanted.num_rows <= _EMBEDDED_HERE:
-        yield EmbedChunks(make_encoder)(wanted)
-        return
     lengths = wanted.append_column("length", pc.utf8_length(wanted["text"]))
     wanted = wanted.take(pc.sort_indices(lengths, [("length", "descending")]))
     starts = range(0, wanted.num_rows, _BATCH_CHUNKS)
     batches = [wanted.slice(start, _BATCH_CHUNKS).combine_chunks() for start in starts]
+    if wanted.num_rows <= _EMBEDDED_HERE:
+        yield from map(EmbedChunks(make_encoder), batches)
+        return
     on_gpu = ray.available_resources().get("GPU", 0) >= _GPU_SHARE  # else the language model has them
     processors = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1))
     most = max(1, min(processors, len(batches) // _LEAST_BATCHES_PER_ACTOR))

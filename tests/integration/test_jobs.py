@@ -36,7 +36,7 @@ from tests.waiting import eventually
 
 TENANT = Tenant("jobs_east")
 OUTPUT = f"lake://{TENANT.id}/exports/vectors"
-PARTS, PART_ROWS = 24, 100
+PARTS, PART_ROWS = 24, 30
 FIRST_HOUR = datetime(2026, 11, 1, tzinfo=UTC)
 HOURS = 30
 LOADED = text("SELECT arrival_hour, loaded_at FROM ingest.lake_hours ORDER BY 1")
