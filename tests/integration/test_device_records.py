@@ -33,6 +33,10 @@ FLEET = [
                kafka_offset, arrival_day)
            SELECT :tenant, 'pump-' || n % 2000, now() - n * interval '1 minute', 'error', 'info',
                CASE WHEN n % 20 = 0 THEN 'E421' END, 1, n, current_date FROM generate_series(1, 50000) n""",
+        """INSERT INTO silver.telemetry (tenant_id, device_id, ts, metrics, kafka_partition, kafka_offset,
+               arrival_day)
+           SELECT :tenant, 'pump-' || n % 2000, now() - n * interval '1 second', '{}', 0, n, current_date
+           FROM generate_series(1, 20000) n""",
         """INSERT INTO silver.alerts (tenant_id, alert_id, device_id, rule, kind, severity, opened_at,
                resolved_at, evidence, topic, kafka_partition, kafka_offset)
            SELECT :tenant, gen_random_uuid(), 'pump-' || n % 2000, 'hot', 'rule', 'warning',
@@ -47,7 +51,7 @@ TABLES = "gold.device_health, silver.events, silver.telemetry, silver.alerts, in
 
 @pytest.fixture(scope="module")
 def fleet(settings: Settings) -> Tenant:
-    """Two thousand devices with fifty days of scores, events and alerts."""
+    """Two thousand devices with fifty days of scores, readings, events and alerts."""
     tenant = Tenant("large_fleet")
     create_tenant(settings, tenant)
     with tenant_transaction(engine(settings.database), tenant) as connection:
