@@ -42,6 +42,7 @@ class Guard:
         self._lakera = LakeraGuard(settings)
         self._heads = Heads.load()
         self._detector: InjectionDetector | None = None
+        scrubbed("")  # Imports Presidio here, where no question waits for it.
 
     async def refuse_attacks(self, tenant: Tenant, question: str) -> None:
         """Raises `ApiError` 422 `question_refused`, which tells the caller the category and no more."""
@@ -54,7 +55,8 @@ class Guard:
         if not verdict.flagged and remote:
             verdict = Verdict(True, OTHER_REASON)
         if verdict.flagged:
-            logger.warning("question refused, %s: %r", verdict.reason, scrubbed(question))
+            told = await asyncio.to_thread(scrubbed, question)
+            logger.warning("question refused, %s: %r", verdict.reason, told)
             raise ApiError(
                 422,
                 "question_refused",
