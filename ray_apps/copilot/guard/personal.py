@@ -13,9 +13,8 @@ _ORDER: tuple[PersonalKind, ...] = ("email", "iban", "credit_card", "us_ssn", "i
 
 def personal_data(text: str, kinds: Collection[PersonalKind]) -> Iterator[tuple[int, int, PersonalKind]]:
     """(start, end, kind) of what is personal, in the order of the text; where two overlap, the surer kind."""
-    from ray_apps.copilot.guard.recognisers import (
-        spans,
-    )  # Takes a second: not where only the kinds are wanted.
+    # Takes a second: not where only the kinds are wanted.
+    from ray_apps.copilot.guard.recognisers import spans
 
     taken: list[tuple[int, int, PersonalKind]] = []
     for kind in _ORDER:
