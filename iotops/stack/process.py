@@ -60,12 +60,22 @@ def owned(places: Iterable[Path]) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         written = _written_files(process.pid)
-        if any(RAY_CLIENT_LOG in path for path in written):
+        if _ray_client(written):
             written = []
         names = [*written, _mark(process.pid)]
         if any(name == prefix or name.startswith(f"{prefix}/") for name in names for prefix in prefixes):
             found.append(process)
     return found
+
+
+def _ray_client(written: list[str]) -> bool:
+    """Whether a process that writes to these is a client of a Ray cluster, and none of its own.
+
+    Ray's agent becomes a client too once a job was submitted; Ray's own write what they print to its logs.
+    """
+    folders = [path.partition(RAY_CLIENT_LOG)[0] for path in written if RAY_CLIENT_LOG in path]
+    own = [path for path in written if path.endswith(".out")]
+    return bool(folders) and not any(path.startswith(f"{folder}/logs/") for path in own for folder in folders)
 
 
 def _mark(pid: int) -> str:

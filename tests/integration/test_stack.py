@@ -27,7 +27,9 @@ from iotops.settings import Settings
 from iotops.stack import embedded, process
 from iotops.stack.embedded import SERVERS
 from iotops.stack.postgres import Postgres
+from pipelines.jobs.client import job_client, submit
 from tests.embedded import stack_settings
+from tests.waiting import eventually
 
 TOPIC = "telemetry_survivor"
 
@@ -222,7 +224,11 @@ def test_all_killed_at_once_come_back_with_their_data(stack: Settings):
 
 def test_down_leaves_no_process_and_a_taken_port_is_named(stack: Settings):
     (stack.home / "logs" / "valkey.log").unlink()
+    client = job_client(stack)
+    job = submit(client, "this", [])  # after a job, Ray's agent is a client of its own cluster
+    eventually(lambda: client.get_job_status(job).is_terminal())
     mine = [*processes(stack), leave_orphan(stack)]
+    assert any("DashboardAgent" in found.name() or "agent.py" in str(found.cmdline()) for found in mine)
     embedded.down(stack)
     assert not any(process.alive(found) for found in mine)
     assert [line for line in _command_lines() if str(stack.home) in line] == []
