@@ -15,7 +15,10 @@ from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors, content
 ACTION_SECTION = re.compile(r"\b(actions?|steps?|procedure|what to do)\b", re.I)
 MEANING_ASKED = re.compile(r"\bmean(?:s|ing)?\b", re.I)
 DEFINITION = re.compile(r"\W*([\w-]+) means\b", re.I)
-DEFINITION_LIFT = 0.4
+CAUSE_ASKED = re.compile(r"\b(?:causes?|caused|why|reasons?)\b", re.I)
+CAUSES = re.compile(r"\b(?:caus(?:es?|ed)|because|due to|reasons?)\b", re.I)
+ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
+ASKED_LIFT = 0.4
 FOREIGN_CODE_PENALTY = 0.4
 SAME_COSINE = 0.92
 
@@ -58,7 +61,8 @@ def extract(
     """The sentences that answer a question best, best first; `cosines` (n,) are theirs with the question.
 
     A sentence is scored by its cosine and its share of the question's words. One that says what a word of the
-    question means is put before others where that is asked. One that names another code of a kind that is in
+    question means is put before others where that is asked, and so is one that tells a cause or is an item
+    under a heading of causes. One that names another code of a kind that is in
     `focus` (another machine model, another error) speaks of something else and is put behind.
     """
     asked = content_words(question) | facts(question)
@@ -70,7 +74,9 @@ def extract(
         score = (float(cosines[number]) + len(asked & held) / len(asked)) / 2
         defines = DEFINITION.match(quote.text) if MEANING_ASKED.search(question) else None
         if defines and content_words(defines[1]) | facts(defines[1]) <= asked:
-            score += DEFINITION_LIFT
+            score += ASKED_LIFT
+        if CAUSE_ASKED.search(question) and _tells_cause(quote):
+            score += ASKED_LIFT
         score -= FOREIGN_CODE_PENALTY * _foreign(codes_in(quote.text), focus)
         scored.append(Support(number, min(score, 1.0)))
     return sorted(scored, key=lambda found: -found.score)[:wanted]
@@ -105,6 +111,11 @@ def repeats(candidate: Sentence, told: list[Sentence], vectors: Vectors, sources
 def quoted(found: Support, sources: list[Quote]) -> Sentence:
     """A source's own sentence as a sentence of the answer."""
     return Sentence(plain(sources[found.quote].text), found)
+
+
+def _tells_cause(quote: Quote) -> bool:
+    told = CAUSES.search(quote.text)
+    return bool(told or (ITEM.match(quote.text) and CAUSES.search(quote.context)))
 
 
 def _foreign(codes: Collection[str], focus: frozenset[str]) -> float:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
+from indexes.codes import codes_in, keys
 from iotops.tenancy import Tenant
 from ray_apps.copilot.contracts import Trace
 from ray_apps.copilot.events import Tell, ms
+from ray_apps.copilot.follow_up import Asked
+from ray_apps.copilot.grounding import content_words
+from ray_apps.copilot.period import without_period
+from ray_apps.copilot.planner import WORD
+
+Hits = list[dict[str, Any]]
+MOST_MORE = 2
 
 
 class Documents:
@@ -18,9 +28,28 @@ class Documents:
     def __init__(self, retriever: DeploymentHandle) -> None:
         self._retriever = retriever
 
-    async def search(
-        self, tenant: Tenant, query: str, top_k: int, tell: Tell
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    async def answering(
+        self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell
+    ) -> tuple[Hits, dict[str, Any]]:
+        """The best chunks for a question, and how long each stage of finding them took (ms).
+
+        The name of a model draws to the chunks that spell it. Where these lack another word of the question,
+        there is a second search without the name, and what has such a word goes before the others.
+        """
+        hits, timings = await self.search(tenant, asked.whole, top_k, tell)
+        question = without_period(asked.whole, datetime.now(UTC))
+        models = keys(model for hit in hits for model in [*hit["models"], *hit["firmware"]])
+        rest = WORD.sub(lambda word: "" if codes_in(word[0]) & models else word[0], question)
+        words, exact = content_words(rest), codes_in(rest)
+        lacking = words - _words(hits)
+        if not lacking or rest == question or (lacking == words and not exact):
+            return hits, timings
+        again, _ = await self.search(tenant, " ".join(rest.split()), top_k, tell)
+        found = {hit["chunk_id"] for hit in hits}
+        new = [hit for hit in again if hit["chunk_id"] not in found and lacking & _words([hit])]
+        return [*[hit for hit in new if _may_be_about(hit, asked.plan.codes)][:MOST_MORE], *hits], timings
+
+    async def search(self, tenant: Tenant, query: str, top_k: int, tell: Tell) -> tuple[Hits, dict[str, Any]]:
         """The best chunks, and how long each stage took (ms)."""
         trace = Trace(message="searching the documents", tool="search_documents", arguments={"query": query})
         tell(trace)
@@ -31,6 +60,16 @@ class Documents:
         return found["hits"], found["timings_ms"]
 
 
-def _told(hits: list[dict[str, Any]], query: str) -> str:
+def _words(hits: Iterable[dict[str, Any]]) -> set[str]:
+    return content_words(" ".join(f"{hit['title']} {hit['section']} {hit['text']}" for hit in hits))
+
+
+def _may_be_about(hit: dict[str, Any], codes: frozenset[str]) -> bool:
+    """Whether a chunk's document is declared to be about one of the codes, or about none at all."""
+    declared = keys([*hit["models"], *hit["error_codes"], *hit["firmware"]])
+    return not declared or bool(declared & codes)
+
+
+def _told(hits: Hits, query: str) -> str:
     documents = len({hit["uri"] for hit in hits})
     return f"{len(hits)} passage{'s' * (len(hits) != 1)} of {documents} documents: {query}"

@@ -51,7 +51,7 @@ class Lookup:
         """Documents and records in parallel; the records first."""
         found = Evidence(focus=asked.plan.codes)
         (hits, found.timings_ms), (insights, related) = await asyncio.gather(
-            self._documents.search(tenant, asked.whole, top_k, tell), self._named(tenant, asked, found, tell)
+            self._documents.answering(tenant, asked, top_k, tell), self._named(tenant, asked, found, tell)
         )
         if insights or asked.plan.action:
             query = evidence.action_query(asked.whole, insights)

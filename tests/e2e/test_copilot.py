@@ -144,6 +144,12 @@ def test_what_the_sources_do_not_hold_is_not_known(api: httpx.Client, settings: 
     assert answer["answer"].startswith("I don't know")
 
 
+def test_causes_are_found_though_they_do_not_spell_the_machine(api: httpx.Client, settings: Settings):
+    answer = ask(api, settings, "What causes high vibration on the HX-200?")
+    assert answer["grounded"]
+    assert any("Likely causes" in citation["section"] for citation in answer["citations"])
+
+
 def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):
     answer = ask(api, settings, "Which machines have the worst health?")
     assert answer["grounded"]

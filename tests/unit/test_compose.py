@@ -49,6 +49,21 @@ def test_what_a_code_means_comes_first_where_that_is_asked():
     assert first("What does E422 mean on an HX-200?") == 0, "it is not E421 that is asked for"
 
 
+def test_causes_come_first_where_they_are_asked_for():
+    listed = "1. A bearing that ran dry. It then wears out quickly.\n\nIts usual cause is a lack of grease."
+    passages = [
+        Passage("e421.md", "E421", "lake://x", "Raised", "E421 is raised when vibration stays high.", 0),
+        Passage("e421.md", "E421", "lake://x", "Likely causes", listed, 99),
+    ]
+    sources, cosines = quotes(passages), np.array([0.9, 0.5, 0.7, 0.4], np.float32)
+
+    def ranked(question: str) -> list[int]:
+        return [each.quote for each in extract(question, frozenset({"e421"}), sources, cosines, 3)]
+
+    assert set(ranked("What causes E421?")[:2]) == {1, 3}
+    assert ranked("What raises E421?")[0] == 0
+
+
 def test_other_machines_are_put_behind_and_other_things_with_numbers_are_not():
     grease = "On the HX-200, the bearing is greased with 18g of LG-2."
     text = f"On the HX-450, the bearing is greased with 25g of LG-2. {grease} Every bearing needs its grease."
