@@ -181,8 +181,9 @@ class Answerer:
     ) -> tuple[Completion | None, bool]:
         """Write each sentence of the model's as soon as a source supports it, until there is no more room.
 
-        What the model wrote, and whether it did: an answer from the sources alone beats none, and one in time
-        beats a longer one. `begun` is when the question came, by the event loop's clock (s).
+        What the model wrote, and whether it had its time and did not fail: an answer from the sources alone
+        beats none, and one in time beats a longer one. `begun` is when the question came, by the event loop's
+        clock (s).
         """
         started = time.perf_counter()
         tell(Trace(message="writing from the sources"))
@@ -200,7 +201,7 @@ class Answerer:
                         break
         except TimeoutError:
             logger.info("the language model had not written all after %s s", self._model.answer_s)
-            return writing.completion, writing.completion is not None
+            return writing.completion, True
         except Exception:
             logger.exception("the language model gave no whole draft; quoting the sources instead")
             return writing.completion, False

@@ -240,6 +240,7 @@ def test_a_model_that_shows_nothing_is_not_waited_for():
     shown = [(event.text, author.stopped) for event, _ in heard if isinstance(event, Token)]
     assert shown[0][0] == "A loose coupling shakes the shaft. [1]"
     assert draft.timings_ms["first_token"] < 900 < draft.timings_ms["total"]
+    assert draft.complete, "asked again it would have no more time"
 
 
 def test_what_the_model_does_not_write_in_time_is_quoted():
