@@ -50,6 +50,7 @@ def indexed(documents: list[dict[str, str]], embedder: str) -> Any:
     from haystack import Document
     from haystack.components.preprocessors import DocumentSplitter
     from haystack.document_stores.in_memory import InMemoryDocumentStore
+    from haystack.document_stores.types import DuplicatePolicy
     from haystack_integrations.components.embedders.sentence_transformers import (
         SentenceTransformersDocumentEmbedder,
     )
@@ -62,7 +63,8 @@ def indexed(documents: list[dict[str, str]], embedder: str) -> Any:
     embed.warm_up()
     whole = [Document(content=each["text"], meta={"title": each["title"]}) for each in documents]
     store = InMemoryDocumentStore(embedding_similarity_function="cosine")
-    store.write_documents(embed.run(documents=splitter.run(documents=whole)["documents"])["documents"])
+    passages = embed.run(documents=splitter.run(documents=whole)["documents"])["documents"]
+    store.write_documents(passages, policy=DuplicatePolicy.SKIP)
     return store
 
 
