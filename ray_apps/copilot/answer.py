@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from iotops.tenancy import Tenant
 from ray_apps.chat import Completion, Proposal
 from ray_apps.copilot import compose, grounding
 from ray_apps.copilot.compose import Sentence
-from ray_apps.copilot.contracts import Citation, GuardReport, SetAside, Token, ToolCall, Trace
+from ray_apps.copilot.contracts import Citation, GuardReport, Token, ToolCall, Trace
 from ray_apps.copilot.events import Event, Tell, ms
 from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import Asked
@@ -26,6 +26,7 @@ from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.period import without_period
 from ray_apps.copilot.planner import ACTION
 from ray_apps.copilot.prompt import messages, tool_messages
+from ray_apps.copilot.reading import Reading
 from ray_apps.copilot.tools import accepted, schemas
 from ray_apps.copilot.writer import Writer
 from ray_apps.routing import ChatModel
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN = "I don't know: the documents and the device records that I may see do not answer this."
 FACTS, STEPS = 3, 4
+READ_FIRST = 2
+"""Passages that are read before the others where no record was asked for: they may open the answer."""
 OPENING = 0.75
 """A source's sentence that fits the question so well (0-1) opens the answer, while the model still reads."""
 LATE_OPENING, LATE_S = 0.5, 0.5
@@ -86,51 +89,57 @@ class Answerer:
         )
         if proposal:
             await self._call(tenant, proposal, asked, found, tell)
-        await self._lookup.embed(tenant, asked, found)
-        report = await self._set_aside(tenant, found)
-        guide = compose.steps(found.focus, found.passages, STEPS) if asked.plan.action else []
-        lead = [Support(n, 1.0) for n, quote in enumerate(found.sources) if quote.passage < found.lead]
 
         def timed(event: Event) -> None:
             if isinstance(event, Token):
                 found.timings_ms.setdefault("first_token", ms(started))
             tell(event)
 
-        check = self._guard.answer_check(tenant, found.passages)
-        writer = Writer(found, guide, len(lead) + FACTS, check.clean, timed)
+        reading = Reading(self._lookup, self._guard, tenant, asked, found)
+        writer = Writer(found, FACTS, reading.check.clean, timed)
+        await reading.tools()
+        await reading.passages(found.lead or READ_FIRST)
+        # A sentence of a document may be one of the steps, which are not known yet.
+        if (found.lead or not asked.plan.action) and self._sure(asked, found, []):
+            self._open(asked, found, writer)
+        await reading.passages()
+        writer.guide = compose.steps(found.focus, found.passages, STEPS) if asked.plan.action else []
         completion, complete = None, True
-        if self._sure(asked, found, guide):
-            best = compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
-
-            def write(supports: Iterable[Support]) -> None:
-                for support in supports:
-                    writer.sentence(compose.quoted(support, found.sources))
+        if writer.text or self._sure(asked, found, writer.guide):
+            if not writer.text:
+                self._open(asked, found, writer)
+            best = _best(asked, found)
 
             def open_late() -> None:
                 if not writer.text:
-                    write(_fitting(best, LATE_OPENING))
+                    writer.quote(_fitting(best, LATE_OPENING))
 
-            write(lead or _fitting(best, OPENING))
             with _once(begun + LATE_S, open_late):
                 completion, complete = await self._draft(asked, found, writer, tell, begun)
-            write(best)
+            writer.quote(best)
             writer.steps()
         grounded = bool(writer.text)
         if not grounded:
             writer.unknown(UNKNOWN)
-        report.removed = dict(check.removed)
+        reading.report.removed = dict(reading.check.removed)
         found.timings_ms["total"] = ms(started)
         return Draft(
             writer.text,
             writer.citations,
             grounded,
             found.tools,
-            report,
+            reading.report,
             found.timings_ms,
             completion,
             complete,
             proposal.completion if proposal else None,
         )
+
+    def _open(self, asked: Asked, found: Evidence, writer: Writer) -> None:
+        """Tell the records asked for, else the sentence that fits well, while the model still reads."""
+        lead = [Support(n, 1.0) for n, quote in enumerate(found.sources) if quote.passage < found.lead]
+        writer.room += len(lead)
+        writer.quote(lead or _fitting(_best(asked, found), OPENING))
 
     async def _proposed(self, asked: Asked) -> Proposal | None:
         """The tools that the language model would use, if it can call any; an answer needs none of them."""
@@ -151,19 +160,6 @@ class Answerer:
             tell(Trace(message=f"a call of the model was dropped: {reason}"))
         await self._lookup.call(tenant, wanted, found, asked.plan.period, tell)
         found.timings_ms |= {"llm_tools": round(proposal.completion.total_s * 1000, 1), "tools": ms(started)}
-
-    async def _set_aside(self, tenant: Tenant, found: Evidence) -> GuardReport:
-        """Drop what speaks to the assistant, before the model or the answer sees it."""
-        started = time.perf_counter()
-        hostile, found.tools = await asyncio.gather(
-            self._guard.hostile(tenant, found.passages), self._guard.withhold(tenant, found.tools)
-        )
-        flagged = [
-            SetAside(uri=found.passages[place].uri, reason=reason) for place, reason in hostile.items()
-        ]
-        found.leave_out(hostile)
-        found.timings_ms["guard"] = ms(started)
-        return GuardReport(flagged_passages=flagged)
 
     def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:
         """Whether the evidence fits the question well enough for an answer.
@@ -212,6 +208,11 @@ class Answerer:
     async def _support(self, claim: str, found: Evidence) -> Support | None:
         """The source sentence that a claim rests on."""
         return grounding.support(claim, await self._lookup.vector(claim), found.sources, found.vectors)
+
+
+def _best(asked: Asked, found: Evidence) -> list[Support]:
+    """The sentences that answer best, of what was read."""
+    return compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
 
 
 def _fitting(best: Sequence[Support], least: float) -> list[Support]:

@@ -30,7 +30,8 @@ class Result:
 class Evidence:
     """What an answer may rest on. The first `lead` passages are the records asked for; they open the answer.
 
-    `sources` are the passages' sentences, `vectors` (n, d) theirs and `question` (d,) the question's.
+    Of the first `read` passages `sources` are the sentences and `vectors` (n, d) theirs; `question` (d,) is
+    the question's.
     """
 
     passages: list[Passage] = field(default_factory=list)
@@ -38,6 +39,7 @@ class Evidence:
     focus: frozenset[str] = frozenset()
     tools: list[ToolCall] = field(default_factory=list)
     timings_ms: dict[str, float | str | None] = field(default_factory=dict)
+    read: int = 0
     sources: list[Quote] = field(default_factory=list)
     question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
     vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
@@ -53,6 +55,12 @@ class Evidence:
         self.passages[place:place] = new
         self.tools.append(result.tool)
 
+    def take(self, sources: Sequence[Quote], question: Vectors, vectors: Vectors, read: int) -> None:
+        """Add the sentences of the passages up to `read`, with their vectors and the question's."""
+        self.vectors = np.vstack([self.vectors, vectors]) if self.sources else vectors
+        self.sources = [*self.sources, *sources]
+        self.question, self.read = question, read
+
     def leave_out(self, places: Collection[int]) -> None:
         """Forget some passages, with all that was quoted from them."""
         kept = [place for place in range(len(self.passages)) if place not in places]
@@ -60,7 +68,7 @@ class Evidence:
         rows = [row for row, quote in enumerate(self.sources) if quote.passage in moved]
         self.sources = [replace(self.sources[row], passage=moved[self.sources[row].passage]) for row in rows]
         self.vectors = self.vectors[rows]
-        self.lead = sum(place < self.lead for place in kept)
+        self.lead, self.read = (sum(place < end for place in kept) for end in (self.lead, self.read))
         self.passages = [self.passages[place] for place in kept]
 
 

@@ -9,7 +9,7 @@ Nothing is asked of the language model, so this holds for a small model as for a
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -127,10 +127,10 @@ def plain(text: str) -> str:
     return " ".join(MARKUP.sub("", text).replace("|", " ").split())
 
 
-def quotes(passages: list[Passage]) -> list[Quote]:
-    """Every sentence of the passages that says something by itself."""
+def quotes(passages: Sequence[Passage], begin: int = 0) -> list[Quote]:
+    """Every sentence of the passages from `begin` on that says something by itself."""
     found = []
-    for number, passage in enumerate(passages):
+    for number, passage in enumerate(passages[begin:], begin):
         for start, end in sentences(passage.text):
             text = passage.text[start:end]
             if not text.lstrip().startswith("#") and len(WORDS.findall(text)) >= LEAST_WORDS:

@@ -84,14 +84,13 @@ class Lookup:
         for result in await self._run(tenant, wanted, period, tell):
             found.add(result, found.lead)
 
-    async def embed(self, tenant: Tenant, asked: Asked, found: Evidence) -> None:
-        """Cut the passages into sentences, and give them and the question their vectors."""
-        started = time.perf_counter()
-        found.sources = grounding.quotes(found.passages)
-        texts = [asked.whole, *(grounding.plain(quote.text) for quote in found.sources)]
+    async def embed(self, tenant: Tenant, asked: Asked, found: Evidence, end: int) -> None:
+        """Cut the passages that are not read yet, up to `end`, into sentences, and give them and the question
+        their vectors."""
+        new = grounding.quotes(found.passages[:end], found.read)
+        texts = [asked.whole, *(grounding.plain(quote.text) for quote in new)]
         vectors = await self._vectors.of(tenant, texts)
-        found.question, found.vectors = vectors[0], vectors[1:]
-        found.timings_ms["embed_sources"] = ms(started)
+        found.take(new, vectors[0], vectors[1:], min(end, len(found.passages)))
 
     async def vector(self, sentence: str) -> Vectors:
         """The vector (d,) of a sentence."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -11,22 +11,21 @@ from ray_apps.copilot.compose import Sentence
 from ray_apps.copilot.contracts import Citation, Token
 from ray_apps.copilot.events import Tell
 from ray_apps.copilot.evidence import Evidence
-from ray_apps.copilot.grounding import Quote
+from ray_apps.copilot.grounding import Quote, Support
 
 NEAREST = 3
 
 
 class Writer:
-    """Takes sentences until `room` of them are taken, then the steps of `guide`; tells each as it writes.
+    """Takes sentences until `room` of them are taken, then the steps of its `guide`; tells each as it writes.
 
     A sentence that repeats an earlier one is not taken. One that a step says is taken, and written there.
     Whatever is written, quotes too, goes through `clean`, which takes out what no answer may carry.
     """
 
-    def __init__(
-        self, found: Evidence, guide: list[Quote], room: int, clean: Callable[[str], str], tell: Tell
-    ) -> None:
-        self._found, self._guide, self._room, self._clean, self._tell = found, guide, room, clean, tell
+    def __init__(self, found: Evidence, room: int, clean: Callable[[str], str], tell: Tell) -> None:
+        self._found, self._clean, self._tell = found, clean, tell
+        self.room, self.guide = room, list[Quote]()
         self._taken: list[Sentence] = []
         self._markers: dict[Quote, str] = {}
         self.text = ""
@@ -35,7 +34,7 @@ class Writer:
     @property
     def full(self) -> bool:
         """Whether no sentence is taken any more."""
-        return len(self._taken) >= self._room
+        return len(self._taken) >= self.room
 
     def sentence(self, sentence: Sentence) -> None:
         """Write a sentence that its support bears."""
@@ -43,12 +42,17 @@ class Writer:
             return
         self._taken.append(sentence)
         quote = self._found.sources[sentence.support.quote]
-        if not any(step.contains(quote) for step in self._guide):
+        if not any(step.contains(quote) for step in self.guide):
             self._write(" ", sentence.text, quote, sentence.support.score)
+
+    def quote(self, supports: Iterable[Support]) -> None:
+        """Write the sources' own sentences."""
+        for support in supports:
+            self.sentence(compose.quoted(support, self._found.sources))
 
     def steps(self) -> None:
         """Write the steps of the guide, numbered, each on a line of its own."""
-        for number, step in enumerate(self._guide, start=1):
+        for number, step in enumerate(self.guide, start=1):
             self._write("\n", f"{number}. {grounding.plain(step.text)}", step, 1.0)
 
     def unknown(self, text: str) -> None:

@@ -55,15 +55,17 @@ class Shelf:
     """A look-up that finds the same passages for every question."""
 
     def __init__(self, passages: list[Passage], lead: int) -> None:
-        self._passages, self._lead = passages, lead
+        self._passages, self._lead, self.read = passages, lead, 0
 
     async def gather(self, tenant, asked, top_k, tell):
         return Evidence(list(self._passages), self._lead, asked.plan.codes)
 
-    async def embed(self, tenant, asked, found):
-        found.sources = quotes(found.passages)
-        found.question = vector(asked.whole)
-        found.vectors = np.stack([vector(plain(quote.text)) for quote in found.sources])
+    async def embed(self, tenant, asked, found, end):
+        new = quotes(found.passages[:end], found.read)
+        rows = np.array([vector(plain(quote.text)) for quote in new], np.float32)
+        rows = rows.reshape(len(new), len(WORDS) + 1)
+        self.read = min(end, len(found.passages))
+        found.take(new, vector(asked.whole), rows, min(end, len(found.passages)))
 
     async def vector(self, sentence):
         return vector(sentence)
@@ -224,6 +226,28 @@ def test_a_sentence_that_fits_the_question_opens_the_answer_before_the_model_wri
     told = [(event.text, written) for event, written in heard if isinstance(event, Token)]
     assert told[0] == ("E421 means that vibration is high. [1]", 0)
     assert told[1] == (" Dry grease heats the bearing quickly. [2]", 6)
+
+
+@pytest.mark.parametrize(
+    ("question", "passages", "lead", "read"),
+    [
+        ("What is the vibration of machine-007 today?", [RECORD, MEANING, RUNBOOK], 1, 1),
+        ("Is E421 that vibration is high?", [MEANING, RECORD, RUNBOOK], 0, 2),
+        ("How do I fix E421, that vibration is high?", [MEANING, RECORD, RUNBOOK], 0, 3),
+    ],
+)
+def test_what_opens_an_answer_does_not_wait_for_the_rest_to_be_read(question, passages, lead, read):
+    shelf, read_by = Shelf(passages, lead), []
+    answerer = Answerer(
+        CopilotSettings(least_confidence=0.2), ModelSpec(), shelf, Author("Yes."), rules_alone()
+    )
+
+    def tell(event):
+        if isinstance(event, Token):
+            read_by.append(shelf.read)
+
+    asyncio.run(answerer.answer(Tenant("acme"), resolve(question, None, []), 5, tell))
+    assert (read_by[0], read_by[-1]) == (read, 3)
 
 
 def test_without_such_a_sentence_the_models_words_come_first():

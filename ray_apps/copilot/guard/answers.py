@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from iotops.tenancy import SHARED_PREFIX, TOPIC_KINDS, Tenant
 from ray_apps.copilot.guard.personal import PersonalKind, personal_data
@@ -25,10 +25,14 @@ Span = tuple[int, int, str]
 class AnswerCheck:
     """Takes out of answers what they must not carry, for one tenant and the sources of one answer."""
 
-    def __init__(self, tenant: Tenant, sources: Collection[str], personal: Collection[PersonalKind]) -> None:
+    def __init__(self, tenant: Tenant, personal: Collection[PersonalKind]) -> None:
         self._tenant, self._personal = tenant, personal
-        self._links = {_bare(match.group()) for source in sources for match in _LINK.finditer(source)}
+        self._links: set[str] = set()
         self.removed: Counter[str] = Counter()
+
+    def allow(self, sources: Iterable[str]) -> None:
+        """The links of these sources may stand in the answer."""
+        self._links |= {_bare(match.group()) for source in sources for match in _LINK.finditer(source)}
 
     def clean(self, text: str) -> str:
         """The text with `[removed: kind]` for each finding; `removed` counts them by kind."""

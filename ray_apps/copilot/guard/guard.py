@@ -95,10 +95,9 @@ class Guard:
         logger.warning("%d texts of tool results withheld", len(hostile))
         return [tool.model_copy(update={"result": _replaced(tool.result, hostile)}) for tool in tools]
 
-    def answer_check(self, tenant: Tenant, passages: Sequence[Passage]) -> AnswerCheck:
-        """What cleans the answer, whole or sentence by sentence, that rests on these passages."""
-        sources = [f"{passage.uri} {passage.text}" for passage in passages]
-        return AnswerCheck(tenant, sources, self._settings.personal_data_in_answers)
+    def answer_check(self, tenant: Tenant) -> AnswerCheck:
+        """What cleans the answer, whole or sentence by sentence."""
+        return AnswerCheck(tenant, self._settings.personal_data_in_answers)
 
     async def describe(self) -> dict[str, Any]:
         """Whether the trained detector is used or the rules alone, why, and whether Lakera is asked."""

@@ -1,0 +1,53 @@
+"""Reading what was found: cut into sentences, embedded, and without what speaks to the assistant."""
+
+from __future__ import annotations
+
+import time
+
+from iotops.tenancy import Tenant
+from ray_apps.copilot.contracts import GuardReport, SetAside
+from ray_apps.copilot.events import ms
+from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.follow_up import Asked
+from ray_apps.copilot.guard.answers import AnswerCheck
+from ray_apps.copilot.guard.guard import Guard
+from ray_apps.copilot.lookup import Lookup
+
+
+class Reading:
+    """Of the evidence for one question: read in parts, so that the first can be told before the last is read.
+
+    `report` has what was set aside, `check` allows what stands in what was read.
+    """
+
+    def __init__(self, lookup: Lookup, guard: Guard, tenant: Tenant, asked: Asked, found: Evidence) -> None:
+        self._lookup, self._guard = lookup, guard
+        self._tenant, self._asked, self._found = tenant, asked, found
+        self.report = GuardReport()
+        self.check: AnswerCheck = guard.answer_check(tenant)
+
+    async def tools(self) -> None:
+        """Withhold texts of tool results that speak to the assistant: a device writes its own messages."""
+        started = time.perf_counter()
+        self._found.tools = await self._guard.withhold(self._tenant, self._found.tools)
+        self._took("guard", started)
+
+    async def passages(self, most: int | None = None) -> None:
+        """Read so many of the passages that are not read yet, or all of them."""
+        found, started = self._found, time.perf_counter()
+        begin, end = found.read, len(found.passages) if most is None else found.read + most
+        await self._lookup.embed(self._tenant, self._asked, found, end)
+        self._took("embed_sources", started)
+        started = time.perf_counter()
+        hostile = await self._guard.hostile(self._tenant, found.passages[begin:end])
+        flagged = {begin + place: reason for place, reason in hostile.items()}
+        self.report.flagged_passages += [
+            SetAside(uri=found.passages[place].uri, reason=reason) for place, reason in flagged.items()
+        ]
+        found.leave_out(flagged)
+        self.check.allow(f"{passage.uri} {passage.text}" for passage in found.passages[begin : found.read])
+        self._took("guard", started)
+
+    def _took(self, stage: str, started: float) -> None:
+        timings = self._found.timings_ms
+        timings[stage] = round(float(timings.get(stage) or 0) + ms(started), 1)
