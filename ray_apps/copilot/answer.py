@@ -97,12 +97,12 @@ class Answerer:
 
         reading = Reading(self._lookup, self._guard, tenant, asked, found)
         writer = Writer(found, FACTS, reading.check.clean, timed)
-        await reading.tools()
         await reading.passages(found.lead or READ_FIRST)
         # A sentence of a document may be one of the steps, which are not known yet.
         if (found.lead or not asked.plan.action) and self._sure(asked, found, []):
             self._open(asked, found, writer)
         await reading.passages()
+        await reading.tools()
         writer.guide = compose.steps(found.focus, found.passages, STEPS) if asked.plan.action else []
         completion, complete = None, True
         if writer.text or self._sure(asked, found, writer.guide):
