@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ READ_FIRST = 2
 """Passages that are read before the others where no record was asked for: they may open the answer."""
 OPENING = 0.75
 """A source's sentence that fits the question so well (0-1) opens the answer, while the model still reads."""
-LATE_OPENING, LATE_S = 0.5, 0.5
+LATE_OPENING, LATE_S = 0.45, 0.5
 """One that fits so well does where the model has shown nothing so long (s) after the question."""
 TOOLS_TOKENS, TOOLS_TIMEOUT_S = 160, 5.0
 """For a model to say which tools it would use."""
@@ -111,8 +111,9 @@ class Answerer:
             best = _best(asked, found)
 
             def open_late() -> None:
-                if not writer.text:
-                    writer.quote(_fitting(best, LATE_OPENING))
+                for support in best:  # one that a step says shows nothing by itself
+                    if not writer.text and support.score >= LATE_OPENING:
+                        writer.quote([support])
 
             with _once(begun + LATE_S, open_late):
                 completion, complete = await self._draft(asked, found, writer, tell, begun)
@@ -139,7 +140,7 @@ class Answerer:
         """Tell the records asked for, else the sentence that fits well, while the model still reads."""
         lead = [Support(n, 1.0) for n, quote in enumerate(found.sources) if quote.passage < found.lead]
         writer.room += len(lead)
-        writer.quote(lead or _fitting(_best(asked, found), OPENING))
+        writer.quote(lead or [each for each in _best(asked, found)[:1] if each.score >= OPENING])
 
     async def _proposed(self, asked: Asked) -> Proposal | None:
         """The tools that the language model would use, if it can call any; an answer needs none of them."""
@@ -213,11 +214,6 @@ class Answerer:
 def _best(asked: Asked, found: Evidence) -> list[Support]:
     """The sentences that answer best, of what was read."""
     return compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
-
-
-def _fitting(best: Sequence[Support], least: float) -> list[Support]:
-    """The best sentence, if it fits so well."""
-    return [each for each in best[:1] if each.score >= least]
 
 
 @contextmanager
