@@ -26,7 +26,7 @@ from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.period import without_period
 from ray_apps.copilot.planner import ACTION
 from ray_apps.copilot.prompt import messages, tool_messages
-from ray_apps.copilot.reading import Reading
+from ray_apps.copilot.reader import Reader
 from ray_apps.copilot.tools import accepted, schemas
 from ray_apps.copilot.writer import Writer
 from ray_apps.routing import ChatModel
@@ -95,14 +95,14 @@ class Answerer:
                 found.timings_ms.setdefault("first_token", ms(started))
             tell(event)
 
-        reading = Reading(self._lookup, self._guard, tenant, asked, found)
-        writer = Writer(found, FACTS, reading.check.clean, timed)
-        await reading.passages(found.lead or READ_FIRST)
+        reader = Reader(self._lookup, self._guard, tenant, asked, found)
+        writer = Writer(found, FACTS, reader.check.clean, timed)
+        await reader.passages(found.lead or READ_FIRST)
         # A sentence of a document may be one of the steps, which are not known yet.
         if (found.lead or not asked.plan.action) and self._sure(asked, found, []):
             self._open(asked, found, writer)
-        await reading.passages()
-        await reading.tools()
+        await reader.passages()
+        await reader.tools()
         writer.guide = compose.steps(found.focus, found.passages, STEPS) if asked.plan.action else []
         completion, complete = None, True
         if writer.text or self._sure(asked, found, writer.guide):
@@ -122,14 +122,14 @@ class Answerer:
         grounded = bool(writer.text)
         if not grounded:
             writer.unknown(UNKNOWN)
-        reading.report.removed = dict(reading.check.removed)
+        reader.report.removed = dict(reader.check.removed)
         found.timings_ms["total"] = ms(started)
         return Draft(
             writer.text,
             writer.citations,
             grounded,
             found.tools,
-            reading.report,
+            reader.report,
             found.timings_ms,
             completion,
             complete,

@@ -14,8 +14,8 @@ from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.lookup import Lookup
 
 
-class Reading:
-    """Of the evidence for one question: read in parts, so that the first can be told before the last is read.
+class Reader:
+    """Reads the evidence for one question in parts, so that the first can be told before the last is read.
 
     `report` has what was set aside, `check` allows what stands in what was read.
     """
