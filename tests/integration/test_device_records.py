@@ -29,6 +29,10 @@ FLEET = [
         """INSERT INTO gold.device_health (tenant_id, device_id, day, score, readings, errors)
            SELECT :tenant, 'pump-' || device, current_date - day, device % 101, 24, 0
            FROM generate_series(1, 2000) device, generate_series(0, 49) day""",
+        """INSERT INTO gold.device_health_components (tenant_id, device_id, day, component, penalty, weight,
+               detail)
+           SELECT tenant_id, device_id, day, 'wear', 1, 1, 'worn' FROM gold.device_health
+           WHERE day > current_date - 5""",
         """INSERT INTO silver.events (tenant_id, device_id, ts, type, severity, error_code, kafka_partition,
                kafka_offset, arrival_day)
            SELECT :tenant, 'pump-' || n % 2000, now() - n * interval '1 minute', 'error', 'info',
@@ -46,7 +50,8 @@ FLEET = [
            SELECT tenant_id, alert_id, 'open', now() FROM silver.alerts""",
     )
 ]
-TABLES = "gold.device_health, silver.events, silver.telemetry, silver.alerts, ingest.alert_messages"
+TABLES = """gold.device_health, gold.device_health_components, silver.events, silver.telemetry, silver.alerts,
+    ingest.alert_messages"""
 
 
 @pytest.fixture(scope="module")
