@@ -25,8 +25,8 @@ down: ## Stop the embedded stack and all that runs on it
 	@if [ -x $(BIN)/iotops ]; then $(BIN)/iotops down; fi
 
 test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
-	@$(MAKE) --no-print-directory -j4 test-services test-apart test-faults browser
-	@$(MAKE) --no-print-directory test-e2e
+	@$(MAKE) --no-print-directory -j3 test-services test-apart browser
+	@$(MAKE) --no-print-directory -j2 test-e2e test-faults
 
 browser:
 	@.ci/browser
