@@ -47,7 +47,7 @@ test-apart:
 	@$(call APART,tests/unit $(OWN_STACK))
 
 test-faults:
-	@$(call APART,tests/faults $(NO_STACK))
+	@$(call APART,$(NO_STACK) tests/faults)
 
 test-unit: setup ## The tests that need no service
 	@$(BIN)/python -m pytest tests/unit

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from iotops.errors import StackError
 from iotops.ray_cluster import LOCAL_NODE, QUICK_REQUESTS
 from iotops.settings import Settings
 from iotops.stack.files import chosen_settings, executable
@@ -18,6 +19,7 @@ from iotops.stack.server import Server, run
 
 OBJECT_STORE_BYTES = 1 << 30
 LEAST_CPUS = 4
+RAY_WAS_SLOW = "timed out during startup"
 
 
 class RayNode(Server):
@@ -95,6 +97,15 @@ class RayNode(Server):
         run([executable("ray"), "get-auth-token", "--generate"])
         shutil.rmtree(self.session, ignore_errors=True)
         self.session.mkdir(mode=0o700)
+
+    def start(self) -> None:
+        """As for any server; once more where Ray gave up on its own processes, to which it allows 30 s."""
+        try:
+            super().start()
+        except StackError as error:
+            if RAY_WAS_SLOW not in str(error):
+                raise
+            super().start()
 
     def probe(self) -> None:
         """The control store and the node's agent are healthy."""
