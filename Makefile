@@ -6,8 +6,6 @@ export OMP_WAIT_POLICY := PASSIVE
 
 # In this order: the stack of the first is down before that of the second comes up.
 OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py
-# Starts a model server and nothing else.
-NO_STACK := tests/integration/test_llm_fallback.py
 
 .PHONY: help setup demo up down test test-unit test-services test-apart test-e2e test-faults browser lint
 
@@ -37,7 +35,7 @@ test-e2e:
 	@$(BIN)/python -m pytest tests/e2e
 
 test-services:
-	@$(BIN)/python -m pytest tests/integration $(OWN_STACK:%=--ignore=%) $(NO_STACK:%=--ignore=%)
+	@$(BIN)/python -m pytest tests/integration $(OWN_STACK:%=--ignore=%)
 
 # Beside others, since all wait half their time, on stacks of their own; told when they end.
 APART = output=$$(mktemp); $(BIN)/python -m pytest -p no:cacheprovider $(1) >$$output 2>&1; \
@@ -47,7 +45,7 @@ test-apart:
 	@$(call APART,tests/unit $(OWN_STACK))
 
 test-faults:
-	@$(call APART,$(NO_STACK) tests/faults)
+	@$(call APART,tests/faults)
 
 test-unit: setup ## The tests that need no service
 	@$(BIN)/python -m pytest tests/unit
