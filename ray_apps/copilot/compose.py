@@ -62,20 +62,21 @@ def extract(
 
     A sentence is scored by its cosine and its share of the question's words. One that says what a word of the
     question means is put before others where that is asked, and so is one that tells a cause or is an item
-    under a heading of causes. One that names another code of a kind that is in
-    `focus` (another machine model, another error) speaks of something else and is put behind.
+    under a heading of causes. One that names another code of a kind that is in `focus` (another machine
+    model, another error) speaks of something else and is put behind.
     """
     asked = content_words(question) | facts(question)
     if wanted <= 0 or not asked:
         return []
+    meaning, cause = MEANING_ASKED.search(question), CAUSE_ASKED.search(question)
     scored = []
     for number, quote in enumerate(sources):
         held = quote.words | content_words(quote.context) | quote.facts
         score = (float(cosines[number]) + len(asked & held) / len(asked)) / 2
-        defines = DEFINITION.match(quote.text) if MEANING_ASKED.search(question) else None
+        defines = DEFINITION.match(quote.text) if meaning else None
         if defines and content_words(defines[1]) | facts(defines[1]) <= asked:
             score += ASKED_LIFT
-        if CAUSE_ASKED.search(question) and _tells_cause(quote):
+        if cause and _tells_cause(quote):
             score += ASKED_LIFT
         score -= FOREIGN_CODE_PENALTY * _foreign(codes_in(quote.text), focus)
         scored.append(Support(number, min(score, 1.0)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from ray.serve.handle import DeploymentHandle
 
 from iotops.tenancy import Tenant
 from ray_apps.copilot.documents import Documents
@@ -41,7 +42,7 @@ class Shelf:
 def found(question: str) -> tuple[list[str], list[str]]:
     """The chunks, and the queries that were asked."""
     shelf = Shelf()
-    documents = Documents(shelf)  # type: ignore[arg-type]
+    documents = Documents(cast(DeploymentHandle, shelf))
     asked = resolve(question, None, [])
     hits, _ = asyncio.run(documents.answering(Tenant("acme"), asked, 5, lambda event: None))
     return [each["chunk_id"] for each in hits], shelf.asked

@@ -6,7 +6,8 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from tldextract import TLDExtract
 
@@ -16,8 +17,8 @@ def _without_models() -> Iterator[None]:
     """Torch and Transformers cannot be imported meanwhile, as if they were not installed."""
     loaded = "transformers" in sys.modules  # Then nothing is left to spare.
     hidden = set() if loaded else {"torch", "transformers"} - sys.modules.keys()
-    for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]
+    # Python's own way to say that a module cannot be imported, which its types do not know.
+    sys.modules.update(dict.fromkeys(hidden, cast(ModuleType, None)))
     try:
         yield
     finally:
