@@ -3,6 +3,8 @@
 BIN := .venv/bin
 # Models are tested beside each other: their threads do not spin while they wait, see iotops/ray_cluster.py.
 export OMP_WAIT_POLICY := PASSIVE
+# Containers often forbid to keep bytecode: each of dozens of processes would compile torch and Ray anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # In this order: the stack of the first is down before that of the second comes up.
 OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py

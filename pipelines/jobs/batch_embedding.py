@@ -184,12 +184,12 @@ def _embed(batch: BatchEmbedding, model: Any, names: list[str]) -> Iterator[dict
     ray_data.prepare(batch.settings.ray)
     import ray.data
 
-    from indexes.encoder import SentenceEncoder
+    from indexes.encoder_source import load_encoder
 
     rows = ray.data.from_items([{"part": name} for name in names], override_num_blocks=len(names))
     yield from rows.map_batches(
         EmbedParts,
-        fn_constructor_args=(partial(SentenceEncoder, model), batch.output),
+        fn_constructor_args=(partial(load_encoder, model), batch.output),
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=min(batch.actors, len(names))),

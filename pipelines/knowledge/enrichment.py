@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from indexes.encoder import SentenceEncoder
+from indexes.encoder_source import load_encoder
 from indexes.hybrid import HybridIndex, search_all
 from indexes.live import LiveIndex
 from indexes.snapshot import Snapshot
@@ -86,7 +86,7 @@ def indexes_and_vectors(
     An index that another model embedded is searched by words alone.
     """
     model = resolve_role(settings, "embedder")
-    encoder = SentenceEncoder(model)
+    encoder = load_encoder(model)
     indexes = [
         HybridIndex(
             snapshot,

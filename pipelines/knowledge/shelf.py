@@ -7,10 +7,11 @@ from functools import partial
 
 from tokenizers import Tokenizer
 
-from indexes.encoder import SentenceEncoder
+from indexes.encoder_source import encoder_shape, load_encoder
 from indexes.snapshot import EmbedderId
 from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
+from iotops.models.weights import models_folder
 from iotops.settings import Settings
 from pipelines import ray_data
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index
@@ -36,7 +37,7 @@ def index_shelf(
 def embedding_model(settings: Settings) -> EmbeddingModel:
     """The model of the role `embedder`, as a build needs it."""
     model = resolve_role(settings, "embedder")
-    encoder = SentenceEncoder(model)
+    shape = encoder_shape(model, models_folder(settings))
     tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -45,8 +46,8 @@ def embedding_model(settings: Settings) -> EmbeddingModel:
         return [len(encoding) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     return EmbeddingModel(
-        identity=EmbedderId(name=model.name, checksum=model.checksum, dimension=encoder.dimension),
-        make_encoder=partial(SentenceEncoder, model),
+        identity=EmbedderId(name=model.name, checksum=model.checksum, dimension=shape.dimension),
+        make_encoder=partial(load_encoder, model),
         count_tokens=count,
-        max_tokens=encoder.max_tokens,
+        max_tokens=shape.max_tokens,
     )

@@ -1,5 +1,9 @@
 """The real embedding model, and a cross-encoder with the real architecture and random weights."""
 
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +11,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from indexes.cross_encoder import RelevanceScorer
 from indexes.encoder import SentenceEncoder
+from indexes.encoder_source import EncoderShape, encoder_shape
 from iotops.models import resolve_role
 from iotops.models.hardware import preferred_dtype
 from iotops.settings import Settings
@@ -44,6 +49,28 @@ def test_sentences_that_mean_the_same_are_nearest(encoder):
     hot, overheating, invoice, _, _, _ = encoder.encode(TEXTS)
     assert hot @ overheating > 0.7
     assert hot @ invoice < 0.3
+
+
+def test_shape_is_asked_once_and_anew_when_the_model_changes(model, encoder, tmp_path):
+    copy = model.model_copy(update={"path": tmp_path / "model"})
+    shutil.copytree(model.path, copy.path)
+    shape = encoder_shape(copy, tmp_path)
+    assert shape == EncoderShape(dimension=encoder.dimension, max_tokens=encoder.max_tokens)
+    without_torch = """
+import sys
+from pathlib import Path
+from indexes.encoder_source import encoder_shape
+from iotops.models.resolution import ResolvedModel
+model, cache = sys.stdin.read().split("\\n")
+print(encoder_shape(ResolvedModel.model_validate_json(model), Path(cache)).model_dump_json())
+assert "torch" not in sys.modules
+"""
+    given = f"{copy.model_dump_json()}\n{tmp_path}"
+    command = [sys.executable, "-c", without_torch]
+    told = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    assert EncoderShape.model_validate_json(told.stdout) == shape
+    (copy.path / "sentence_bert_config.json").write_text('{"max_seq_length": 100, "do_lower_case": false}')
+    assert encoder_shape(copy, tmp_path).max_tokens == 100
 
 
 def test_bfloat16_agrees_with_float32(model):
