@@ -9,7 +9,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # In this order: the stack of the first is down before that of the second comes up.
 OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py
 
-.PHONY: help setup demo up down test test-unit test-services test-apart test-e2e test-faults browser lint
+.PHONY: help setup demo up down test half half-apart browser test-services test-faults test-apart test-e2e \
+	test-unit lint
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,27 +28,35 @@ down: ## Stop the embedded stack and all that runs on it
 	@if [ -x $(BIN)/iotops ]; then $(BIN)/iotops down; fi
 
 test: setup ## All tests: unit, integration on the real services, end to end with vLLM, faults
-	@$(MAKE) --no-print-directory -j3 test-services test-apart browser
-	@$(MAKE) --no-print-directory -j2 test-e2e test-faults
+	@$(MAKE) --no-print-directory -j2 half half-apart
+
+# Two halves beside each other, since all wait half their time, on stacks of their own; a third starves them.
+IN_TURN = failed=0; for each in $(1); do $(MAKE) --no-print-directory $$each || failed=1; done; exit $$failed
+
+half:
+	+@$(call IN_TURN,test-services test-faults)
+
+half-apart:
+	+@$(call IN_TURN,browser test-apart test-e2e)
 
 browser:
 	@.ci/browser
 
-test-e2e:
-	@$(BIN)/python -m pytest tests/e2e
-
 test-services:
 	@$(BIN)/python -m pytest tests/integration $(OWN_STACK:%=--ignore=%)
 
-# Beside others, since all wait half their time, on stacks of their own; told when they end.
+test-faults:
+	@$(BIN)/python -m pytest tests/faults
+
+# Told when it ends, not into the middle of the other half's lines.
 APART = output=$$(mktemp); $(BIN)/python -m pytest -p no:cacheprovider $(1) >$$output 2>&1; \
 	status=$$?; cat $$output; rm $$output; exit $$status
 
 test-apart:
 	@$(call APART,tests/unit $(OWN_STACK))
 
-test-faults:
-	@$(call APART,tests/faults)
+test-e2e:
+	@$(call APART,tests/e2e)
 
 test-unit: setup ## The tests that need no service
 	@$(BIN)/python -m pytest tests/unit
