@@ -79,8 +79,9 @@ def extract(
         if cause and _tells_cause(quote):
             score += ASKED_LIFT
         score -= FOREIGN_CODE_PENALTY * _foreign(codes_in(quote.text), focus)
-        scored.append(Support(number, min(score, 1.0)))
-    return sorted(scored, key=lambda found: -found.score)[:wanted]
+        scored.append((score, number))
+    best = sorted(scored, key=lambda found: -found[0])[:wanted]
+    return [Support(number, min(score, 1.0)) for score, number in best]
 
 
 def steps(focus: frozenset[str], passages: list[Passage], wanted: int) -> list[Quote]:

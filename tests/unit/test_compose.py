@@ -77,3 +77,10 @@ def test_other_machines_are_put_behind_and_other_things_with_numbers_are_not():
         "Every bearing needs its grease.",
         text[: text.index(grease) - 1],
     ]
+
+
+def test_scores_lifted_above_one_still_decide_the_order():
+    text = "Vibration is caused by a worn bearing. High vibration is caused by a loose foot."
+    sources = quotes([Passage("hx.md", "HX-200", "lake://x", "", text, 0)])
+    found = extract("What causes high vibration?", frozenset(), sources, np.array([0.9, 0.95]), 2)
+    assert [(each.quote, each.score) for each in found] == [(1, 1.0), (0, 1.0)]
