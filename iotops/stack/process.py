@@ -23,7 +23,7 @@ import psutil
 from iotops.errors import StackError
 
 MARK = "IOTOPS_STACK_LOG"
-TERM_S, KILL_S = 3.0, 5.0
+TERM_S, KILL_S = 3.0, 20.0
 RAY_CLIENT_LOG = "/logs/python-core-driver-"
 
 
@@ -129,11 +129,13 @@ def stop(places: list[Path], signal: int, timeout_s: float) -> None:
     main = roots(owned(places))
     _signal(main, signal)
     _wait(main, timeout_s)
-    for harder, seconds in ((SIGTERM, TERM_S), (SIGKILL, KILL_S)):
-        if not (left := owned(places)):
-            return
-        _signal(left, harder)
-        _wait(left, seconds)
+    left = owned(places)
+    _signal(left, SIGTERM)
+    _wait(left, TERM_S)
+    deadline = time.monotonic() + KILL_S
+    while (left := owned(places)) and time.monotonic() < deadline:  # one that dies may have started another
+        _signal(left, SIGKILL)
+        _wait(left, 1)
     if survivors := [str(process.pid) for process in owned(places)]:
         raise StackError(f"processes {', '.join(survivors)} survived SIGKILL; they write to {places[0]}")
 
