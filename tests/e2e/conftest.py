@@ -25,6 +25,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     models.write_text(patient)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IOTOPS_CONFIGS", str(configs))
+        patch.setenv("IOTOPS_COPILOT__ANSWER_TOKENS", "48")  # more than users see of this model
         with embedded_stack(tmp_path_factory.mktemp("home")) as settings:
             yield settings
 
