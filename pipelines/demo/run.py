@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,13 @@ def run(console: Console, steps: Steps) -> None:
 
     Every step finds out what is there already and does only the rest.
     """
-    with steps.step("Models") as step:
-        resolved = prepare(get_settings(), on_progress=step.progress)
-        step.result = ", ".join(model.name.rpartition("/")[2] for model in resolved)
-    with steps.step("Embedded stack") as step:
-        settings = up(get_settings(), on_progress=step.progress)
+    with ThreadPoolExecutor(1) as beside:
+        starting = beside.submit(up, get_settings())  # the servers start while models are unpacked
+        with steps.step("Models") as step:
+            resolved = prepare(get_settings(), on_progress=step.progress)
+            step.result = ", ".join(model.name.rpartition("/")[2] for model in resolved)
+        with steps.step("Embedded stack"):
+            settings = starting.result()
     with steps.step("Tenant") as step:
         if TENANT not in list_tenants(settings):
             create_tenant(settings, TENANT)
