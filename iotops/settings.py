@@ -84,7 +84,7 @@ class CacheSettings(BaseModel):
     host: str = Field("127.0.0.1", description="Host of the Redis-protocol server.")
     port: int = Field(16379, description="Port of the Redis-protocol server.")
     password: SecretStr = Field(SecretStr(""), description="Password of the default user.")
-    answer_ttl_s: int = Field(300, description="How long an answer may be served again (seconds).")
+    answer_ttl_s: int = Field(1800, description="How long an answer may be served again (seconds).")
 
 
 class MqttSettings(BaseModel):

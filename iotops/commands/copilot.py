@@ -156,7 +156,8 @@ def print_answer(answer: dict[str, Any]) -> None:
 def print_sources(answer: dict[str, Any]) -> None:
     """Print the sources of an answer, each with the place in its document."""
     if answer["citations"]:
-        results.print("[bold]Sources[/]" if answer["grounded"] else "[bold]Nearest sources[/]")
+        quoted = ", whose own words this answer has" if answer["extractive"] else ""
+        results.print(f"[bold]Sources[/]{quoted}" if answer["grounded"] else "[bold]Nearest sources[/]")
     for citation in answer["citations"]:
         place = " > ".join(part for part in (citation["title"], citation["section"]) if part)
         quote = " ".join(citation["quote"].split())

@@ -28,12 +28,12 @@ from ray_apps.copilot.planner import ACTION
 from ray_apps.copilot.prompt import messages, tool_messages
 from ray_apps.copilot.reader import Reader
 from ray_apps.copilot.tools import accepted, schemas
+from ray_apps.copilot.unknown import unknown
 from ray_apps.copilot.writer import Writer
 from ray_apps.routing import ChatModel
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = "I don't know: the documents and the device records that I may see do not answer this."
 FACTS, STEPS = 3, 4
 READ_FIRST = 2
 """Passages that are read before the others where no record was asked for: they may open the answer."""
@@ -52,6 +52,7 @@ class Draft:
     answer: str
     citations: list[Citation]
     grounded: bool
+    extractive: bool
     tools: list[ToolCall]
     guard: GuardReport
     timings_ms: dict[str, float | str | None]
@@ -121,20 +122,22 @@ class Answerer:
             writer.steps()
         grounded = bool(writer.text)
         if not grounded:
-            writer.unknown(UNKNOWN)
-        reader.report.removed = dict(reader.check.removed)
+            writer.unknown(unknown(asked, found))
         found.timings_ms["total"] = ms(started)
-        return Draft(
+        draft = Draft(
             writer.text,
             writer.citations,
             grounded,
-            found.tools,
+            grounded and not writer.drafted,
+            self._guard.cleaned(found.tools, reader.check),
             reader.report,
             found.timings_ms,
             completion,
             complete,
             proposal.completion if proposal else None,
         )
+        reader.report.removed = dict(reader.check.removed)
+        return draft
 
     def _open(self, asked: Asked, found: Evidence, writer: Writer) -> None:
         """Tell the records asked for, else the sentence that fits well, while the model still reads."""

@@ -115,12 +115,12 @@ class Copilot:
         self._devices = DeviceRecords(settings.database)
         self._rules = load_rules(settings.configs)
         self._guides = Guides(settings.database)
-        self._troubleshooter = Troubleshooter(retriever, self._rules)
         client = redis_client(settings.cache)
         self._cache = AnswerCache(client, settings.cache.answer_ttl_s)
         self._versions = Versions(retriever, self._chat, self._devices)
         vectors = SentenceVectors(embedder)
         self._guard = Guard(settings.guard, embedder, vectors)
+        self._troubleshooter = Troubleshooter(retriever, self._rules, self._guard)
         lookup = Lookup(retriever, embedder, vectors, self._devices)
         self._pipeline = Pipeline(
             self._guard,
@@ -240,6 +240,8 @@ class Copilot:
         note().object, note().question = body.device_id, body.symptom
 
         async def work(tell: Tell) -> Guide:
+            if body.symptom:
+                await self._guard.refuse_attacks(principal.tenant, body.symptom)
             started = time.perf_counter()
             insights = await asyncio.to_thread(self._devices.insights, principal.tenant, body.device_id)
             if insights is None:

@@ -85,7 +85,8 @@ class GuardReport(BaseModel):
     """What the guard set aside, and how much of each kind it took out of the answer."""
 
     flagged_passages: list[SetAside] = []
-    removed: dict[str, int] = Field({}, description="Pieces taken out of the answer, by kind.")
+    withheld: int = Field(0, description="Texts of tool results that spoke to the assistant.")
+    removed: dict[str, int] = Field({}, description="Pieces taken out of what is answered, by kind.")
 
 
 class AskResponse(BaseModel):
@@ -94,6 +95,9 @@ class AskResponse(BaseModel):
     answer: str
     citations: list[Citation]
     grounded: bool
+    extractive: bool = Field(
+        False, description="Whether every sentence is a source's own: the language model's had no support."
+    )
     tools: list[ToolCall]
     guard: GuardReport = Field(default_factory=GuardReport)
     model: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -86,6 +86,12 @@ def citation(passages: Sequence[Passage], quote: Quote, marker: str, score: floa
         end=passage.start + quote.end,
         score=round(min(max(score, 0.0), 1.0), 3),
     )
+
+
+def cleaned(cited: Citation, clean: Callable[[str], str]) -> Citation:
+    """A citation without what no answer may carry."""
+    told = {name: clean(getattr(cited, name)) for name in ("title", "uri", "section", "quote")}
+    return cited.model_copy(update=told)
 
 
 def device_passage(insights: dict[str, Any], question: str = "", period: Period | None = None) -> Passage:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from ray.serve.handle import DeploymentHandle
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 MOST_DEVICES, MOST_CODES = 2, 2
 TOOL_TIMEOUT_S = 5.0
+Found = TypeVar("Found")
 
 
 class Lookup:
@@ -69,7 +70,8 @@ class Lookup:
         self, tenant: Tenant, asked: Asked, found: Evidence, tell: Tell
     ) -> tuple[list[dict[str, Any]], list[Result]]:
         """The records of the devices that the question names, and what declares its codes."""
-        known = await asyncio.to_thread(self._devices.known, tenant, asked.plan.names)
+        names = asyncio.to_thread(self._devices.known, tenant, asked.plan.names)
+        known = await self._in_time(names, Trace(message="looking the devices up"), tell) or []
         codes = [code for code in dict.fromkeys(asked.codes) if code not in known][:MOST_CODES]
         insights, related = await asyncio.gather(
             self._records(tenant, asked, known[:MOST_DEVICES], found, tell),
@@ -100,25 +102,30 @@ class Lookup:
         self, tenant: Tenant, asked: Asked, devices: Sequence[str], found: Evidence, tell: Tell
     ) -> list[dict[str, Any]]:
         """Put the records of the devices that the question names into the evidence, else the fleet's."""
-        plan, insights = asked.plan, []
-        for device in devices:
-            tell(Trace(message=f"reading the records of {device}"))
-            started = time.perf_counter()
-            period = plan.period or EVER
-            if record := await asyncio.to_thread(self._devices.insights, tenant, device, period):
-                insights.append(record)
-                found.passages.append(evidence.device_passage(record, asked.whole, plan.period))
-                found.focus |= {code_key(code) for code in evidence.device_codes(record)}
-                _tell_tools(evidence.device_tools(record, plan.period), found, tell, ms(started))
+        plan, started = asked.plan, time.perf_counter()
+        records = await asyncio.gather(*(self._record(tenant, device, plan, tell) for device in devices))
+        insights = [record for record in records if record]
+        for record in insights:
+            found.passages.append(evidence.device_passage(record, asked.whole, plan.period))
+            found.focus |= {code_key(code) for code in evidence.device_codes(record)}
+            _tell_tools(evidence.device_tools(record, plan.period), found, tell, ms(started))
         if not insights:
             await self._fleet(tenant, plan, found, tell)
         return insights
 
+    async def _record(self, tenant: Tenant, device: str, plan: Plan, tell: Tell) -> dict[str, Any] | None:
+        trace = Trace(message=f"reading the records of {device}")
+        tell(trace)
+        record = asyncio.to_thread(self._devices.insights, tenant, device, plan.period or EVER)
+        return await self._in_time(record, trace, tell)
+
     async def _fleet(self, tenant: Tenant, plan: Plan, found: Evidence, tell: Tell) -> None:
         if plan.fleet:
-            tell(Trace(message="reading the health of the fleet"))
+            trace = Trace(message="reading the health of the fleet")
+            tell(trace)
             started = time.perf_counter()
-            if worst := await asyncio.to_thread(self._devices.worst, tenant):
+            worst = await self._in_time(asyncio.to_thread(self._devices.worst, tenant), trace, tell)
+            if worst:
                 found.passages.append(evidence.fleet_passage(worst))
                 tool = ToolCall(name="get_fleet_health", arguments={}, result={"worst": worst})
                 _tell_tools([tool], found, tell, ms(started))
@@ -140,15 +147,22 @@ class Lookup:
         trace = Trace(
             message=name.replace("_", " "), tool=name, arguments=wanted.model_dump(exclude_none=True)
         )
+        tell(trace)
+        result = await self._in_time(self._tools.run(tenant, wanted, period), trace, tell)
+        if result:
+            tell(trace.model_copy(update={"duration_ms": ms(started)}))
+        return result
+
+    async def _in_time(self, look_up: Awaitable[Found], trace: Trace, tell: Tell) -> Found | None:
+        """What a look-up finds; nothing where it fails or takes too long, which is told: an answer from the
+        rest beats none."""
         try:
             async with asyncio.timeout(self._tool_timeout_s):
-                result = await self._tools.run(tenant, wanted, period)
+                return await look_up
         except Exception:
-            logger.exception("%s failed", name)
+            logger.exception("%s failed", trace.message)
             tell(trace.model_copy(update={"message": f"{trace.message} failed"}))
             return None
-        tell(trace.model_copy(update={"duration_ms": ms(started)}))
-        return result
 
 
 def _tell_tools(tools: list[ToolCall], found: Evidence, tell: Tell, duration_ms: float) -> None:

@@ -92,6 +92,7 @@ def _response(draft: Draft) -> AskResponse:
         answer=draft.answer,
         citations=draft.citations,
         grounded=draft.grounded,
+        extractive=draft.extractive,
         tools=draft.tools,
         guard=draft.guard,
         model=draft.model,

@@ -29,7 +29,8 @@ class Reader:
     async def tools(self) -> None:
         """Withhold texts of tool results that speak to the assistant: a device writes its own messages."""
         started = time.perf_counter()
-        self._found.tools = await self._guard.withhold(self._tenant, self._found.tools)
+        self._found.tools, withheld = await self._guard.withhold(self._tenant, self._found.tools)
+        self.report.withheld += withheld
         self._took("guard", started)
 
     async def passages(self, most: int | None = None) -> None:

@@ -30,6 +30,8 @@ class Writer:
         self._markers: dict[Quote, str] = {}
         self.text = ""
         self.citations: list[Citation] = []
+        self.drafted = False
+        """Whether a sentence of the language model's stands in the answer; else all are the sources' own."""
 
     @property
     def full(self) -> bool:
@@ -37,18 +39,13 @@ class Writer:
         return len(self._taken) >= self.room
 
     def sentence(self, sentence: Sentence) -> None:
-        """Write a sentence that its support bears."""
-        if self.full or compose.repeats(sentence, self._taken, self._found.vectors, self._found.sources):
-            return
-        self._taken.append(sentence)
-        quote = self._found.sources[sentence.support.quote]
-        if not any(step.contains(quote) for step in self.guide):
-            self._write(" ", sentence.text, quote, sentence.support.score)
+        """Write a sentence of the language model's that its support bears."""
+        self.drafted |= self._take(sentence)
 
     def quote(self, supports: Iterable[Support]) -> None:
         """Write the sources' own sentences."""
         for support in supports:
-            self.sentence(compose.quoted(support, self._found.sources))
+            self._take(compose.quoted(support, self._found.sources))
 
     def steps(self) -> None:
         """Write the steps of the guide, numbered, each on a line of its own."""
@@ -58,26 +55,31 @@ class Writer:
     def unknown(self, text: str) -> None:
         """Write that there is no answer, and cite the sentences that came nearest to one."""
         self.text = text
-        self.citations = [self._cleaned(citation) for citation in _nearest(self._found)]
+        self.citations = [evidence.cleaned(citation, self._clean) for citation in _nearest(self._found)]
         self._tell(Token(text=text))
         for citation in self.citations:
             self._tell(citation)
 
+    def _take(self, sentence: Sentence) -> bool:
+        """Whether the sentence stands in the answer by itself now."""
+        if self.full or compose.repeats(sentence, self._taken, self._found.vectors, self._found.sources):
+            return False
+        self._taken.append(sentence)
+        quote = self._found.sources[sentence.support.quote]
+        if any(step.contains(quote) for step in self.guide):
+            return False
+        self._write(" ", sentence.text, quote, sentence.support.score)
+        return True
+
     def _write(self, separator: str, text: str, quote: Quote, score: float) -> None:
         if quote not in self._markers:
             self._markers[quote] = f"[{len(self._markers) + 1}]"
-            citation = self._cleaned(
-                evidence.citation(self._found.passages, quote, self._markers[quote], score)
-            )
-            self.citations.append(citation)
-            self._tell(citation)
+            cited = evidence.citation(self._found.passages, quote, self._markers[quote], score)
+            self.citations.append(evidence.cleaned(cited, self._clean))
+            self._tell(self.citations[-1])
         piece = f"{separator if self.text else ''}{self._clean(text)} {self._markers[quote]}"
         self.text += piece
         self._tell(Token(text=piece))
-
-    def _cleaned(self, citation: Citation) -> Citation:
-        clean = {"quote": self._clean(citation.quote), "uri": self._clean(citation.uri)}
-        return citation.model_copy(update=clean)
 
 
 def _nearest(found: Evidence) -> list[Citation]:

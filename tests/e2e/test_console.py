@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from sqlalchemy import text
 
 from iotops.auth import issue_token
+from iotops.database import engine, tenant_transaction
 from iotops.lake import lake_filesystem
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
@@ -22,6 +24,7 @@ HOSTILE = """# Valve <img src=x onerror="document.title='owned'">
 
 The valve V-77 sticks when <script>document.title = 'owned'</script> dust gets between its plates every week.
 """
+LATEST_FEEDBACK = text("SELECT thumbs_up, reason FROM platform.feedback ORDER BY given_at DESC LIMIT 1")
 SHOWN = """() => {
   window.shown = new Set();
   const look = () => document.querySelectorAll(".trace li").forEach((step) => shown.add(step.textContent));
@@ -100,6 +103,13 @@ def test_an_answer_opens_its_sources(page: Page, settings: Settings):
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Sources")).to_be_visible(timeout=120_000)
     accessible(page)
+    page.get_by_role("button", name="No", exact=True).click()
+    page.get_by_label("What was wrong?").fill("too long")
+    accessible(page)
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator(".feedback").get_by_role("status")).to_have_text("Thank you.")
+    with tenant_transaction(engine(settings.database), TENANT) as connection:
+        assert connection.execute(LATEST_FEEDBACK).one() == (False, "too long")
     page.locator(".answer .marker").first.click()
     source = page.get_by_role("dialog")
     expect(source.locator("mark")).to_be_visible()
@@ -140,7 +150,7 @@ def test_troubleshooting_shows_each_check_and_leads_to_a_guide(page: Page, setti
     expect(page.locator(".steps [aria-current=step]")).to_be_visible()
     shown = page.evaluate("[...window.shown]")
     assert any(step.startswith("reporting: ") for step in shown), shown
-    assert any(step.endswith(" causes immediate actions") for step in shown), shown
+    assert any(" causes immediate actions" in step for step in shown), shown
     accessible(page)
 
 

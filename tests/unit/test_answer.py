@@ -11,11 +11,12 @@ from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
 from ray_apps.chat import Piece, Writing
-from ray_apps.copilot.answer import FACTS, UNKNOWN, Answerer
+from ray_apps.copilot.answer import FACTS, Answerer
 from ray_apps.copilot.contracts import Citation, Token
 from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.grounding import Passage, content_words, facts, plain, quotes
+from ray_apps.copilot.unknown import UNKNOWN
 from tests.unit.guards import rules_alone
 
 RECORD = Passage(
@@ -176,6 +177,8 @@ def test_without_the_models_words_the_sources_are_quoted_and_it_is_said_so():
     assert draft.grounded
     assert "E421 means that vibration is high." in draft.answer
     assert len(draft.citations) > 3
+    assert not draft.extractive
+    assert answer(Author("Nobody knows what the", fails=True))[0].extractive
 
 
 def test_a_step_is_told_once_and_each_quote_cited_once():
@@ -209,8 +212,10 @@ def test_steps_answer_a_question_for_them_in_other_words(question: str, known: b
 def test_what_the_sources_do_not_hold_is_not_known_and_the_model_not_asked():
     author = Author("The warranty is nine years.")
     draft, heard = answer(author, "Who is president of France E999?", lead=0, passages=[MEANING])
-    assert (draft.grounded, draft.answer, author.written) == (False, UNKNOWN, [])
-    assert [event.text for event, _ in heard if isinstance(event, Token)] == [UNKNOWN]
+    assert (draft.grounded, draft.extractive, author.written) == (False, False, [])
+    assert draft.answer.startswith(UNKNOWN)
+    assert "- the spelling of E999: nothing that I may see names it" in draft.answer.splitlines()
+    assert [event.text for event, _ in heard if isinstance(event, Token)] == [draft.answer]
     assert draft.citations
 
 

@@ -56,7 +56,8 @@ class Echo:
             self.stopped = True
             raise
         tell(Token(text=" told."))
-        return Draft(f"{asked.whole} told.", [], True, tools, GuardReport(), {}, COMPLETION, self.complete)
+        told = f"{asked.whole} told."
+        return Draft(told, [], True, False, tools, GuardReport(), {}, COMPLETION, self.complete)
 
 
 class Fixed:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from iotops.tenancy import Tenant
 from ray_apps.chat import ProposedCall
 from ray_apps.copilot.contracts import ToolCall, Trace
 from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.period import EVER
@@ -22,6 +25,7 @@ from ray_apps.copilot.tools import (
     IncidentHistory,
     RelatedDocs,
     accepted,
+    name_of,
     schemas,
 )
 
@@ -149,4 +153,36 @@ def test_calls_run_as_the_caller_and_one_that_fails_or_hangs_costs_only_itself(h
     assert {trace.tool for trace in traces if trace.duration_ms is not None} == {
         "get_device_metrics", "get_incident_history",
     }  # fmt: skip
-    assert [trace.message for trace in traces if trace.duration_ms is None] == ["fetch related docs failed"]
+    begun = [trace.tool for trace in traces if trace.duration_ms is None and "failed" not in trace.message]
+    assert begun == [name_of(each) for each in wanted], "each is shown as it begins"
+    assert [trace.message for trace in traces if "failed" in trace.message] == ["fetch related docs failed"]
+
+
+class Stuck:
+    """A database that answers nobody in time."""
+
+    def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
+        time.sleep(0.5)
+        return list(names)
+
+    def worst(self, tenant: Tenant) -> list[dict[str, Any]]:
+        time.sleep(0.5)
+        return []
+
+
+class Manual(Shelf):
+    """A retriever that has one passage."""
+
+    async def remote(self, *asked: Any) -> dict[str, Any]:
+        hit = {"doc_id": "d", "chunk_id": "d-1", "title": "Press", "uri": "lake://d", "section": "Health"}
+        about = {"models": [], "firmware": [], "error_codes": []}
+        return {"hits": [{**hit, **about, "text": "Machines age.", "start": 0}], "timings_ms": {}}
+
+
+def test_records_that_do_not_come_cost_an_answer_only_themselves():
+    lookup, heard = Lookup(Manual(hangs=False), None, None, Stuck(), tool_timeout_s=0.1), []
+    asked = resolve("Which machines have the worst health?", None, [])
+    found = asyncio.run(lookup.gather(ACME, asked, 5, heard.append))
+    assert [passage.title for passage in found.passages] == ["Press"]
+    failed = [event.message for event in heard if "failed" in event.message]
+    assert failed == ["looking the devices up failed", "reading the health of the fleet failed"]

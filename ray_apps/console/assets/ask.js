@@ -1,8 +1,9 @@
 // Asking: the answer as it is written, what the copilot does meanwhile, and markers that open their source.
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm-3.1.1.js";
 import { stream } from "./api.js";
+import { Feedback } from "./feedback.js";
 import { Source, isRecord, recordAddress } from "./source.js";
-import { Trace } from "./trace.js";
+import { Trace, told } from "./trace.js";
 
 const EXAMPLES = [
   "Which machines have the worst health?",
@@ -28,7 +29,7 @@ export function Ask({ argument }) {
     const body = { question, ...(memory.conversation && { conversation_id: memory.conversation }) };
     try {
       await stream("/ask", body, {
-        trace: (step) => amend((turn) => ({ trace: [...turn.trace, step] })),
+        trace: (step) => amend((turn) => ({ trace: told(turn.trace, step) })),
         token: ({ text }) => amend((turn) => ({ text: turn.text + text })),
         citation: (citation) => amend((turn) => ({ citations: [...turn.citations, citation] })),
         done: (answer) => {
@@ -123,7 +124,22 @@ function Sources({ turn, open }) {
       ${isRecord(group[0]) ? html`<a href=${recordAddress(group[0])}>${group[0].title}</a>` : html`<b>${group[0].title}</b>`}
       ${group[0].section && html`<span> · ${group[0].section}</span>`}
     </li>`)}</ul>
-    <p class="hint">${turn.cached ? "From the cache" : turn.model === "none" ? "Without a model" : turn.model}
-      ${turn.timings_ms?.total ? ` · ${(turn.timings_ms.total / 1000).toFixed(1)} s` : ""}</p>
+    <p class="hint">${origin(turn)}${turn.timings_ms?.total ? ` · ${(turn.timings_ms.total / 1000).toFixed(1)} s` : ""}</p>
+    ${setAside(turn.guard) && html`<p class="hint">${setAside(turn.guard)}</p>`}
+    ${turn.request_id && html`<${Feedback} request=${turn.request_id} />`}
   </section>`;
+}
+
+/** Who wrote an answer. */
+function origin(turn) {
+  const author = turn.model === "none" ? "without a model" : turn.model;
+  return [turn.cached && "from the cache", turn.extractive ? "quoted from the sources" : author].filter(Boolean).join(" · ");
+}
+
+/** What the guard kept out of an answer. */
+function setAside(guard) {
+  const passages = guard?.flagged_passages.length ?? 0;
+  const removed = Object.values(guard?.removed ?? {}).reduce((sum, count) => sum + count, guard?.withheld ?? 0);
+  const told = [passages && `${passages} passages that speak to the assistant were not used`, removed && `${removed} pieces were taken out`];
+  return told.filter(Boolean).join(" · ");
 }

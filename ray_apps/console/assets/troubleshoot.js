@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "./vendor/preact-htm-3.1.1.js"
 import { get, post, stream } from "./api.js";
 import { Waiting } from "./load.js";
 import { Source, isRecord } from "./source.js";
-import { Trace } from "./trace.js";
+import { Trace, told } from "./trace.js";
 
 const OUTCOMES = [
   ["done", "Done"], ["solved", "That solved it"], ["no_effect", "No effect"],
@@ -27,7 +27,7 @@ export function Troubleshoot({ argument: device, signedOut }) {
     running.current = new AbortController();
     try {
       await stream("/troubleshoot", body, {
-        trace: (step) => setTrace((steps) => [...steps, step]),
+        trace: (step) => setTrace((steps) => told(steps, step)),
         done: ({ id }) => (location.hash = `#/guides/${id}`),
       }, running.current.signal);
     } catch (error) {

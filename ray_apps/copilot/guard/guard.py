@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -55,8 +55,7 @@ class Guard:
         if not verdict.flagged and remote:
             verdict = Verdict(True, OTHER_REASON)
         if verdict.flagged:
-            told = await asyncio.to_thread(scrubbed, question)
-            logger.warning("question refused, %s: %r", verdict.reason, told)
+            logger.warning("question refused: %s", verdict.reason)
             raise ApiError(
                 422,
                 "question_refused",
@@ -83,21 +82,33 @@ class Guard:
                 logger.warning("passage set aside, %s: %s", found[place], passages[place].uri)
         return found
 
-    async def withhold(self, tenant: Tenant, tools: list[ToolCall]) -> list[ToolCall]:
-        """The tool calls with every text that attacks replaced: a device writes its own messages."""
-        texts = sorted({text for tool in tools for text in _texts(tool.result)})
+    async def withhold(self, tenant: Tenant, tools: list[ToolCall]) -> tuple[list[ToolCall], int]:
+        """The tool calls with every text that attacks replaced, since a device writes its own messages; how
+        many such texts there were."""
+        texts = _texts_of(tools)
         detector = await self._ready()
-        readings = {text: read_question(text) for text in texts}
-        vectors = await self._encoded(tenant, list(readings.values()), detector)
-        hostile = {text for text, reading in readings.items() if detector.question(reading, vectors).flagged}
-        if not hostile:
-            return tools
-        logger.warning("%d texts of tool results withheld", len(hostile))
-        return [tool.model_copy(update={"result": _replaced(tool.result, hostile)}) for tool in tools]
+        readings = [read_question(text) for text in texts]
+        vectors, remote = await asyncio.gather(
+            self._encoded(tenant, readings, detector),
+            asyncio.gather(*(self._lakera.flags(text) for text in texts)),
+        )
+        hostile = [
+            text
+            for text, reading, flagged in zip(texts, readings, remote, strict=True)
+            if flagged or detector.question(reading, vectors).flagged
+        ]
+        if hostile:
+            logger.warning("%d texts of tool results withheld", len(hostile))
+        return _with_texts(tools, dict.fromkeys(hostile, WITHHELD)), len(hostile)
 
     def answer_check(self, tenant: Tenant) -> AnswerCheck:
         """What cleans the answer, whole or sentence by sentence."""
         return AnswerCheck(tenant, self._settings.personal_data_in_answers)
+
+    @staticmethod
+    def cleaned(tools: list[ToolCall], check: AnswerCheck) -> list[ToolCall]:
+        """The tool calls without what no answer may carry."""
+        return _with_texts(tools, {text: check.clean(text) for text in _texts_of(tools)})
 
     async def describe(self) -> dict[str, Any]:
         """Whether the trained detector is used or the rules alone, why, and whether Lakera is asked."""
@@ -130,6 +141,10 @@ class Guard:
         return dict(zip(windows, await self._vectors.of(tenant, windows), strict=True))
 
 
+def _texts_of(tools: Sequence[ToolCall]) -> list[str]:
+    return sorted({text for tool in tools for text in _texts(tool.result)})
+
+
 def _texts(value: Any) -> list[str]:
     """The texts of some words in a tool's result, at any depth."""
     if isinstance(value, str):
@@ -138,9 +153,14 @@ def _texts(value: Any) -> list[str]:
     return [text for each in inner for text in _texts(each)]
 
 
-def _replaced(value: Any, hostile: set[str]) -> Any:
+def _with_texts(tools: list[ToolCall], told: Mapping[str, str]) -> list[ToolCall]:
+    """The tool calls with some texts of their results told in other words."""
+    return [tool.model_copy(update={"result": _replaced(tool.result, told)}) for tool in tools]
+
+
+def _replaced(value: Any, told: Mapping[str, str]) -> Any:
     if isinstance(value, str):
-        return WITHHELD if value in hostile else value
+        return told.get(value, value)
     if isinstance(value, dict):
-        return {name: _replaced(each, hostile) for name, each in value.items()}
-    return [_replaced(each, hostile) for each in value] if isinstance(value, (list, tuple)) else value
+        return {name: _replaced(each, told) for name, each in value.items()}
+    return [_replaced(each, told) for each in value] if isinstance(value, (list, tuple)) else value

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from ray_apps.copilot.contracts import NO_NUL, Citation, DeviceIdField, Request
+from ray_apps.copilot.contracts import NO_NUL, Citation, DeviceIdField, GuardReport, Request
 
 Outcome = Literal["done", "solved", "no_effect", "not_possible", "ruled_out"]
 State = Literal["open", "solved", "exhausted"]
@@ -80,3 +80,4 @@ class Guide(BaseModel):
     steps: list[Step]
     next_step: int | None = Field(description="Number of the step to do now; null where the guide has ended.")
     advice: str = Field("", description="What to do where the guide has ended.")
+    guard: GuardReport = Field(default_factory=GuardReport)

@@ -6,8 +6,9 @@ import asyncio
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from ray.serve.handle import DeploymentHandle
 
@@ -15,23 +16,29 @@ from indexes.codes import code_key
 from iotops.tenancy import Tenant
 from ray_apps.copilot import evidence
 from ray_apps.copilot.actions import ActionRule
-from ray_apps.copilot.contracts import Trace
+from ray_apps.copilot.contracts import GuardReport, SetAside, Trace
 from ray_apps.copilot.documents import Documents
 from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.grounding import Passage, plain
+from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.causes import Candidate
 from ray_apps.copilot.troubleshoot.contracts import Guide, LikelyCause, Step, TroubleshootRequest
 from ray_apps.copilot.troubleshoot.guide import advanced, explanation, instructions
 
 HITS = 10
+Told = TypeVar("Told", LikelyCause, Step)
 
 
 class Troubleshooter:
-    """Gathers evidence under the caller's tenant and makes a guide of it. No language model is asked."""
+    """Gathers evidence under the caller's tenant and makes a guide of it. No language model is asked.
 
-    def __init__(self, retriever: DeploymentHandle, rules: list[ActionRule]) -> None:
-        self._retriever, self._rules = retriever, rules
+    The guard reads whatever a cause or a step would be taken from; nothing is taken from a passage that it
+    sets aside.
+    """
+
+    def __init__(self, retriever: DeploymentHandle, rules: list[ActionRule], guard: Guard) -> None:
+        self._retriever, self._rules, self._guard = retriever, rules, guard
         self._documents = Documents(retriever)
 
     async def guide(
@@ -41,7 +48,11 @@ class Troubleshooter:
 
         `tell` hears of each check, each search and each document that is read, as it is done.
         """
-        checked = checks.run(insights, datetime.now(UTC))
+        clean, report = self._guard.answer_check(tenant), GuardReport()
+        checked = [
+            check.model_copy(update={"evidence": clean.clean(check.evidence)})
+            for check in checks.run(insights, datetime.now(UTC))
+        ]
         for check in checked:
             tell(Trace(message=f"{check.name}: {check.status}, {check.evidence}"))
         seen = Counter({code_key(code): n for code, n in checks.recent_codes(insights).items()})
@@ -49,10 +60,13 @@ class Troubleshooter:
         likely: list[LikelyCause] = []
         steps: list[Step] = []
         for candidate in await self._candidates(tenant, request, insights, named, seen, tell):
-            passages = await self._read(tenant, candidate, insights, tell)
+            read = await self._read(tenant, candidate, insights, tell)
+            passages = await self._safe(tenant, read, report)
+            clean.allow(f"{passage.uri} {passage.text}" for passage in passages)
             cause, found = _told(candidate, passages, len(steps), {step.text for step in steps})
-            likely.append(cause)
-            steps += found
+            likely.append(_cleaned(cause, clean.clean))
+            steps += [_cleaned(step, clean.clean) for step in found]
+        report.removed = dict(clean.removed)
         return advanced(
             Guide(
                 id=str(uuid.uuid4()),
@@ -64,6 +78,7 @@ class Troubleshooter:
                 likely_causes=likely,
                 steps=steps,
                 next_step=None,
+                guard=report,
             )
         )
 
@@ -107,6 +122,30 @@ class Troubleshooter:
             )
         )
         return passages
+
+    async def _safe(self, tenant: Tenant, passages: list[Passage], report: GuardReport) -> list[Passage]:
+        """The passages without those that speak to the assistant, of those that something is taken from."""
+        read: list[Passage] = []
+        while new := [each for each in _taken_from(passages) if each not in read]:
+            read += new
+            for place, reason in (await self._guard.hostile(tenant, new)).items():
+                report.flagged_passages.append(SetAside(uri=new[place].uri, reason=reason))
+                passages = [each for each in passages if each != new[place]]
+        return passages
+
+
+def _taken_from(passages: list[Passage]) -> list[Passage]:
+    """Those that the explanation or a step stands in."""
+    told = explanation(passages)
+    quotes = [*([told] if told else []), *instructions(passages)]
+    return [passages[place] for place in sorted({quote.passage for quote in quotes})]
+
+
+def _cleaned(told: Told, clean: Callable[[str], str]) -> Told:
+    """A cause or a step without what no answer may carry."""
+    words = {name: clean(text) for name, text in told if name in ("cause", "text")}
+    cited = [evidence.cleaned(citation, clean) for citation in told.citations]
+    return told.model_copy(update={**words, "citations": cited})
 
 
 def _told(
