@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field
 
-from ray_apps.copilot.contracts import SuggestedAction
+from ray_apps.copilot.contracts import Citation, SuggestedAction
 
 
 class ActionRule(BaseModel):
@@ -26,11 +26,13 @@ def load_rules(configs: Path) -> list[ActionRule]:
     return [ActionRule.model_validate(rule) for rule in document["rules"]]
 
 
-def suggest(rules: list[ActionRule], components: list[dict[str, Any]]) -> list[SuggestedAction]:
-    """Advice for each component whose rule fires, the heaviest first."""
+def suggest(
+    rules: list[ActionRule], components: list[dict[str, Any]], runbook: Citation | None = None
+) -> list[SuggestedAction]:
+    """Advice for each component whose rule fires, the heaviest first, each with the device's runbook."""
     heaviest = sorted(components, key=lambda component: -component["penalty"])
     return [
-        SuggestedAction(action=rule.action, rule=rule.name, because=component["detail"])
+        SuggestedAction(action=rule.action, rule=rule.name, because=component["detail"], runbook=runbook)
         for component in heaviest
         for rule in rules
         if rule.component == component["component"] and component["penalty"] >= rule.penalty_at_least

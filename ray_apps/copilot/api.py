@@ -48,6 +48,7 @@ from ray_apps.copilot.sentence_vectors import SentenceVectors
 from ray_apps.copilot.sse import EventStream, streamed
 from ray_apps.copilot.troubleshoot.contracts import Guide, StepOutcome, TroubleshootRequest
 from ray_apps.copilot.troubleshoot.guide import reported
+from ray_apps.copilot.troubleshoot.runbooks import Runbooks
 from ray_apps.copilot.troubleshoot.store import Guides
 from ray_apps.copilot.troubleshoot.workflow import Troubleshooter
 from ray_apps.copilot.versions import Versions
@@ -121,6 +122,7 @@ class Copilot:
         vectors = SentenceVectors(embedder)
         self._guard = Guard(settings.guard, embedder, vectors)
         self._troubleshooter = Troubleshooter(retriever, self._rules, self._guard)
+        self._runbooks = Runbooks(retriever, self._guard)
         lookup = Lookup(retriever, embedder, vectors, self._devices)
         self._pipeline = Pipeline(
             self._guard,
@@ -196,7 +198,8 @@ class Copilot:
         found = await asyncio.to_thread(self._devices.insights, principal.tenant, device_id)
         if found is None:
             raise unknown_device(device_id)
-        return Insights(**found, actions=suggest(self._rules, found["components"]))
+        runbook = await self._runbooks.about(principal.tenant, found)
+        return Insights(**found, actions=suggest(self._rules, found["components"], runbook))
 
     @app.get("/insights", summary="The fleet's least healthy devices", responses=responses.FLEET)
     async def fleet(self, principal: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 5) -> Fleet:

@@ -210,11 +210,14 @@ class TrendPoint(BaseModel):
 
 
 class SuggestedAction(BaseModel):
-    """What to do, and the rule in `configs/insights.yaml` that says so."""
+    """What to do, the rule in `configs/insights.yaml` that says so, and the runbook that tells more."""
 
     action: str
     rule: str
     because: str
+    runbook: Citation | None = Field(
+        None, description="A step of the document about the device's last error code, where one is indexed."
+    )
 
 
 class FailureRisk(BaseModel):

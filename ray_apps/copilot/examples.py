@@ -107,7 +107,11 @@ INSIGHTS = Insights(
         )
     ],
     trend=[TrendPoint(ts=AT, metrics={"vibration": 58.8})],
-    actions=[SuggestedAction(action="Inspect the bearing.", rule="metric-off-its-past", because=ANOMALY)],
+    actions=[
+        SuggestedAction(
+            action="Inspect the bearing.", rule="metric-off-its-past", because=ANOMALY, runbook=CITATION
+        )
+    ],
 )
 FLEET = Fleet(
     devices=[FleetDevice(device_id=DEVICE, day=DAY, model="HX-200", score=0.0, detail=ANOMALY)],

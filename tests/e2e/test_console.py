@@ -137,6 +137,8 @@ def test_the_keys_lead_to_the_fleet_and_on_to_a_device(page: Page, settings: Set
     expect(page.locator("figure canvas").first).to_be_visible()
     expect(page.get_by_role("heading", name="What to do")).to_be_visible()
     accessible(page)
+    page.get_by_role("button", name="Runbook:").first.click()
+    expect(page.get_by_role("dialog").locator("mark")).to_be_visible()
 
 
 def test_troubleshooting_shows_each_check_and_leads_to_a_guide(page: Page, settings: Settings):

@@ -240,8 +240,14 @@ def test_insights_explain_a_score(api: httpx.Client, settings: Settings):
     assert found["score"] == pytest.approx(worst["score"])
     assert found["trend"]
     assert found["events"]
-    assert all({"action", "rule", "because"} == set(action) for action in found["actions"])
     assert found["actions"]
+    for action in found["actions"]:
+        assert action["rule"]
+        runbook = action["runbook"]
+        source = (DOCUMENTS / runbook["uri"].rpartition("/documents/")[2]).read_text()
+        assert source[runbook["start"] : runbook["end"]] == runbook["quote"]
+        last = next(event["error_code"] for event in found["events"] if event["error_code"])
+        assert runbook["title"].startswith(last)
     penalties = sum(component["penalty"] for component in found["components"])
     assert found["score"] == pytest.approx(max(0, 100 - penalties), abs=0.5)
 

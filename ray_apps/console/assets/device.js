@@ -1,7 +1,8 @@
 // One device: its health and why, what it sent, what happened to it, and what to do.
-import { html } from "./vendor/preact-htm-3.1.1.js";
+import { html, useState } from "./vendor/preact-htm-3.1.1.js";
 import { Trend } from "./chart.js";
 import { Score, Waiting, useGet } from "./load.js";
+import { Source } from "./source.js";
 
 export const when = (ts) => new Date(ts).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 
@@ -15,7 +16,9 @@ export function Device({ argument: id, signedOut }) {
 }
 
 function Insights({ device }) {
+  const [source, setSource] = useState();
   return html`
+    ${source && html`<${Source} citation=${source} close=${() => setSource()} />`}
     <div class="columns">
       <section class="card"><h2>Health ${device.day ? html`<small>on ${device.day}</small>` : ""}</h2>
         <p class="lead"><${Score} value=${device.score} /> ${device.model}</p>
@@ -25,7 +28,8 @@ function Insights({ device }) {
       </section>
       <section class="card"><h2>What to do</h2>
         ${device.actions.length
-          ? html`<ol class="actions">${device.actions.map((each) => html`<li><b>${each.action}</b><span class="hint">${each.because} · rule ${each.rule}</span></li>`)}</ol>`
+          ? html`<ol class="actions">${device.actions.map((each) => html`<li><b>${each.action}</b><span class="hint">${each.because} · rule ${each.rule}</span>
+              ${each.runbook && html`<button class="plain" onClick=${() => setSource(each.runbook)}>Runbook: ${each.runbook.title}</button>`}</li>`)}</ol>`
           : html`<p>Nothing calls for an action.</p>`}
       </section>
     </div>
