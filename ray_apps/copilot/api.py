@@ -27,7 +27,9 @@ from ray_apps.copilot.contracts import (
     FeedbackRequest,
     FeedbackResponse,
     Fleet,
+    Health,
     Insights,
+    Readiness,
     SearchRequest,
     SearchResponse,
     SourcePassage,
@@ -296,16 +298,16 @@ class Copilot:
         return FeedbackResponse(request_id=body.request_id, rating=body.rating)
 
     @app.get("/healthz", summary="The process answers", responses=responses.HEALTHY)
-    async def healthz(self) -> dict[str, str]:
+    async def healthz(self) -> Health:
         """Liveness: says nothing of what it depends on."""
-        return {"status": "ok"}
+        return Health()
 
     @app.get(
         "/readyz",
         summary="What the graph is made of, and whether each part answers",
         responses=responses.READY,
     )
-    async def readyz(self, response: Response) -> dict[str, Any]:
+    async def readyz(self, response: Response) -> Readiness:
         """503 while a part that answers need is missing; the reranker and the cache are not such parts."""
         probes = {
             "embedder": self._embedder.describe.remote(),
@@ -319,4 +321,4 @@ class Copilot:
         parts = dict(zip(probes, answers, strict=True))
         ready = all(parts[name]["ok"] for name in ("embedder", "llm", "database"))
         response.status_code = 200 if ready else 503
-        return {"status": "ready" if ready else "not ready", "parts": parts}
+        return Readiness.model_validate({"status": "ready" if ready else "not ready", "parts": parts})

@@ -254,6 +254,27 @@ class SourcePassage(BaseModel):
     start: int = Field(description="Where the text begins in the document (characters).")
 
 
+class Health(BaseModel):
+    """A process that answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Part(BaseModel):
+    """Whether a part answers; one that does says more of itself, such as its model and its device."""
+
+    model_config = ConfigDict(extra="allow")
+
+    ok: bool
+
+
+class Readiness(BaseModel):
+    """Whether answers can be had."""
+
+    status: Literal["ready", "not ready"]
+    parts: dict[str, Part]
+
+
 class Insights(BaseModel):
     """A device's health and how it came about."""
 

@@ -77,11 +77,18 @@ class ChatRequest(BaseModel):
         return asked, turns
 
 
+class ChatAnswer(BaseModel):
+    """A message of the copilot's, its sources below it."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
 class Choice(BaseModel):
     """The one answer."""
 
     index: int = 0
-    message: dict[str, str]
+    message: ChatAnswer
     finish_reason: Literal["stop"] = "stop"
 
 
@@ -119,7 +126,7 @@ def completion(answer: AskResponse, model: str) -> ChatCompletion:
         id=f"chatcmpl-{answer.request_id}",
         created=int(time.time()),
         model=model,
-        choices=[Choice(message={"role": "assistant", "content": answer.answer + sources(answer)})],
+        choices=[Choice(message=ChatAnswer(content=answer.answer + sources(answer)))],
         usage=answer.usage,
         citations=answer.citations,
     )

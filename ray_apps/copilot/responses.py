@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from iotops.refusals import refusals
 from ray_apps.copilot import examples, openai_api, sse
+from ray_apps.copilot.contracts import Readiness
 
 Responses = dict[int | str, dict[str, Any]]
 LIMITED = (401, 403, 429, 503)
@@ -56,9 +57,9 @@ READY: Responses = {
     200: {"content": {"application/json": {"example": examples.READY}}},
     503: {
         "description": "A part that answers need is missing",
+        "model": Readiness,
         "content": {
             "application/json": {
-                "schema": {"type": "object"},
                 "example": {**examples.READY, "status": "not ready", "parts": {"llm": {"ok": False}}},
             }
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -12,16 +13,22 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from ray import serve
+from redis import Redis
 from sqlalchemy import text
 
 from iotops.auth import Role, issue_token
 from iotops.database import engine, tenant_transaction
 from iotops.lake import lake_filesystem
 from iotops.provisioning import create_tenant
+from iotops.ray_cluster import connect
+from iotops.serving import COPILOT
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
+from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.tools import TOOLS, DeviceMetrics, IncidentHistory, RelatedDocs, Toolbox
 from tests.waiting import eventually
 
 VICTIM, RIVAL = Tenant("victim"), Tenant("rival")
@@ -272,6 +279,42 @@ def test_the_same_question_is_another_one_for_another_tenant(
         return api.post("/ask", json=loot.asked, headers=bearer(settings, tenant)).json()["cached"]
 
     assert [cached(tenant) for tenant in (VICTIM, RIVAL, RIVAL)] == [True, False, True]
+
+
+def test_tools_that_a_model_may_call_find_nothing_of_the_victims(settings: Settings, loot: Loot):
+    connect(settings.ray)
+    toolbox = Toolbox(DeviceRecords(settings.database), serve.get_deployment_handle("Retriever", COPILOT))
+    wanted = [
+        DeviceMetrics(device_id=DEVICE), IncidentHistory(device_id=DEVICE), IncidentHistory(),
+        RelatedDocs(error_code=CODE),
+    ]  # fmt: skip
+    assert {type(each) for each in wanted} == {*TOOLS.values()}
+
+    async def found(tenant: Tenant) -> list[str]:
+        return [str(await toolbox.run(tenant, each)) for each in wanted]
+
+    assert all(CANARY in told for told in asyncio.run(found(VICTIM))), "else nothing could leak"
+    assert not any(CANARY in told for told in asyncio.run(found(RIVAL)))
+
+
+def test_whatever_a_rival_writes_it_is_kept_under_its_own_name(
+    api: httpx.Client, settings: Settings, loot: Loot
+):
+    cache = Redis(
+        host=settings.cache.host,
+        port=settings.cache.port,
+        password=settings.cache.password.get_secret_value(),
+        decode_responses=True,
+    )
+    before = set(cache.scan_iter("*"))
+    for text_of_key in (f"\x1f{VICTIM.id}:answer:1", f"{VICTIM.id}:conversation:spy", "*", "..:.."):
+        body = {"question": f"Is {text_of_key} oiled?", "conversation_id": text_of_key}
+        response = api.post("/ask", json=body, headers=bearer(settings, RIVAL))
+        assert response.status_code == 200, response.text
+    written = set(cache.scan_iter("*")) - before
+    kinds = [key.split(":")[1] for key in written if key.startswith(f"{RIVAL.id}:")]
+    assert {"answer", "conversation"} <= {*kinds}
+    assert [key for key in written if VICTIM.id in key] == []
 
 
 def forged(settings: Settings) -> dict[str, str]:
