@@ -79,7 +79,9 @@ def stage_job(stage: str, tenant: str, hours: list[datetime], days: list[date]) 
         if follow:
             follow(message)
 
-    result = StageResult(**attend(client, job_id, report, stopping.get()))
+    # Not Prefect's own time limit: the exception that it sends into a thread may be lost in a callback.
+    limit_s = settings.prefect.stage_timeout_s
+    result = StageResult(**attend(client, job_id, report, stopping.get(), limit_s))
     for warning in result.warnings:
         log.warning(warning)
     return result
@@ -148,7 +150,6 @@ def _stage(
     job = stage_job.with_options(
         retries=settings.retries,
         retry_delay_seconds=exponential_backoff(settings.retry_delay_s),
-        timeout_seconds=settings.stage_timeout_s,
     )
     with concurrency(slot, strict=True):
         result: StageResult = job(flow.name, tenant, hours or [], days or [])

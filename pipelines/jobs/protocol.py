@@ -6,6 +6,7 @@ by `reported`, a flow or a command follows it by `attend`.
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -87,17 +88,21 @@ def attend(
     job_id: str,
     on_progress: Callable[[str], None] = lambda message: None,
     stopping: Event | None = None,
+    timeout_s: float = math.inf,
 ) -> Any:
-    """Follow a job to its result; stops it where this is interrupted, or `stopping` is set.
+    """Follow a job to its result; stops it where this is interrupted, takes too long, or `stopping` is set.
 
     Raises `JobFailed` with the job's own message. The log is polled and not tailed: Ray's tail waits seconds
     more at the end of each job than the short ones take, and cannot be interrupted from another thread.
     """
     heard, pause, answered = Heard(on_progress), FIRST_PAUSE_S, time.monotonic()
+    deadline = answered + timeout_s
     try:
         while heard.end is None:
             if stopping is not None and stopping.is_set():
                 raise JobStopped(f"job {job_id} is stopped with the run that waits for it")
+            if time.monotonic() > deadline:
+                raise JobFailed(f"timeout: job {job_id} had not ended after {timeout_s:g} s, and is stopped")
             try:
                 status = client.get_job_status(job_id)  # before the log, which is whole once it has ended
                 heard.listen(client.get_job_logs(job_id))
