@@ -48,9 +48,9 @@ class Troubleshooter:
 
         `tell` hears of each check, each search and each document that is read, as it is done.
         """
-        clean, report = self._guard.answer_check(tenant), GuardReport()
+        allowed, report = self._guard.answer_check(tenant), GuardReport()
         checked = [
-            check.model_copy(update={"evidence": clean.clean(check.evidence)})
+            check.model_copy(update={"evidence": allowed.clean(check.evidence)})
             for check in checks.run(insights, datetime.now(UTC))
         ]
         for check in checked:
@@ -59,14 +59,18 @@ class Troubleshooter:
         named = code_key(request.error_code) if request.error_code else None
         likely: list[LikelyCause] = []
         steps: list[Step] = []
+        known: set[str] = set()
         for candidate in await self._candidates(tenant, request, insights, named, seen, tell):
             read = await self._read(tenant, candidate, insights, tell)
             passages = await self._safe(tenant, read, report)
-            clean.allow(f"{passage.uri} {passage.text}" for passage in passages)
-            cause, found = _told(candidate, passages, len(steps), {step.text for step in steps})
-            likely.append(_cleaned(cause, clean.clean))
-            steps += [_cleaned(step, clean.clean) for step in found]
-        report.removed = dict(clean.removed)
+            if read and not passages:
+                continue
+            allowed.allow(f"{passage.uri} {passage.text}" for passage in passages)
+            cause, found = _told(candidate, passages, len(steps), known)
+            known |= {step.text for step in found}
+            likely.append(_cleaned(cause, allowed.clean))
+            steps += [_cleaned(step, allowed.clean) for step in found]
+        report.removed = dict(allowed.removed)
         return advanced(
             Guide(
                 id=str(uuid.uuid4()),
