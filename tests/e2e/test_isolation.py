@@ -35,7 +35,10 @@ VICTIM, RIVAL = Tenant("victim"), Tenant("rival")
 CANARY = "xylocanary"
 """Stands in the victim's document, records and question, and in nothing that the rival sends."""
 DEVICE, CODE = "pump-900", "E977"
-DOCUMENT = f"""# {CODE}: Seal frozen
+DOCUMENT = f"""---
+error_codes: [{CODE}]
+---
+# {CODE}: Seal frozen
 
 ## What it means
 
