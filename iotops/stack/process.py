@@ -129,15 +129,17 @@ def stop(places: list[Path], signal: int, timeout_s: float) -> None:
     main = roots(owned(places))
     _signal(main, signal)
     _wait(main, timeout_s)
-    left = owned(places)
+    if not (left := owned(places)):
+        return
     _signal(left, SIGTERM)
     _wait(left, TERM_S)
     deadline = time.monotonic() + KILL_S
-    while (left := owned(places)) and time.monotonic() < deadline:  # one that dies may have started another
+    while left := owned(places):  # one that dies may have started another
+        if time.monotonic() > deadline:
+            survivors = ", ".join(str(process.pid) for process in left)
+            raise StackError(f"processes {survivors} survived SIGKILL; they write to {places[0]}")
         _signal(left, SIGKILL)
         _wait(left, 1)
-    if survivors := [str(process.pid) for process in owned(places)]:
-        raise StackError(f"processes {', '.join(survivors)} survived SIGKILL; they write to {places[0]}")
 
 
 def port_holder(port: int) -> str | None:

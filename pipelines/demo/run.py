@@ -55,13 +55,11 @@ def run(console: Console, steps: Steps) -> None:
 
     Every step finds out what is there already and does only the rest.
     """
-    with ThreadPoolExecutor(1) as beside:
-        starting = beside.submit(up, get_settings())  # the servers start while models are unpacked
-        with steps.step("Models") as step:
-            resolved = prepare(get_settings(), on_progress=step.progress)
-            step.result = ", ".join(model.name.rpartition("/")[2] for model in resolved)
-        with steps.step("Embedded stack"):
-            settings = starting.result()
+    with ThreadPoolExecutor(1) as beside, steps.step("Models and embedded stack") as step:
+        starting = beside.submit(up, get_settings(), step.progress)
+        resolved = prepare(get_settings(), on_progress=step.progress)
+        settings = starting.result()
+        step.result = ", ".join(model.name.rpartition("/")[2] for model in resolved)
     with steps.step("Tenant") as step:
         if TENANT not in list_tenants(settings):
             create_tenant(settings, TENANT)

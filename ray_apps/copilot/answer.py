@@ -47,7 +47,7 @@ TOOLS_TOKENS, TOOLS_TIMEOUT_S = 160, 5.0
 
 @dataclass
 class Draft:
-    """An answer, with all that it rests on; one that is not `complete` lacks the language model's part."""
+    """An answer, with all that it rests on; one that is not `complete` lacks a part that failed."""
 
     answer: str
     citations: list[Citation]
@@ -133,7 +133,7 @@ class Answerer:
             reader.report,
             found.timings_ms,
             completion,
-            complete,
+            complete and not found.lacking,
             proposal.completion if proposal else None,
         )
         reader.report.removed = dict(reader.check.removed)

@@ -39,6 +39,8 @@ class Evidence:
     focus: frozenset[str] = frozenset()
     tools: list[ToolCall] = field(default_factory=list)
     timings_ms: dict[str, float | str | None] = field(default_factory=dict)
+    lacking: bool = False
+    """Whether a look-up failed or took too long: the next time there may be more."""
     read: int = 0
     sources: list[Quote] = field(default_factory=list)
     question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))

@@ -71,11 +71,11 @@ class Lookup:
     ) -> tuple[list[dict[str, Any]], list[Result]]:
         """The records of the devices that the question names, and what declares its codes."""
         names = asyncio.to_thread(self._devices.known, tenant, asked.plan.names)
-        known = await self._in_time(names, Trace(message="looking the devices up"), tell) or []
+        known = await self._in_time(names, Trace(message="looking the devices up"), found, tell) or []
         codes = [code for code in dict.fromkeys(asked.codes) if code not in known][:MOST_CODES]
         insights, related = await asyncio.gather(
             self._records(tenant, asked, known[:MOST_DEVICES], found, tell),
-            self._run(tenant, [RelatedDocs(error_code=code) for code in codes], None, tell),
+            self._run(tenant, [RelatedDocs(error_code=code) for code in codes], None, found, tell),
         )
         return insights, related
 
@@ -83,7 +83,7 @@ class Lookup:
         self, tenant: Tenant, wanted: Sequence[Arguments], found: Evidence, period: Period | None, tell: Tell
     ) -> None:
         """Run the tools that a model asks for; what they find stands behind the records asked for."""
-        for result in await self._run(tenant, wanted, period, tell):
+        for result in await self._run(tenant, wanted, period, found, tell):
             found.add(result, found.lead)
 
     async def embed(self, tenant: Tenant, asked: Asked, found: Evidence, end: int) -> None:
@@ -103,7 +103,9 @@ class Lookup:
     ) -> list[dict[str, Any]]:
         """Put the records of the devices that the question names into the evidence, else the fleet's."""
         plan, started = asked.plan, time.perf_counter()
-        records = await asyncio.gather(*(self._record(tenant, device, plan, tell) for device in devices))
+        records = await asyncio.gather(
+            *(self._record(tenant, device, plan, found, tell) for device in devices)
+        )
         insights = [record for record in records if record]
         for record in insights:
             found.passages.append(evidence.device_passage(record, asked.whole, plan.period))
@@ -113,54 +115,64 @@ class Lookup:
             await self._fleet(tenant, plan, found, tell)
         return insights
 
-    async def _record(self, tenant: Tenant, device: str, plan: Plan, tell: Tell) -> dict[str, Any] | None:
+    async def _record(
+        self, tenant: Tenant, device: str, plan: Plan, found: Evidence, tell: Tell
+    ) -> dict[str, Any] | None:
         trace = Trace(message=f"reading the records of {device}")
         tell(trace)
         record = asyncio.to_thread(self._devices.insights, tenant, device, plan.period or EVER)
-        return await self._in_time(record, trace, tell)
+        return await self._in_time(record, trace, found, tell)
 
     async def _fleet(self, tenant: Tenant, plan: Plan, found: Evidence, tell: Tell) -> None:
         if plan.fleet:
             trace = Trace(message="reading the health of the fleet")
             tell(trace)
             started = time.perf_counter()
-            worst = await self._in_time(asyncio.to_thread(self._devices.worst, tenant), trace, tell)
+            worst = await self._in_time(asyncio.to_thread(self._devices.worst, tenant), trace, found, tell)
             if worst:
                 found.passages.append(evidence.fleet_passage(worst))
                 tool = ToolCall(name="get_fleet_health", arguments={}, result={"worst": worst})
                 _tell_tools([tool], found, tell, ms(started))
         if plan.fleet_incidents:
-            for result in await self._run(tenant, [IncidentHistory()], plan.period, tell):
+            for result in await self._run(tenant, [IncidentHistory()], plan.period, found, tell):
                 found.add(result, len(found.passages))
 
     async def _run(
-        self, tenant: Tenant, wanted: Sequence[Arguments], period: Period | None, tell: Tell
+        self,
+        tenant: Tenant,
+        wanted: Sequence[Arguments],
+        period: Period | None,
+        found: Evidence,
+        tell: Tell,
     ) -> list[Result]:
         """The results of tools that are run side by side; one that fails or takes too long has none."""
-        results = await asyncio.gather(*(self._run_one(tenant, each, period, tell) for each in wanted))
+        results = await asyncio.gather(*(self._run_one(tenant, each, period, found, tell) for each in wanted))
         return [result for result in results if result]
 
     async def _run_one(
-        self, tenant: Tenant, wanted: Arguments, period: Period | None, tell: Tell
+        self, tenant: Tenant, wanted: Arguments, period: Period | None, found: Evidence, tell: Tell
     ) -> Result | None:
         name, started = name_of(wanted), time.perf_counter()
         trace = Trace(
             message=name.replace("_", " "), tool=name, arguments=wanted.model_dump(exclude_none=True)
         )
         tell(trace)
-        result = await self._in_time(self._tools.run(tenant, wanted, period), trace, tell)
+        result = await self._in_time(self._tools.run(tenant, wanted, period), trace, found, tell)
         if result:
             tell(trace.model_copy(update={"duration_ms": ms(started)}))
         return result
 
-    async def _in_time(self, look_up: Awaitable[Found], trace: Trace, tell: Tell) -> Found | None:
-        """What a look-up finds; nothing where it fails or takes too long, which is told: an answer from the
-        rest beats none."""
+    async def _in_time(
+        self, look_up: Awaitable[Found], trace: Trace, found: Evidence, tell: Tell
+    ) -> Found | None:
+        """What a look-up finds; nothing where it fails or takes too long, which is told and noted in `found`:
+        an answer from the rest beats none."""
         try:
             async with asyncio.timeout(self._tool_timeout_s):
                 return await look_up
         except Exception:
             logger.exception("%s failed", trace.message)
+            found.lacking = True
             tell(trace.model_copy(update={"message": f"{trace.message} failed"}))
             return None
 

@@ -56,10 +56,10 @@ class Shelf:
     """A look-up that finds the same passages for every question."""
 
     def __init__(self, passages: list[Passage], lead: int) -> None:
-        self._passages, self._lead, self.read = passages, lead, 0
+        self._passages, self._lead, self.read, self.lacking = passages, lead, 0, False
 
     async def gather(self, tenant, asked, top_k, tell):
-        return Evidence(list(self._passages), self._lead, asked.plan.codes)
+        return Evidence(list(self._passages), self._lead, asked.plan.codes, lacking=self.lacking)
 
     async def embed(self, tenant, asked, found, end):
         new = quotes(found.passages[:end], found.read)
@@ -280,3 +280,15 @@ def test_what_the_model_does_not_write_in_time_is_quoted():
     assert draft.completion
     assert draft.completion.completion_tokens == 7
     assert len(draft.citations) > 3
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+def test_an_answer_that_lacks_a_look_up_is_not_complete(lacking: bool):
+    shelf = Shelf([MEANING], 0)
+    shelf.lacking = lacking
+    answerer = Answerer(
+        CopilotSettings(least_confidence=0.2), ModelSpec(answer_s=20.0), shelf, Author("Yes."), rules_alone()
+    )
+    asked = resolve("Is E421 that vibration is high?", None, [])
+    draft = asyncio.run(answerer.answer(Tenant("acme"), asked, 5, lambda event: None))
+    assert draft.complete is not lacking

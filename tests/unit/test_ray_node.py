@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from iotops.errors import StackError
 from iotops.settings import Settings
+from iotops.stack.process import Launch
 from iotops.stack.ray_node import RayNode
-from iotops.stack.server import Server
 
-SLOW = "ray ended with status 1: The current node timed out during startup. This could happen because ..."
+SLOW = "The current node timed out during startup. This could happen because ..."
+
+
+class Busy(RayNode):
+    """A node whose process says why it fails, of each start the next of `failures`, else answers at once."""
+
+    def __init__(self, home: Path, failures: list[str]) -> None:
+        super().__init__(Settings(home=home))
+        self.failures, self.starts = failures, 0
+        self.log.parent.mkdir(parents=True)
+
+    def ports(self) -> dict[int, str]:
+        return {}
+
+    def prepare(self) -> None:
+        self.starts += 1
+
+    def launch(self) -> Launch:
+        failing = self.starts <= len(self.failures)
+        script = f"raise SystemExit({self.failures[self.starts - 1]!r})" if failing else "input()"
+        return Launch([sys.executable, "-c", script])
+
+    def probe(self) -> None:
+        if self.starts <= len(self.failures):
+            raise ConnectionError
 
 
 @pytest.mark.parametrize(
@@ -19,20 +44,12 @@ SLOW = "ray ended with status 1: The current node timed out during startup. This
     [([SLOW], 2, False), ([SLOW, SLOW], 2, True), (["port 6379 is taken"], 1, True), ([], 1, False)],
 )
 def test_it_is_started_once_more_where_ray_gave_up_on_itself(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failures: list[str], starts: int, fails: bool
+    tmp_path: Path, failures: list[str], starts: int, fails: bool
 ):
-    left, begun = list(failures), []
-
-    def start(self: Server) -> None:
-        begun.append(self.name)
-        if left:
-            raise StackError(left.pop(0))
-
-    monkeypatch.setattr(Server, "start", start)
-    node = RayNode(Settings(home=tmp_path))
+    node = Busy(tmp_path, failures)
     if fails:
-        with pytest.raises(StackError):
+        with pytest.raises(StackError, match=failures[-1][:20]):
             node.start()
     else:
         node.start()
-    assert begun == ["ray"] * starts
+    assert node.starts == starts

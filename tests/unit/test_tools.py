@@ -184,5 +184,6 @@ def test_records_that_do_not_come_cost_an_answer_only_themselves():
     asked = resolve("Which machines have the worst health?", None, [])
     found = asyncio.run(lookup.gather(ACME, asked, 5, heard.append))
     assert [passage.title for passage in found.passages] == ["Press"]
+    assert found.lacking
     failed = [event.message for event in heard if "failed" in event.message]
     assert failed == ["looking the devices up failed", "reading the health of the fleet failed"]

@@ -140,6 +140,6 @@ function origin(turn) {
 function setAside(guard) {
   const passages = guard?.flagged_passages.length ?? 0;
   const removed = Object.values(guard?.removed ?? {}).reduce((sum, count) => sum + count, guard?.withheld ?? 0);
-  const told = [passages && `${passages} passages that speak to the assistant were not used`, removed && `${removed} pieces were taken out`];
+  const told = [passages && `Passages not used, since they speak to the assistant: ${passages}`, removed && `pieces taken out: ${removed}`];
   return told.filter(Boolean).join(" · ");
 }
