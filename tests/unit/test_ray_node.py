@@ -31,7 +31,7 @@ class Busy(RayNode):
 
     def launch(self) -> Launch:
         failing = self.starts <= len(self.failures)
-        script = f"raise SystemExit({self.failures[self.starts - 1]!r})" if failing else "input()"
+        script = f"raise SystemExit({self.failures[self.starts - 1]!r})" if failing else "import signal; signal.pause()"
         return Launch([sys.executable, "-c", script])
 
     def probe(self) -> None:
@@ -52,4 +52,7 @@ def test_it_is_started_once_more_where_ray_gave_up_on_itself(
             node.start()
     else:
         node.start()
+        assert node.root() is not None
+        node.stop()
     assert node.starts == starts
+    assert node.root() is None
