@@ -30,8 +30,9 @@ class Busy(RayNode):
         self.starts += 1
 
     def launch(self) -> Launch:
-        failing = self.starts <= len(self.failures)
-        script = f"raise SystemExit({self.failures[self.starts - 1]!r})" if failing else "import signal; signal.pause()"
+        script = "import signal; signal.pause()"
+        if self.starts <= len(self.failures):
+            script = f"raise SystemExit({self.failures[self.starts - 1]!r})"
         return Launch([sys.executable, "-c", script])
 
     def probe(self) -> None:
