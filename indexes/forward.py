@@ -117,16 +117,16 @@ class ForwardIndex:
         places = {place: idf[term] for term in idf if (place := self._place(term)) is not None}
         if not places or not len(rows):
             return scores
-        wanted = np.array(sorted(places), np.uint32)
+        of_term = np.zeros(len(self._vocabulary), np.float32)
+        of_term[list(places)] = list(places.values())
         owners, at = self._entries(rows)
-        nearest = np.minimum(np.searchsorted(wanted, self._terms[at]), len(wanted) - 1)
-        held = wanted[nearest] == self._terms[at]
-        owners, at, nearest = owners[held], at[held], nearest[held]
+        weights = of_term[self._terms[at]]
+        held = np.flatnonzero(weights)
+        owners, at, weights = owners[held], at[held], weights[held]
         lengths = self._lengths[rows[owners]] / np.maximum(mean_lengths, 1e-9)
         norms = 1 - bm25f.b + bm25f.b * lengths
         norms[:, FIELDS.index("codes")] = 1
         counts = (self._counts[at] / norms) @ bm25f.weights
-        weights = np.array([places[int(place)] for place in wanted])[nearest]
         parts = weights * counts * (bm25f.k1 + 1) / (counts + bm25f.k1)
         added = np.bincount(owners, parts, len(rows))
         found = np.bincount(owners, minlength=len(rows)) > 0

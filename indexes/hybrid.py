@@ -19,6 +19,9 @@ from indexes.snapshot import Fusion, Part, Snapshot
 from indexes.text import TermStatistics
 from indexes.vector import Vectors
 
+_LOOKED_THROUGH = 8
+"""Times as many chunks as are taken by words: Tantivy's own score has other weights than ours."""
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -97,7 +100,7 @@ class HybridIndex:
             _, found = vectors.search(vector[np.newaxis, :], count, part.allowed(filters))
             near = found[0][found[0] >= 0]
         spent.vector += clock.lap()
-        _, worded = part.text.search(query, count, filters, local, shared)
+        worded = self._worded(part, query, filters, local, shared)
         shares, coded = part.text.exact(query, count, filters, local, shared)
         rows = np.union1d(np.union1d(near, worded), coded)
         spent.bm25 += clock.lap()
@@ -106,6 +109,17 @@ class HybridIndex:
             cosine = vectors.scores(vector, rows).astype(np.float64)
         spent.vector += clock.lap()
         return Candidates(part, rows, cosine, _aligned(rows, coded, shares))
+
+    def _worded(
+        self, part: Part, query: str, filters: Filters, local: TermStatistics, shared: TermStatistics
+    ) -> NDArray[np.int64]:
+        """The best rows by words: by BM25F, which ranks them later, among the best that Tantivy finds."""
+        count = self.ranking.candidates
+        _, found = part.text.search(query, count * _LOOKED_THROUGH, filters, local, shared)
+        if len(found) <= count:
+            return found
+        scores = part.text.score(query, found, shared, self.snapshot.manifest.fusion.words)
+        return found[np.argsort(-np.nan_to_num(scores), kind="stable")[:count]]
 
 
 def search_all(

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from indexes.filters import Filters
+from indexes.forward import Bm25f
 from indexes.hits import rerank
 from indexes.hybrid import HybridIndex, Ranking, search_all
 from indexes.snapshot import Snapshot, write_snapshot
@@ -43,6 +46,21 @@ def test_both_rankings_bring_candidates_and_every_hit_has_its_cosine(shelf: Shel
     assert all(hit.scores.vector is not None for hit in hits)
     assert hits[0].scores.bm25 is not None
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_candidates_by_words_are_the_best_by_the_score_that_ranks_them(shelf: Shelf) -> None:
+    draw = random.Random(5)
+    chunks = [
+        {"title": draw.choice(PARTS), "text": " ".join(draw.choices(PARTS, k=draw.randint(2, 30)))}
+        for _ in range(120)
+    ]
+    index = replace(shelf(*chunks), ranking=Ranking(candidates=5, near_duplicate=1.1))
+    text = index.snapshot.text
+    for query in ("seal valve", "pump motor belt", "sensor cable"):
+        scores = text.score(query, np.arange(len(chunks)), text.statistics(query), Bm25f())
+        best = np.sort(np.nan_to_num(scores))[::-1][:5]
+        found = [hit.scores.bm25 for hit in index.search(query, None, 5)]
+        assert found == pytest.approx(best.tolist()), query
 
 
 def test_a_code_is_found_although_many_chunks_look_nearer(shelf: Shelf) -> None:
