@@ -17,7 +17,7 @@ from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.reranking import judge
 from pipelines.tuning.examples import asked_of, of_labels, of_shelf
 from pipelines.tuning.training import Course, train
-from pipelines.tuning.tune import CHOOSE, LEARN, standing
+from pipelines.tuning.tune import HALVED, LEARN, standing
 
 
 def tuned(
@@ -38,14 +38,15 @@ def tuned(
         asked = asked_of(standing(snapshot.chunks, 0, LEARN))
         learned = of_part(questions, 0, LEARN)
         vectors = _encoded(encoder, [each.text for each in learned] + [each.question for each in asked])
-        examples = [*of_labels([index], learned, vectors), *of_shelf([index], asked, vectors)]
-        for share, loss in train(encoder.model.path, examples, folder, Course()):
-            on_progress(f"training on {len(examples):,} examples: {share:.0%}, loss {loss:.3f}")
+        labels, made = list(of_labels([index], learned, vectors)), list(of_shelf([index], asked, vectors))
+        for share, loss in train(encoder.model.path, made, labels, folder, Course()):
+            told = f"{len(made):,} made and {len(labels):,} labelled examples"
+            on_progress(f"training on {told}: {share:.0%}, loss {loss:.3f}")
     model = ResolvedModel(name="tuned", path=folder, source="training", revision="", checksum="")
     scorer = RelevanceScorer(model)
-    choose, check = of_part(questions, LEARN, CHOOSE), of_part(questions, CHOOSE, 1)
-    vectors = _encoded(encoder, [question.text for question in (*choose, *check)])
-    verdict = judge([index], choose, check, vectors, scorer, fusion, on_progress)
+    one, other = of_part(questions, LEARN, HALVED), of_part(questions, HALVED, 1)
+    vectors = _encoded(encoder, [question.text for question in (*one, *other)])
+    verdict = judge([index], one, other, vectors, scorer, fusion, on_progress)
     on_progress(str(verdict))
     return System(f"{FITTED} + tuned x {verdict.weight}", fusion, reranker=scorer, weight=verdict.weight)
 

@@ -80,10 +80,10 @@ def fitted_reranker(
 ) -> Verdict | None:
     """The reranker's share of the final score, by labelled questions; None where they are too few to say."""
     chosen = _by_chance(questions, MOST_RERANKED)
-    choose, check = of_part(chosen, 0, 0.5), of_part(chosen, 0.5, 1)
-    if min(len(choose), len(check)) < LEAST_QUESTIONS // 2:
+    one, other = of_part(chosen, 0, 0.5), of_part(chosen, 0.5, 1)
+    if min(len(one), len(other)) < LEAST_QUESTIONS // 2:
         return None
-    return judge(indexes, choose, check, vectors, scorer, fusion, on_progress)
+    return judge(indexes, one, other, vectors, scorer, fusion, on_progress)
 
 
 def reranker_of(settings: Settings, owner: str, manifest: Manifest) -> RelevanceScorer | None:

@@ -18,10 +18,9 @@ from indexes.vector import Vectors
 from pipelines.evaluation.known_items import ABOUT, Question
 from pipelines.tuning.training import Example
 
-WRONG = 7
-"""Texts beside the right one, drawn from the hits of the hybrid search: the hardest that there are."""
 HITS = 50
-MOST_OF_SHELF = 1_000
+"""Of the hybrid search, among which the wrong texts are: the hardest that there are."""
+MOST_OF_SHELF = 2_000
 """Questions that are made from the documents."""
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _LEAST_WORDS, _MOST_WORDS = 6, 40
@@ -63,43 +62,31 @@ def asked_of(chunks: pa.Table, seed: int = 0) -> list[Asked]:
 
 
 def of_shelf(
-    indexes: Sequence[HybridIndex], asked: Sequence[Asked], vectors: Mapping[str, Vectors], seed: int = 0
+    indexes: Sequence[HybridIndex], asked: Sequence[Asked], vectors: Mapping[str, Vectors]
 ) -> Iterator[Example]:
     """Examples of questions made from chunks, with vectors by their text; what is wrong is elsewhere."""
-    draw = random.Random(seed)
     for each in asked:
         found = search_all(indexes, each.question, vectors[each.question], HITS)
-        hits = [hit for hit in found if hit.uri != each.uri]
-        if hits:
-            yield Example(each.question, each.text, _drawn(hits, draw))
+        wrong = tuple(_read(hit) for hit in found if hit.uri != each.uri)
+        if wrong:
+            yield Example(each.question, each.text, wrong)
 
 
 def of_labels(
-    indexes: Sequence[HybridIndex],
-    questions: Sequence[Question],
-    vectors: Mapping[str, Vectors],
-    seed: int = 0,
+    indexes: Sequence[HybridIndex], questions: Sequence[Question], vectors: Mapping[str, Vectors]
 ) -> Iterator[Example]:
     """Examples of labelled questions: each relevant document's best chunk among the hits is right."""
-    draw = random.Random(seed)
     for question in questions:
         relevant = {uri for uri, grade in question.grades.items() if grade > 0}
+        hits = search_all(indexes, question.text, vectors[question.text], HITS)
+        wrong = tuple(_read(hit) for hit in hits if hit.uri not in question.grades)
         best: dict[str, Hit] = {}
-        wrong: list[Hit] = []
-        for hit in search_all(indexes, question.text, vectors[question.text], HITS):
+        for hit in hits:
             if hit.uri in relevant:
                 best.setdefault(hit.uri, hit)
-            elif hit.uri not in question.grades:
-                wrong.append(hit)
         for hit in best.values():
             if wrong:
-                yield Example(question.text, _read(hit), _drawn(wrong, draw))
-
-
-def _drawn(hits: Sequence[Hit], draw: random.Random) -> tuple[str, ...]:
-    """More often from the first hits, which are hardest to tell from the right one."""
-    weighted = sorted(hits, key=lambda hit: draw.random() ** (1 + hits.index(hit)), reverse=True)
-    return tuple(_read(hit) for hit in weighted[:WRONG])
+                yield Example(question.text, _read(hit), wrong)
 
 
 def _read(hit: Hit) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,13 +29,17 @@ class Example:
     query: str
     right: str
     wrong: tuple[str, ...]
+    """The hardest to tell from the right one first."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """How it is trained."""
+    """How it is trained: on examples made from documents once, then on labelled ones again and again."""
 
-    epochs: int = 2
+    epochs: int = 3
+    """Over the labelled examples; where there are none, over the made ones."""
+    wrong: int = 7
+    """Texts beside the right one, drawn anew in each epoch."""
     lists: int = 4
     """Queries in a step."""
     learning_rate: float = 5e-5
@@ -48,30 +52,28 @@ class Course:
 
 
 def train(
-    base: Path, examples: Sequence[Example], output: Path, course: Course
+    base: Path, made: Sequence[Example], labelled: Sequence[Example], output: Path, course: Course
 ) -> Iterator[tuple[float, float]]:
     """Train a cross-encoder from an encoder's folder and write it to another, in the hub's layout.
 
     Yields the share of the work that is done, and the mean loss since the last time.
     """
     torch.manual_seed(course.seed)
-    shuffled, device = random.Random(course.seed), preferred_device()
+    device = preferred_device()
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     model = AutoModelForSequenceClassification.from_pretrained(
         base, num_labels=1, local_files_only=True, dtype=torch.float32
     ).to(device)
-    steps = course.epochs * -(-len(examples) // course.lists)
-    optimizer = torch.optim.AdamW(_groups(model, course.weight_decay), lr=course.learning_rate)
-    schedule = get_linear_schedule_with_warmup(optimizer, int(course.warm_up * steps), steps)
     # Without dropout: its random numbers take more than half of a step's time on a CPU.
     model.eval()
+    stages = [list(_steps(made, 1 if labelled else course.epochs, course))]
+    stages.append(list(_steps(labelled, course.epochs, course)))
     losses: list[float] = []
-    done = 0
-    for _ in range(course.epochs):
-        order = list(examples)
-        shuffled.shuffle(order)
-        for first in range(0, len(order), course.lists):
-            batch = order[first : first + course.lists]
+    done, total = 0, sum(map(len, stages))
+    for steps in filter(None, stages):
+        optimizer = torch.optim.AdamW(_groups(model, course.weight_decay), lr=course.learning_rate)
+        schedule = get_linear_schedule_with_warmup(optimizer, int(course.warm_up * len(steps)), len(steps))
+        for batch in steps:
             with torch.autocast(
                 device, dtype=torch.bfloat16, enabled=preferred_dtype(device) == torch.bfloat16
             ):
@@ -83,11 +85,26 @@ def train(
             optimizer.zero_grad()
             losses.append(loss.item())
             done += 1
-            if done % max(1, steps // 100) == 0 or done == steps:
-                yield done / steps, sum(losses) / len(losses)
+            if done % max(1, total // 100) == 0 or done == total:
+                yield done / total, sum(losses) / len(losses)
                 losses.clear()
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
+
+
+def hardest(wrong: Sequence[str], count: int, draw: random.Random) -> tuple[str, ...]:
+    """So many of the wrong texts by chance, more often from the first."""
+    places = sorted(range(len(wrong)), key=lambda place: draw.random() ** (1 + place), reverse=True)
+    return tuple(wrong[place] for place in places[:count])
+
+
+def _steps(examples: Sequence[Example], epochs: int, course: Course) -> Iterator[list[Example]]:
+    """The examples of each step; in every epoch in another order and with other wrong texts."""
+    draw = random.Random(course.seed)
+    for _ in range(epochs):
+        order = [replace(each, wrong=hardest(each.wrong, course.wrong, draw)) for each in examples]
+        draw.shuffle(order)
+        yield from (order[first : first + course.lists] for first in range(0, len(order), course.lists))
 
 
 def _loss(

@@ -32,9 +32,9 @@ from pipelines.tuning.examples import asked_of, of_labels, of_shelf
 from pipelines.tuning.questions import generated, leading_back
 from pipelines.tuning.training import Course, Example, train
 
-LEARN, CHOOSE = 0.7, 0.85
-"""Documents that stand before the first are learned from, those up to the second choose the reranker's
-weight, and those after it say whether it wins."""
+LEARN, HALVED = 0.7, 0.85
+"""Documents that stand before the first are learned from; questions on those up to the second and on those
+after it are the halves that choose the reranker's weight for each other and say whether it wins."""
 LEAST_EXAMPLES = 50
 Progress = Callable[[str], None]
 
@@ -68,37 +68,37 @@ def tune(settings: Settings, tenant: Tenant, course: Course, on_progress: Progre
     own = snapshots[tenant.id].searched
     labelled = labelled_questions(settings, tenant, list(snapshots.values()))
     learned = standing(own, 0, LEARN)
-    choose, check = _held_out(own, labelled)
+    one, other = _held_out(own, labelled)
     written, asked = generated(learned), asked_of(learned)
     on_progress(
         f"{len(labelled)} labelled questions, {len(asked)} made from the documents, "
         f"{len(written)} by the language model"
     )
-    questions = [*labelled, *choose, *check]
+    questions = [*labelled, *one, *other]
     texts = [question.text for question in questions] + [each.question for each in (*asked, *written)]
     indexes, encoded = indexes_and_vectors(settings, list(snapshots.values()), texts)
     vectors = dict(zip(texts, encoded, strict=True))
     learn = of_part(labelled, 0, LEARN)
     of_questions = list(of_labels(indexes, learn, vectors))
     asked += leading_back(indexes, written, vectors)
-    made = of_shelf(indexes, asked, vectors)
-    examples = [*of_questions, *made]
-    if len(examples) < LEAST_EXAMPLES:
-        raise IotOpsError(f"{tenant.id}'s shelf gives {len(examples)} examples; {LEAST_EXAMPLES} are needed")
+    made = list(of_shelf(indexes, asked, vectors))
+    examples = len(of_questions) + len(made)
+    if examples < LEAST_EXAMPLES:
+        raise IotOpsError(f"{tenant.id}'s shelf gives {examples} examples; {LEAST_EXAMPLES} are needed")
     with tempfile.TemporaryDirectory(prefix="reranker-") as folder:
         output = Path(folder) / "model"
-        _train(settings, examples, output, course, on_progress)
+        _train(settings, made, of_questions, output, course, on_progress)
         on_progress("judging it on documents that it has not seen")
         scorer = RelevanceScorer(_resolved(settings, output, tenant))
-        verdict = judge(indexes, choose, check, vectors, scorer, on_progress=on_progress)
-        current = _judged_now(settings, tenant, indexes, (choose, check), vectors, on_progress)
-        tuning = Tuning(len(examples), len(of_questions), verdict, current)
+        verdict = judge(indexes, one, other, vectors, scorer, on_progress=on_progress)
+        current = _judged_now(settings, tenant, indexes, (one, other), vectors, on_progress)
+        tuning = Tuning(examples, len(of_questions), verdict, current)
         if not verdict.wins or (current and current.wins and current.after >= verdict.after):
             return tuning
         lake, cache = lake_filesystem(settings.lake), settings.home / "index-cache"
         name = keep(lake, tenant.id, output)
     manifest = calibrate(lake, tenant.id, cache, reranker_weight=verdict.weight, reranker=name)
-    return Tuning(len(examples), len(of_questions), verdict, current, manifest.snapshot_id)
+    return Tuning(examples, len(of_questions), verdict, current, manifest.snapshot_id)
 
 
 def standing(chunks: pa.Table, start: float, end: float) -> pa.Table:
@@ -107,27 +107,32 @@ def standing(chunks: pa.Table, start: float, end: float) -> pa.Table:
 
 
 def _held_out(chunks: pa.Table, labelled: Sequence[Question]) -> tuple[list[Question], list[Question]]:
-    """Questions that choose the weight and that check it: labelled ones, or else made from the documents."""
+    """Two halves of questions to judge by: labelled ones, or else made from the documents."""
     least = LEAST_QUESTIONS // 2
     for questions in (labelled, [*known_items(chunks), *keyword_searches(chunks)]):
-        choose, check = of_part(questions, LEARN, CHOOSE), of_part(questions, CHOOSE, 1)
-        if min(len(choose), len(check)) >= least:
-            return choose, check
+        one, other = of_part(questions, LEARN, HALVED), of_part(questions, HALVED, 1)
+        if min(len(one), len(other)) >= least:
+            return one, other
     raise IotOpsError(
-        f"the shelf is too small to judge a reranker by: its held-out documents answer {len(choose)} and "
-        f"{len(check)} questions, {least} of each are needed. Add documents, or labelled questions (--labels)"
+        f"the shelf is too small to judge a reranker by: its held-out documents answer {len(one)} and "
+        f"{len(other)} questions, {least} of each are needed. Add documents, or labelled questions (--labels)"
     )
 
 
 def _train(
-    settings: Settings, examples: Sequence[Example], output: Path, course: Course, on_progress: Progress
+    settings: Settings,
+    made: Sequence[Example],
+    labelled: Sequence[Example],
+    output: Path,
+    course: Course,
+    on_progress: Progress,
 ) -> None:
     try:
         base = resolve_role(settings, "reranker")
     except ModelError:
         base = resolve_role(settings, "embedder")
-    on_progress(f"training on {len(examples)} examples from {base.name}")
-    for share, loss in train(base.path, examples, output, course):
+    on_progress(f"training from {base.name} on {len(made)} made and {len(labelled)} labelled examples")
+    for share, loss in train(base.path, made, labelled, output, course):
         on_progress(f"trained {share:.0%}, loss {loss:.3f}")
 
 

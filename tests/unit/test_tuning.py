@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.reranking import WEIGHTS, chosen, judge
 from pipelines.tuning.examples import Asked, asked_of, of_labels, of_shelf
 from pipelines.tuning.questions import leading_back, question_in
+from pipelines.tuning.training import hardest
 from tests.unit.shelves import hashed, loaded, table
 
 TOPICS = [f"valve{first}{second}" for first in "abcdefgh" for second in "abcdefgh"]
@@ -94,12 +96,16 @@ def test_the_right_text_is_the_labelled_one_and_wrong_are_unlabelled_ones(tmp_pa
     index = HybridIndex(loaded(tmp_path / "snapshot", CHUNKS))
     examples = list(of_labels([index], QUESTIONS, VECTORS))
     assert len(examples) == len(QUESTIONS)
-    hardest = 0
+    draw, drawn_alike = random.Random(0), 0
     for example, topic in zip(examples, TOPICS, strict=True):
         assert f"remedy of {topic}" in example.right
         assert not any(f"remedy of {topic}" in wrong for wrong in example.wrong)
-        hardest += any(f"symptom of {topic}" in wrong for wrong in example.wrong)
-    assert hardest > len(TOPICS) / 2, "the more alike, the more often drawn"
+        alike = f"symptom of {topic}"
+        assert alike in example.wrong[0], "the hardest first"
+        drawn = [hardest(example.wrong, 3, draw) for _ in range(4)]
+        assert len({frozenset(each) for each in drawn}) > 1, "others each time"
+        drawn_alike += sum(any(alike in wrong for wrong in each) for each in drawn)
+    assert drawn_alike > len(TOPICS) * 4 * 0.4, "three of fifty, by chance, would have it 0.06 of the time"
 
 
 def test_a_sentence_that_is_asked_for_is_not_in_its_answer(tmp_path: Path) -> None:
