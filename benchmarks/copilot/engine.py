@@ -18,6 +18,7 @@ from benchmarks.copilot.asking import headers
 from benchmarks.copilot.int8 import write_int8
 from benchmarks.copilot.questions import Question
 from benchmarks.copilot.session import Session
+from indexes.tokens import Tokens
 from iotops.models import resolve_role
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.prompt import messages
@@ -79,13 +80,14 @@ def real_prompts(session: Session) -> Iterator[list[dict[str, str]]]:
     """What the copilot would give the model for new questions."""
     settings = session.settings
     model = session.catalogue.spec(session.catalogue.name("llm"))
+    tokens = Tokens.of(resolve_role(settings, "embedder"))
     with httpx.Client(
         base_url=settings.serve.url, headers=headers(settings, session.tenant), timeout=60
     ) as client:
         while True:
             (question,) = session.mix.take("new", 1)
             passages = _found(client, question)
-            yield messages(question.text, passages, model.context_characters)
+            yield messages(question.text, passages, model.context_tokens, tokens)
 
 
 def compared(usual: Contender, changed: Contender, prompts: Iterator[list[dict[str, str]]]) -> dict[str, Any]:

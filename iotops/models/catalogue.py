@@ -107,8 +107,10 @@ class ModelSpec(_Strict):
     first_token_s: float = Field(
         20.0, description="A language model that has written nothing by then is not waited for (s).", gt=0
     )
-    context_characters: int = Field(
-        12_000, description="Source text that a language model is given at most.", ge=500
+    context_tokens: int = Field(
+        3_000,
+        description="Source text that a language model is given at most, in tokens of the embedding model.",
+        ge=100,
     )
     answer_s: float = Field(
         20.0,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tokenizers import Tokenizer
-
 from indexes.encoder_source import encoder_shape, load_encoder
 from indexes.snapshot import EmbedderId
+from indexes.tokens import Tokens
 from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
 from iotops.models.weights import models_folder
@@ -38,16 +37,9 @@ def embedding_model(settings: Settings) -> EmbeddingModel:
     """The model of the role `embedder`, as a build needs it."""
     model = resolve_role(settings, "embedder")
     shape = encoder_shape(model, models_folder(settings))
-    tokenizer = Tokenizer.from_file(str(model.path / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-
-    def count(texts: list[str]) -> list[int]:
-        return [len(encoding) for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-
     return EmbeddingModel(
         identity=EmbedderId(name=model.name, checksum=model.checksum, dimension=shape.dimension),
         make_encoder=partial(load_encoder, model),
-        count_tokens=count,
+        count_tokens=Tokens.of(model).count,
         max_tokens=shape.max_tokens,
     )

@@ -10,6 +10,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from indexes.tokens import Tokens
 from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
@@ -76,10 +77,16 @@ class Answerer:
     """Looks up, drafts with the language model and keeps what the sources support."""
 
     def __init__(
-        self, settings: CopilotSettings, model: ModelSpec, lookup: Lookup, chat: ChatModel, guard: Guard
+        self,
+        settings: CopilotSettings,
+        model: ModelSpec,
+        tokens: Tokens,
+        lookup: Lookup,
+        chat: ChatModel,
+        guard: Guard,
     ) -> None:
-        """`model` says how much the first model of `chat` is given, and how long it may write."""
-        self._settings, self._model = settings, model
+        """`model` says how many `tokens` the first model of `chat` is given, and how long it may write."""
+        self._settings, self._model, self._tokens = settings, model, tokens
         self._lookup, self._chat, self._guard = lookup, chat, guard
 
     async def answer(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Draft:
@@ -189,7 +196,7 @@ class Answerer:
         tell(Trace(message="writing from the sources"))
         documents = found.passages[found.lead :] or found.passages
         titles = [passage.title for passage in documents]
-        prompt = messages(asked.whole, documents, self._model.context_characters)
+        prompt = messages(asked.whole, documents, self._model.context_tokens, self._tokens)
         writing = self._chat.stream(prompt, self._settings.answer_tokens)
         try:
             async with asyncio.timeout_at(begun + self._model.answer_s), aclosing(writing.pieces()) as pieces:

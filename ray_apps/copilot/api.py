@@ -11,9 +11,10 @@ from fastapi import Depends, Path, Query, Request, Response
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from indexes.tokens import Tokens
 from iotops.auth import Principal
 from iotops.http import ApiError, Front, install, request_id
-from iotops.models import load_catalogue
+from iotops.models import load_catalogue, resolve_role
 from iotops.settings import get_settings
 from ray_apps import console
 from ray_apps.copilot import openai_api, responses, sse
@@ -125,10 +126,11 @@ class Copilot:
         self._guard = Guard(settings.guard, embedder, vectors)
         self._troubleshooter = Troubleshooter(retriever, self._rules, self._guard)
         self._runbooks = Runbooks(retriever, self._guard)
+        tokens = Tokens.of(resolve_role(settings, "embedder"))
         lookup = Lookup(retriever, embedder, vectors, self._devices)
         self._pipeline = Pipeline(
             self._guard,
-            Answerer(settings.copilot, model, lookup, self._chat, self._guard),
+            Answerer(settings.copilot, model, tokens, lookup, self._chat, self._guard),
             self._versions,
             self._cache,
             Conversations(client, settings.copilot.conversation_ttl_s),
@@ -167,7 +169,7 @@ class Copilot:
     ) -> ChatCompletion | EventStream:
         """The answer to the last message of the user, which may refer to earlier ones; sources below it."""
         question, earlier = body.question()
-        asked, model = request_id(request), await self._versions.model()
+        asked, model = request_id(request), self._chat.author
         if not body.stream:
             answer = await self._pipeline.ask(principal, question, asked, unheard, earlier)
             return openai_api.completion(answer, model)
@@ -177,8 +179,8 @@ class Copilot:
 
     @app.get("/v1/models", summary="The served language model, in OpenAI's words", responses=responses.MODELS)
     async def models(self, principal: Caller) -> ModelList:
-        """A list of one."""
-        return ModelList(data=[Model(id=await self._versions.model())])
+        """A list of one: the model that would write an answer now."""
+        return ModelList(data=[Model(id=self._chat.author)])
 
     @app.post("/search", summary="Search the documents", responses=responses.FOUND)
     async def search(self, body: SearchRequest, principal: Searcher) -> SearchResponse:

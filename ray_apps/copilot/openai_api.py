@@ -121,15 +121,19 @@ class ModelList(BaseModel):
 
 
 def completion(answer: AskResponse, model: str) -> ChatCompletion:
-    """An answer in OpenAI's words."""
+    """An answer in OpenAI's words; `model` is named where none wrote of it."""
     return ChatCompletion(
         id=f"chatcmpl-{answer.request_id}",
         created=int(time.time()),
-        model=model,
+        model=_author(answer, model),
         choices=[Choice(message=ChatAnswer(content=answer.answer + sources(answer)))],
         usage=answer.usage,
         citations=answer.citations,
     )
+
+
+def _author(answer: AskResponse, otherwise: str) -> str:
+    return otherwise if answer.model == "none" else answer.model
 
 
 def sources(answer: AskResponse) -> str:
@@ -149,7 +153,7 @@ def sources(answer: AskResponse) -> str:
 
 
 class Chunks:
-    """The frames of one streamed completion."""
+    """The frames of one streamed completion; `model` is named until the answer says who wrote it."""
 
     def __init__(self, request_id: str, model: str, include_usage: bool) -> None:
         self._request_id, self._include_usage = request_id, include_usage
@@ -168,6 +172,7 @@ class Chunks:
         if isinstance(event, Token):
             frames += self._chunk({"content": event.text})
         elif isinstance(event, AskResponse):
+            self._head["model"] = _author(event, str(self._head["model"]))
             if listed := sources(event):
                 frames += self._chunk({"content": listed})
             frames += self._chunk(

@@ -49,7 +49,9 @@ class Pipeline:
         started, recorded = time.perf_counter(), note()
         recorded.object, recorded.question = request.device_id or "", request.question
         conversation = request.conversation_id or uuid.uuid4().hex
-        turns = await self._conversations.turns(caller, conversation) if earlier is None else earlier
+        turns = earlier or []
+        if earlier is None and request.conversation_id:
+            turns = await self._conversations.turns(caller, conversation)
         asked = resolve(request.question, request.device_id, turns)
         version = await self._versions.of(caller.tenant, asked.plan)
         key = _key(caller, asked, request, version)

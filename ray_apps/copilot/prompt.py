@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from indexes.tokens import Tokens
 from ray_apps.copilot.grounding import Passage, plain
 
 SYSTEM = (
@@ -20,13 +21,13 @@ def tool_messages(question: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": TOOL_SYSTEM}, {"role": "user", "content": question}]
 
 
-def messages(question: str, passages: list[Passage], budget: int) -> list[dict[str, str]]:
-    """Chat messages whose sources take `budget` characters at most, the best first."""
+def messages(question: str, passages: list[Passage], budget: int, tokens: Tokens) -> list[dict[str, str]]:
+    """Chat messages whose sources take `budget` tokens at most, the best first."""
     sources: list[str] = []
     left = budget
     for passage in passages:
-        source = f"{passage.title}\n{_body(passage.text)}"[:left]
-        left -= len(source)
+        source, used = tokens.cut(f"{passage.title}\n{_body(passage.text)}", left)
+        left -= used
         sources.append(source)
         if left <= 0:
             break

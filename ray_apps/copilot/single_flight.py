@@ -42,14 +42,18 @@ class SingleFlight:
             yield Flight(answer)
             return
         mine = self._flights[key] = asyncio.get_running_loop().create_future()
-        flight, holder = Flight(), uuid.uuid4().hex
+        flight, holder = Flight(), ""
         try:
-            flight.answer = await self._cache.get(key) or await self._elsewhere(key, holder, deadline)
+            flight.answer = await self._cache.get(key)
+            if flight.answer is None:
+                holder = uuid.uuid4().hex
+                flight.answer = await self._elsewhere(key, holder, deadline)
             yield flight
         finally:
             del self._flights[key]
             mine.set_result(flight.answer)
-            await self._cache.release(key, holder)
+            if holder:
+                await self._cache.release(key, holder)
 
     async def _neighbour(self, key: str, deadline: float) -> bytes | None:
         """What another request of this replica computes; after one that found nothing, the next computes."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,8 @@ from ray_apps.routing import ChatModel
 logger = logging.getLogger(__name__)
 
 MODEL_TIMEOUT_S = 1.0
+MODEL_REMEMBERED_S = 5.0
+"""It answers late while it writes, and no cached answer should wait for that."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +40,32 @@ class Versions:
     def __init__(self, retriever: DeploymentHandle, chat: ChatModel, devices: DeviceRecords) -> None:
         self._retriever, self._chat, self._devices = retriever, chat, devices
         self._described: dict[str, Any] = {"name": "none"}
+        self._described_at = -math.inf
+        self._describing: asyncio.Task[None] | None = None
 
     async def of(self, tenant: Tenant, plan: Plan) -> Version:
         """What an answer for the tenant to a question would rest on now."""
         index, data, model = await asyncio.gather(
             self._index(tenant), asyncio.to_thread(self._data, tenant, plan), self._model()
         )
-        return Version(index, data, str(model), self._chat.author)
+        return Version(index, data, model, self._chat.author)
 
-    async def model(self) -> str:
-        """Name of the language model; where that does not answer, of the last one that did, or `none`."""
-        return str((await self._model())["name"])
+    async def _model(self) -> str:
+        """What the first language model last said of itself; it is asked again, but waited for only once."""
+        if time.monotonic() > self._described_at + MODEL_REMEMBERED_S and self._describing is None:
+            self._describing = asyncio.create_task(self._describe())
+        if self._describing and self._described_at == -math.inf:
+            await asyncio.shield(self._describing)
+        return str(self._described)
 
-    async def _model(self) -> dict[str, Any]:
+    async def _describe(self) -> None:
         try:
             described = await asyncio.wait_for(self._chat.describe(), MODEL_TIMEOUT_S)
             self._described = {name: told for name, told in described.items() if name != "circuits"}
         except Exception as error:
             logger.warning("the language model does not say which it is: %r", error)
-        return self._described
+        finally:
+            self._described_at, self._describing = time.monotonic(), None
 
     def _data(self, tenant: Tenant, plan: Plan) -> str:
         """Nothing where documents alone answer: in a fleet that always reports, what is kept would else never

@@ -18,6 +18,7 @@ from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.grounding import Passage, content_words, facts, plain, quotes
 from ray_apps.copilot.unknown import UNKNOWN
 from tests.unit.guards import rules_alone
+from tests.unit.word_tokens import words
 
 RECORD = Passage(
     "device:machine-007", "Device machine-007", "/insights/machine-007", "Health",
@@ -119,6 +120,7 @@ def answer(
     answerer = Answerer(
         CopilotSettings(least_confidence=least_confidence),
         ModelSpec(answer_s=answer_s),
+        words(),
         Shelf(passages or [RECORD, MEANING], lead),
         author,
         rules_alone(),
@@ -244,7 +246,7 @@ def test_a_sentence_that_fits_the_question_opens_the_answer_before_the_model_wri
 def test_what_opens_an_answer_does_not_wait_for_the_rest_to_be_read(question, passages, lead, read):
     shelf, read_by = Shelf(passages, lead), []
     answerer = Answerer(
-        CopilotSettings(least_confidence=0.2), ModelSpec(), shelf, Author("Yes."), rules_alone()
+        CopilotSettings(least_confidence=0.2), ModelSpec(), words(), shelf, Author("Yes."), rules_alone()
     )
 
     def tell(event):
@@ -274,7 +276,7 @@ def test_a_model_that_shows_nothing_is_not_waited_for():
 
 def test_what_the_model_does_not_write_in_time_is_quoted():
     author = Author("E421 means that vibration is high. The", hangs=True)
-    draft, _ = answer(author, answer_s=0.05)
+    draft, _ = answer(author, answer_s=0.5)
     assert draft.complete
     assert author.stopped
     assert draft.completion
@@ -287,7 +289,7 @@ def test_an_answer_that_lacks_a_look_up_is_not_complete(lacking: bool):
     shelf = Shelf([MEANING], 0)
     shelf.lacking = lacking
     answerer = Answerer(
-        CopilotSettings(least_confidence=0.2), ModelSpec(answer_s=20.0), shelf, Author("Yes."), rules_alone()
+        CopilotSettings(least_confidence=0.2), ModelSpec(), words(), shelf, Author("Yes."), rules_alone()
     )
     asked = resolve("Is E421 that vibration is high?", None, [])
     draft = asyncio.run(answerer.answer(Tenant("acme"), asked, 5, lambda event: None))

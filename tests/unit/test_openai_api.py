@@ -62,7 +62,9 @@ def test_an_answer_is_a_completion_with_its_sources_below_it():
     found = openai_api.completion(ANSWER, "served")
     read = ChatCompletion.model_validate(json.loads(found.model_dump_json()), strict=True)
     assert read.choices[0].message.content == ANSWER.answer + LISTED
-    assert (read.model, read.choices[0].finish_reason) == ("served", "stop")
+    assert (read.model, read.choices[0].finish_reason) == ("m", "stop"), "who wrote it"
+    unwritten = ANSWER.model_copy(update={"model": "none"})
+    assert openai_api.completion(unwritten, "served").model == "served"
     assert read.usage
     assert read.usage.total_tokens == 97
     assert found.citations == [CITATION]
@@ -97,7 +99,8 @@ def test_a_stream_makes_the_same_text_as_the_completion(include_usage: bool):
     assert [choice.finish_reason for choice in choices] == [None] * (len(choices) - 1) + ["stop"]
     usage = [chunk.usage.total_tokens for chunk in read if chunk.usage]
     assert usage == ([97] if include_usage else [])
-    assert {(chunk.id, chunk.model) for chunk in read} == {("chatcmpl-r1", "served")}
+    assert {chunk.id for chunk in read} == {"chatcmpl-r1"}
+    assert (read[0].model, read[-1].model) == ("served", "m"), "who wrote it is known at the end"
     (cited,) = [chunk for chunk in read if getattr(chunk, "citations", None)]
     assert cited.citations == [CITATION.model_dump()]
 
