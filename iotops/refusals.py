@@ -70,13 +70,16 @@ EXAMPLES = {
 }
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an operation, or of all of an application, for what it may refuse."""
-    return {status: _documented(status) for status in statuses}
+def refusals(*statuses: int, missing: tuple[str, str] | None = None) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an operation, or of all of an application, for what it may refuse.
+
+    `missing` is the code and the message of its 404, where it is no device that the tenant has not.
+    """
+    examples = {**EXAMPLES, **({404: (EXAMPLES[404][0], *missing)} if missing else {})}
+    return {status: _documented(status, *examples[status]) for status in statuses}
 
 
-def _documented(status: int) -> dict[str, Any]:
-    description, code, message = EXAMPLES[status]
+def _documented(status: int, description: str, code: str, message: str) -> dict[str, Any]:
     example = ErrorBody(error=Refusal(code=code, message=message, request_id="0d7d1b1c"))
     content: dict[str, Any] = {"application/json": {"example": example.model_dump()}}
     if status == 503:

@@ -39,7 +39,7 @@ from ray_apps.copilot.contracts import (
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.events import Tell, heard, ms, unheard
-from ray_apps.copilot.examples import CITATION, DEVICE
+from ray_apps.copilot.examples import CITATION, DEVICE, GUIDE
 from ray_apps.copilot.feedback import Feedback
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.limits import admission, admitted
@@ -73,6 +73,7 @@ console.install(app)
 Asker = Annotated[Principal, Depends(admitted("ask"))]
 Searcher = Annotated[Principal, Depends(admitted("search"))]
 Caller = Annotated[Principal, Depends(admitted("read"))]
+GuideId = Annotated[uuid.UUID, Path(examples=[GUIDE.id])]
 
 
 def unknown_device(device_id: str) -> ApiError:
@@ -206,7 +207,9 @@ class Copilot:
         return Insights(**found, actions=suggest(self._rules, found["components"], runbook))
 
     @app.get("/insights", summary="The fleet's least healthy devices", responses=responses.FLEET)
-    async def fleet(self, principal: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 5) -> Fleet:
+    async def fleet(
+        self, principal: Caller, limit: Annotated[int, Query(ge=1, le=100, examples=[5])] = 5
+    ) -> Fleet:
         """The worst devices of the newest day with the reason that weighs most, and all devices by score."""
         devices, distribution = await asyncio.gather(
             asyncio.to_thread(self._devices.worst, principal.tenant, limit),
@@ -261,7 +264,7 @@ class Copilot:
         return await sse.answered(request, work)
 
     @app.get("/troubleshoot/{guide_id}", summary="A guide as it stands", responses=responses.GUIDE)
-    async def guide(self, guide_id: uuid.UUID, principal: Caller) -> Guide:
+    async def guide(self, guide_id: GuideId, principal: Caller) -> Guide:
         """The tenant's guide of this id, to go on with it."""
         found = await asyncio.to_thread(self._guides.find, principal.tenant, guide_id)
         if found is None:
@@ -271,9 +274,15 @@ class Copilot:
     @app.post(
         "/troubleshoot/{guide_id}/steps/{number}",
         summary="Report what came of a step",
-        responses=responses.GUIDE,
+        responses=responses.STEP,
     )
-    async def report(self, guide_id: uuid.UUID, number: int, body: StepOutcome, principal: Caller) -> Guide:
+    async def report(
+        self,
+        guide_id: GuideId,
+        number: Annotated[int, Path(examples=[1])],
+        body: StepOutcome,
+        principal: Caller,
+    ) -> Guide:
         """The guide with the outcome, and the step to do next."""
 
         def change(guide: Guide) -> Guide:

@@ -22,11 +22,17 @@ class AskRequest(Request):
     """A question, optionally about one device."""
 
     question: str = Field(min_length=3, max_length=2000, examples=["What does E421 mean on an HX-200?"])
-    device_id: DeviceIdField | None = Field(None, description="Device in question, if it is not named in it.")
-    conversation_id: str | None = Field(
-        None, min_length=1, max_length=64, description="Of an earlier answer, to refer back to it."
+    device_id: DeviceIdField | None = Field(
+        None, description="Device in question, if it is not named in it.", examples=["machine-006"]
     )
-    top_k: int = Field(5, ge=1, le=20, description="Passages that the answer may rest on.")
+    conversation_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="Of an earlier answer, to refer back to it.",
+        examples=["5f0c6a3d9be04c43"],
+    )
+    top_k: int = Field(5, ge=1, le=20, description="Passages that the answer may rest on.", examples=[5])
 
 
 class Citation(BaseModel):
@@ -133,18 +139,22 @@ class SearchFilters(Request):
     """What a document must declare to be found; nothing that is left out filters."""
 
     models: list[str] = Field([], description="Device models, any of them.", examples=[["HX-200"]])
-    firmware: list[str] = Field([], description="Firmware versions, any of them.")
-    error_codes: list[str] = Field([], description="Error codes, any of them.")
+    firmware: list[str] = Field([], description="Firmware versions, any of them.", examples=[["2.4"]])
+    error_codes: list[str] = Field([], description="Error codes, any of them.", examples=[["E421"]])
     doc_type: list[str] = Field([], description="Types of document, any of them.", examples=[["runbook"]])
-    updated_from: date | None = Field(None, description="Updated on this day (UTC) or later.")
-    updated_to: date | None = Field(None, description="Updated on this day (UTC) or before.")
+    updated_from: date | None = Field(
+        None, description="Updated on this day (UTC) or later.", examples=["2026-01-01"]
+    )
+    updated_to: date | None = Field(
+        None, description="Updated on this day (UTC) or before.", examples=["2026-12-31"]
+    )
 
 
 class SearchRequest(Request):
     """A search over the tenant's documents and the shared ones."""
 
     query: str = Field(min_length=2, max_length=2000, examples=["E421 vibration"])
-    top_k: int = Field(10, ge=1, le=50)
+    top_k: int = Field(10, ge=1, le=50, description="Hits at most.", examples=[10])
     filters: SearchFilters = Field(default_factory=SearchFilters)
 
 

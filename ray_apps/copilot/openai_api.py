@@ -30,8 +30,8 @@ class TextPart(BaseModel):
 class ChatMessage(BaseModel):
     """A message; only the users' are read."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[TextPart] | None = None
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"] = Field(examples=["user"])
+    content: str | list[TextPart] | None = Field(None, examples=["What does E421 mean on an HX-200?"])
 
     @property
     def text(self) -> str:
@@ -44,7 +44,7 @@ class ChatMessage(BaseModel):
 class StreamOptions(BaseModel):
     """How to stream."""
 
-    include_usage: bool = False
+    include_usage: bool = Field(False, description="End with the count of tokens.", examples=[True])
 
 
 class ChatRequest(BaseModel):

@@ -18,7 +18,13 @@ CHECKS = ("trace", "done", "error")
 _CHUNKS = openai_api.Chunks(examples.ANSWER.request_id, examples.MODEL, include_usage=False)
 
 
-def _answers(example: BaseModel, *refused: int, stream: bytes = b"", events: Sequence[str] = ()) -> Responses:
+def _answers(
+    example: BaseModel,
+    *refused: int,
+    stream: bytes = b"",
+    events: Sequence[str] = (),
+    missing: tuple[str, str] | None = None,
+) -> Responses:
     """An answer like `example`, or a `stream` of events of these names; without names each is data alone."""
     content: dict[str, Any] = {"application/json": {"example": example.model_dump(mode="json")}}
     description = "As asked"
@@ -31,7 +37,10 @@ def _answers(example: BaseModel, *refused: int, stream: bytes = b"", events: Seq
         }
         content[sse.EventStream.media_type] = {"itemSchema": item, "example": stream.decode()}
         description = "At once, or as a stream of server-sent events"
-    return {200: {"description": description, "content": content}, **refusals(*LIMITED, *refused)}
+    return {
+        200: {"description": description, "content": content},
+        **refusals(*LIMITED, *refused, missing=missing),
+    }
 
 
 ANSWERS = _answers(
@@ -45,13 +54,31 @@ COMPLETIONS = _answers(
 GUIDES = _answers(
     examples.GUIDE, 404, 422, stream=b"".join(map(sse.event_frame, examples.CHECKING)), events=CHECKS
 )
-GUIDE = _answers(examples.GUIDE, 404, 422)
+GUIDE = _answers(
+    examples.GUIDE, 404, 422, missing=("unknown_guide", f"this tenant has no guide {examples.GUIDE.id}")
+)
+STEP = _answers(
+    examples.GUIDE, 404, 422, missing=("unknown_step", f"guide {examples.GUIDE.id} has no step 12")
+)
 MODELS = _answers(examples.MODELS)
 FOUND = _answers(examples.FOUND, 422)
 INSIGHTS = _answers(examples.INSIGHTS, 404, 422)
 FLEET = _answers(examples.FLEET, 422)
-PASSAGE = _answers(examples.PASSAGE, 404, 422)
-FEEDBACK = _answers(examples.FEEDBACK, 404, 422)
+PASSAGE = _answers(
+    examples.PASSAGE,
+    404,
+    422,
+    missing=(
+        "unknown_passage",
+        f"no passage at 9000 of {examples.CITATION.uri!r} is indexed for this tenant",
+    ),
+)
+FEEDBACK = _answers(
+    examples.FEEDBACK,
+    404,
+    422,
+    missing=("unknown_request", "no answer of this tenant has the request id '0d7d1b1c'"),
+)
 HEALTHY: Responses = {200: {"content": {"application/json": {"example": {"status": "ok"}}}}}
 READY: Responses = {
     200: {"content": {"application/json": {"example": examples.READY}}},

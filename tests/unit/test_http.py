@@ -105,14 +105,18 @@ def test_each_operation_documents_its_refusals_and_shows_examples():
                 if int(status) >= 400 and "security" in operation:
                     assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}, (name, status)
         for content in operation.get("requestBody", {}).get("content", {}).values():
-            assert shown(content, schemas), f"{name}: its request shows no example"
+            assert shown(content, schemas), f"{name}: its request shows no example of some field"
+        for parameter in operation.get("parameters", ()):
+            assert shown(parameter, schemas), f"{name}: {parameter['name']} shows no example"
 
 
 def shown(content: dict[str, Any], schemas: dict[str, Any]) -> bool:
-    """Whether a request shows an example: as a whole, or of each field that it must have."""
-    schema = content["schema"]
-    schema = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-    must = schema.get("required", [])
-    return "example" in {**content, **schema} or all(
-        "examples" in schema["properties"][name] for name in must
-    )
+    """Whether a request shows an example: as a whole, or of each of its fields."""
+    schema = content.get("schema", content)
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    if {"example", "examples"} & {*content, *schema}:
+        return True
+    parts = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
+    parts += [schema["items"]] if "items" in schema else []
+    return bool(parts) and all(shown(part, schemas) for part in parts if part != {"type": "null"})

@@ -35,7 +35,9 @@ class StepOutcome(Request):
         "cause, `solved` ends the guide.",
         examples=["no_effect"],
     )
-    note: str = Field("", max_length=1000, pattern=NO_NUL, description="Kept with the step.")
+    note: str = Field(
+        "", max_length=1000, pattern=NO_NUL, description="Kept with the step.", examples=["still 58"]
+    )
 
 
 class Check(BaseModel):
