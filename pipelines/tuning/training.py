@@ -43,6 +43,8 @@ class Course:
     lists: int = 4
     """Queries in a step."""
     learning_rate: float = 5e-5
+    labelled_share: float = 0.6
+    """Of the learning rate, for labelled examples: they are few, and faster they are learned by heart."""
     weight_decay: float = 0.01
     warm_up: float = 0.1
     """Share of the steps over which the rate rises, before it falls to 0."""
@@ -66,12 +68,14 @@ def train(
     ).to(device)
     # Without dropout: its random numbers take more than half of a step's time on a CPU.
     model.eval()
-    stages = [list(_steps(made, 1 if labelled else course.epochs, course))]
-    stages.append(list(_steps(labelled, course.epochs, course)))
+    stages = [
+        (list(_steps(made, 1 if labelled else course.epochs, course)), course.learning_rate),
+        (list(_steps(labelled, course.epochs, course)), course.learning_rate * course.labelled_share),
+    ]
     losses: list[float] = []
-    done, total = 0, sum(map(len, stages))
-    for steps in filter(None, stages):
-        optimizer = torch.optim.AdamW(_groups(model, course.weight_decay), lr=course.learning_rate)
+    done, total = 0, sum(len(steps) for steps, _ in stages)
+    for steps, rate in stages:
+        optimizer = torch.optim.AdamW(_groups(model, course.weight_decay), lr=rate)
         schedule = get_linear_schedule_with_warmup(optimizer, int(course.warm_up * len(steps)), len(steps))
         for batch in steps:
             with torch.autocast(
