@@ -24,6 +24,19 @@ HOSTILE = """# Valve <img src=x onerror="document.title='owned'">
 
 The valve V-77 sticks when <script>document.title = 'owned'</script> dust gets between its plates every week.
 """
+MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+RECORDS = [
+    text(statement)
+    for statement in (
+        """INSERT INTO gold.device_health (tenant_id, device_id, day, model, score, readings, errors)
+           VALUES (:tenant, :device, current_date, :markup, 3, 1, 1)""",
+        """INSERT INTO gold.device_health_components (tenant_id, device_id, day, component, penalty, weight,
+               detail) VALUES (:tenant, :device, current_date, 'anomaly', 97, 1, :markup)""",
+        """INSERT INTO silver.events (tenant_id, device_id, ts, type, severity, error_code, message,
+               kafka_partition, kafka_offset, arrival_day)
+           VALUES (:tenant, :device, now(), :markup, 'error', :markup, :markup, 0, 0, current_date)""",
+    )
+]
 LATEST_FEEDBACK = text("SELECT thumbs_up, reason FROM platform.feedback ORDER BY given_at DESC LIMIT 1")
 SHOWN = """() => {
   window.shown = new Set();
@@ -49,12 +62,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def hostile(settings: Settings, demo: str, tmp_path_factory: pytest.TempPathFactory) -> Tenant:
-    """A tenant whose only document would run code if it could."""
+    """A tenant whose only document and only device would run code if they could."""
     tenant, document = Tenant("markup"), tmp_path_factory.mktemp("markup") / "valve.md"
     create_tenant(settings, tenant)
     document.write_text(HOSTILE)
     add_documents(lake_filesystem(settings.lake), tenant.id, [document])
     index_shelf(settings, tenant.id)
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        for statement in RECORDS:
+            connection.execute(statement, {"tenant": tenant.id, "device": "valve-77", "markup": MARKUP})
     return tenant
 
 
@@ -85,6 +101,12 @@ def signed_in(page: Page, settings: Settings, tenant: Tenant = TENANT) -> Page:
 def accessible(page: Page) -> None:
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+
+
+def unharmed(page: Page) -> None:
+    """No markup of a document's or a device's became part of the page."""
+    assert page.title() == "IoT Ops Copilot"
+    assert page.locator("main img, dialog img, main script, dialog script").count() == 0
 
 
 def test_a_wrong_token_is_refused(page: Page):
@@ -174,5 +196,18 @@ def test_a_documents_markup_stays_text(page: Page, settings: Settings, hostile: 
     expect(page.get_by_role("heading", name="ources")).to_be_visible(timeout=120_000)
     page.locator(".sources .marker, .answer .marker").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    assert page.title() == "IoT Ops Copilot"
-    assert page.locator("main img, dialog img, dialog script").count() == 0
+    unharmed(page)
+
+
+def test_a_devices_markup_and_a_notes_stay_text(page: Page, settings: Settings, hostile: Tenant):
+    signed_in(page, settings, hostile)
+    page.goto("/console/#/fleet")
+    expect(page.locator("tbody tr")).to_contain_text(MARKUP)
+    page.goto("/console/#/devices/valve-77")
+    expect(page.locator(".log").last).to_contain_text(MARKUP)
+    expect(page.locator(".components")).to_contain_text(MARKUP)
+    page.goto("/console/#/troubleshoot/valve-77")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("heading", name="Checks")).to_be_visible(timeout=60_000)
+    expect(page.locator("main")).to_contain_text("document.title='owned'")
+    unharmed(page)
