@@ -86,7 +86,12 @@ def batch_embedding(
     id_column: Annotated[
         str | None, typer.Option(help="Column that identifies a row; else its number, from 0.")
     ] = None,
-    actors: Annotated[int, typer.Option(min=1, max=256, help="Actors, each with the model and a CPU.")] = 1,
+    actors: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help="Actors, each with the model, a CPU and a share of a GPU if one is free."
+        ),
+    ] = 1,
     part_rows: Annotated[
         int, typer.Option(min=1, max=100_000, help="Texts of a part: what a kill costs at most, per actor.")
     ] = 2000,
@@ -193,7 +198,7 @@ def _embed(batch: BatchEmbedding, model: Any, names: list[str]) -> Iterator[dict
         batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=min(batch.actors, len(names))),
-        num_cpus=1,
+        **ray_data.model_actor(),
     ).iter_rows()
 
 

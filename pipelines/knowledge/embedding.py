@@ -12,13 +12,13 @@ import ray.data
 
 from indexes.schema import passage
 from indexes.vector import Vectors
+from pipelines.ray_data import model_actor
 
 _BATCH_CHUNKS = 128
 _EMBEDDED_HERE = 256
 """So few are embedded sooner than an actor starts."""
 _LEAST_BATCHES_PER_ACTOR = 4
 """For fewer an actor takes longer to load the model than it saves."""
-_GPU_SHARE = 0.1
 
 
 class Encoder(Protocol):
@@ -64,17 +64,15 @@ def embed_chunks(chunks: pa.Table, make_encoder: EncoderSource) -> Iterator[pa.T
     if wanted.num_rows <= _EMBEDDED_HERE:
         yield from map(EmbedChunks(make_encoder), batches)
         return
-    on_gpu = ray.available_resources().get("GPU", 0) >= _GPU_SHARE  # else the language model has them
-    processors = int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1))
-    most = max(1, min(processors, len(batches) // _LEAST_BATCHES_PER_ACTOR))
+    cores = int(ray.cluster_resources().get("CPU", 1))
+    most = max(1, min(cores, len(batches) // _LEAST_BATCHES_PER_ACTOR))
     embedded = ray.data.from_arrow(batches).map_batches(
         EmbedChunks,
         fn_constructor_args=(make_encoder,),
-        batch_size=None,
+        batch_size=_BATCH_CHUNKS,  # Ray Data wants it said where a GPU is asked for
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
-        num_cpus=1,
-        num_gpus=_GPU_SHARE if on_gpu else 0,
+        **model_actor(),
     )
     yield from embedded.iter_batches(batch_size=None, batch_format="pyarrow")
 
