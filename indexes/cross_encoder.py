@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
 from iotops.models import ResolvedModel
-from iotops.models.hardware import preferred_device, preferred_dtype
-
-_BATCH = 32
+from iotops.models.hardware import preferred_device, preferred_dtype, texts_at_once
 
 
 class RelevanceScorer:
@@ -40,6 +38,6 @@ class RelevanceScorer:
         if not pairs:
             return np.empty(0, np.float32)
         raw = self._encoder.predict(
-            list(pairs), batch_size=_BATCH, convert_to_numpy=True, show_progress_bar=False
+            list(pairs), batch_size=texts_at_once(self.device), convert_to_numpy=True, show_progress_bar=False
         )
         return np.asarray(raw, np.float32)

@@ -10,9 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from indexes.vector import Vectors
 from iotops.models import ResolvedModel
-from iotops.models.hardware import preferred_device, preferred_dtype
-
-_BATCH = 32
+from iotops.models.hardware import preferred_device, preferred_dtype, texts_at_once
 
 
 class SentenceEncoder:
@@ -52,7 +50,7 @@ class SentenceEncoder:
         if not texts:
             return np.empty((0, self.dimension), np.float32)
         raw = self._encoder.encode(
-            list(texts), batch_size=_BATCH, convert_to_numpy=True, show_progress_bar=False
+            list(texts), batch_size=texts_at_once(self.device), convert_to_numpy=True, show_progress_bar=False
         )
         vectors = np.asarray(raw, np.float32)
         # The model's own normalisation rounds to bfloat16, which leaves lengths off by up to 0.4 %.
