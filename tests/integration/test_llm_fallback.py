@@ -214,6 +214,16 @@ def test_a_served_model_has_its_parser_and_its_replicas_from_the_catalogue():
     assert not llm_config("tiny", ModelSpec(hardware="cpu")).get_engine_config().frontend_kwargs
 
 
+def test_on_a_gpu_the_language_model_leaves_room_unless_the_catalogue_says_how_much():
+    from ray_apps.llm import GPU_ENGINE, llm_config
+
+    assert llm_config("tiny", ModelSpec(hardware="gpu")).engine_kwargs == GPU_ENGINE
+    spec = ModelSpec.model_validate({"hardware": "gpu", "engine_kwargs": {"gpu_memory_utilization": 0.5}})
+    assert llm_config("tiny", spec).engine_kwargs["gpu_memory_utilization"] == 0.5
+    on_cpu = llm_config("tiny", ModelSpec(hardware="cpu")).engine_kwargs
+    assert "gpu_memory_utilization" not in on_cpu
+
+
 @dataclass
 class Line:
     """A line to a server that can be cut and mended."""
