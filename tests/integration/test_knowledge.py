@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-import ray.data
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from indexes.exchange import current, fetch, snapshots
@@ -18,9 +15,7 @@ from iotops.ray_cluster import connect
 from iotops.settings import Settings
 from pipelines.knowledge.additions import Sizes
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
-from pipelines.knowledge.embedding import embed_chunks
 from pipelines.knowledge.store import add_documents, remove_documents
-from pipelines.ray_data import GPU_SHARE
 
 DIMENSION = 32
 
@@ -43,31 +38,6 @@ def model() -> EmbeddingModel:
 
     identity = EmbedderId(name="hashed-words", checksum="0", dimension=DIMENSION)
     return EmbeddingModel(identity, HashedWords, lambda texts: [len(text.split()) for text in texts], 128)
-
-
-@pytest.mark.parametrize(
-    ("free", "asked"),
-    [(1.0, {"num_gpus": GPU_SHARE}), (0.0, {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}})],
-)
-def test_an_actor_has_a_share_of_a_free_gpu_and_sees_none_that_is_taken(
-    model: EmbeddingModel, monkeypatch: pytest.MonkeyPatch, free: float, asked: dict[str, Any]
-) -> None:
-    accepted: dict[str, Any] = {}
-
-    def map_batches(dataset: ray.data.Dataset, *args: Any, **options: Any) -> ray.data.Dataset:
-        mapped = plan(dataset, *args, **options)  # where Ray Data refuses options
-        accepted.update(options)
-        return mapped
-
-    plan = ray.data.Dataset.map_batches
-    monkeypatch.setattr(ray.data.Dataset, "map_batches", map_batches)
-    monkeypatch.setattr(ray.data.Dataset, "iter_batches", lambda dataset, **how: iter(()))
-    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 4.0, "GPU": free})
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0})
-    numbers = [str(number) for number in range(300)]
-    chunks = pa.table(dict.fromkeys(("title", "section", "text", "content_hash"), numbers))
-    assert list(embed_chunks(chunks, model.make_encoder)) == []
-    assert asked.items() <= accepted.items()
 
 
 @pytest.fixture
