@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexes.filters import Filters
+from indexes.forward import Bm25f
 from indexes.fusion import Scores, min_max, reciprocal_rank
 from indexes.hits import Hit, HitScores, best_first, distinct
 from indexes.snapshot import Fusion, Part, Snapshot
@@ -47,7 +48,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Chunks of a part that a ranking or a code brought in, with what does not depend on the weights."""
+    """Chunks of a part that a ranking or a code brought in, with what no weight changes any more."""
 
     part: Part
     rows: NDArray[np.int64]
@@ -89,6 +90,7 @@ class HybridIndex:
         filters: Filters,
         local: TermStatistics,
         shared: TermStatistics,
+        words: Bm25f,
         spent: Timings,
     ) -> Candidates:
         """The best by vectors, by words and by codes, each with its cosine, whoever found it."""
@@ -100,7 +102,7 @@ class HybridIndex:
             _, found = vectors.search(vector[np.newaxis, :], count, part.allowed(filters))
             near = found[0][found[0] >= 0]
         spent.vector += clock.lap()
-        worded = self._worded(part, query, filters, local, shared)
+        worded = self._worded(part, query, filters, local, shared, words)
         shares, coded = part.text.exact(query, count, filters, local, shared)
         rows = np.union1d(np.union1d(near, worded), coded)
         spent.bm25 += clock.lap()
@@ -111,14 +113,20 @@ class HybridIndex:
         return Candidates(part, rows, cosine, _aligned(rows, coded, shares))
 
     def _worded(
-        self, part: Part, query: str, filters: Filters, local: TermStatistics, shared: TermStatistics
+        self,
+        part: Part,
+        query: str,
+        filters: Filters,
+        local: TermStatistics,
+        shared: TermStatistics,
+        words: Bm25f,
     ) -> NDArray[np.int64]:
-        """The best rows by words: by BM25F, which ranks them later, among the best that Tantivy finds."""
+        """The best rows by words: by BM25F among the best that Tantivy finds."""
         count = self.ranking.candidates
         _, found = part.text.search(query, count * _LOOKED_THROUGH, filters, local, shared)
         if len(found) <= count:
             return found
-        scores = part.text.score(query, found, shared, self.snapshot.manifest.fusion.words)
+        scores = part.text.score(query, found, shared, words)
         return found[np.argsort(-np.nan_to_num(scores), kind="stable")[:count]]
 
 
@@ -142,8 +150,9 @@ def search_all(
     if not indexes:
         return []
     spent = spent or Timings()
-    found = find(indexes, query, vector, filters or Filters(), spent)
-    return rank(found, limit, fusion or indexes[0].snapshot.manifest.fusion, indexes[0].ranking, now, spent)
+    fusion = fusion or indexes[0].snapshot.manifest.fusion
+    found = find(indexes, query, vector, filters or Filters(), fusion.words, spent)
+    return rank(found, limit, fusion, indexes[0].ranking, now, spent)
 
 
 def find(
@@ -151,14 +160,15 @@ def find(
     query: str,
     vector: Vectors | None,
     filters: Filters,
+    words: Bm25f,
     spent: Timings,
 ) -> Found:
-    """The first half of `search_all`: what is to be ranked."""
+    """The first half of `search_all`: what is to be ranked, of words the best by `words`."""
     parts = [(index, part) for index in indexes for part in index.snapshot.parts]
     statistics = [part.text.statistics(query) for _, part in parts]
     shared = TermStatistics.total(statistics)
     pools = [
-        index.candidates(part, query, vector, filters, local, shared, spent)
+        index.candidates(part, query, vector, filters, local, shared, words, spent)
         for (index, part), local in zip(parts, statistics, strict=True)
     ]
     return Found(query, shared, pools)

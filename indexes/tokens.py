@@ -8,6 +8,10 @@ from tokenizers import Tokenizer
 
 from iotops.models import ResolvedModel
 
+CHARACTERS_PER_TOKEN = 8
+"""What a token stands for at most, where texts are bounded: a word that the tokenizer does not know (a key, a
+base64 line) is one token however long it is."""
+
 
 class Tokens:
     """Counts a tokenizer's tokens, its special ones left out."""
@@ -28,7 +32,11 @@ class Tokens:
         return [len(encoding) for encoding in found]
 
     def cut(self, text: str, most: int) -> tuple[str, int]:
-        """A text up to the end of its last token that is allowed, and how many tokens that are."""
+        """A text up to the end of its last token that is allowed, and how many tokens that are.
+
+        Of more than `CHARACTERS_PER_TOKEN` for each, what is over them is cut off too.
+        """
+        text = text[: most * CHARACTERS_PER_TOKEN]
         ends = [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
         if len(ends) <= most:
             return text, len(ends)

@@ -49,6 +49,11 @@ class ChatModel:
         self._routes = routes
 
     @property
+    def first(self) -> str:
+        """Name of the first model."""
+        return self._routes[0].model.name
+
+    @property
     def author(self) -> str:
         """Name of the model that would be asked first now."""
         return next((each for each in self._routes if each.circuit.admits), self._routes[0]).model.name

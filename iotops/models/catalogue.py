@@ -109,7 +109,7 @@ class ModelSpec(_Strict):
     )
     context_tokens: int = Field(
         3_000,
-        description="Source text that a language model is given at most, in tokens of the embedding model.",
+        description="Source text that a language model is given at most, in the embedding model's tokens.",
         ge=100,
     )
     answer_s: float = Field(

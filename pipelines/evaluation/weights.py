@@ -37,7 +37,7 @@ HITS = 3 * DEPTH
 
 @dataclass(frozen=True)
 class Gauge:
-    """How well questions are answered under weights: what was found for each is ranked again."""
+    """How well questions are answered under weights: what was found under the first is ranked again."""
 
     indexes: Sequence[HybridIndex]
     found: Mapping[str, Found]
@@ -63,11 +63,12 @@ def fitted_fusion(
     None where they are too few to say.
     """
     chosen = _by_chance(questions, MOST_QUESTIONS)
+    start = indexes[0].snapshot.manifest.fusion
     found = {
-        question.text: find(indexes, question.text, vectors[question.text], Filters(), Timings())
+        question.text: find(indexes, question.text, vectors[question.text], Filters(), start.words, Timings())
         for question in chosen
     }
-    return calibrated(indexes[0].snapshot.manifest.fusion, chosen, Gauge(indexes, found, now))
+    return calibrated(start, chosen, Gauge(indexes, found, now))
 
 
 def fitted_reranker(

@@ -17,7 +17,10 @@ from pipelines.jobs.arguments import Check, main, say
 
 def tune_reranker(
     tenant: TenantOption,
-    epochs: Annotated[int, typer.Option(min=1, max=20, help="How often each labelled example is seen.")] = 3,
+    epochs: Annotated[
+        int,
+        typer.Option(min=1, max=20, help="How often each labelled example is seen; if they are few, all."),
+    ] = 3,
     check: Check = False,
 ) -> None:
     """Train a cross-encoder on a tenant's shelf, and switch it on where it wins on held-out documents.

@@ -17,6 +17,7 @@ from itertools import pairwise
 import pyarrow as pa
 
 from indexes.schema import CHUNK_SCHEMA, passage
+from indexes.tokens import CHARACTERS_PER_TOKEN
 from pipelines.knowledge.documents import Document
 from pipelines.knowledge.sections import Outline, Section, outline
 
@@ -28,8 +29,6 @@ TokenCounter = Callable[[list[str]], Sequence[int]]
 
 _SPECIAL_TOKENS = 2
 _SMALL_TOKENS = 48
-# A word that the tokenizer does not know (a key, a base64 line) is one token however long it is.
-_CHARACTERS_PER_TOKEN = 8
 _HARD_CUT = 64
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+(?=\S)")
 _WORD_END = re.compile(r"\s+(?=\S)")
@@ -136,7 +135,7 @@ class Cutter:
 
     def _measured(self, bounds: list[int]) -> list[Span]:
         """Spans between bounds; one with too many characters is too large without being counted."""
-        most = self.room * _CHARACTERS_PER_TOKEN
+        most = self.room * CHARACTERS_PER_TOKEN
         texts = [self.source[start:end] if end - start <= most else "" for start, end in pairwise(bounds)]
         return [
             Span(start, end, (), tokens if text or start == end else self.room + 1)
@@ -150,7 +149,7 @@ MakeCutter = Callable[[str, Outline, TokenCounter, int], Cutter]
 
 def fits(span: Span, room: int) -> bool:
     """Whether a span is small enough, in tokens and in characters."""
-    return span.tokens <= room and span.end - span.start <= room * _CHARACTERS_PER_TOKEN
+    return span.tokens <= room and span.end - span.start <= room * CHARACTERS_PER_TOKEN
 
 
 def _within(sorted_cuts: list[int], start: int, end: int) -> list[int]:

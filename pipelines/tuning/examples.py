@@ -65,9 +65,10 @@ def of_shelf(
     indexes: Sequence[HybridIndex], asked: Sequence[Asked], vectors: Mapping[str, Vectors]
 ) -> Iterator[Example]:
     """Examples of questions made from chunks, with vectors by their text; what is wrong is elsewhere."""
+    read: dict[tuple[str, str], str] = {}
     for each in asked:
         found = search_all(indexes, each.question, vectors[each.question], HITS)
-        wrong = tuple(_read(hit) for hit in found if hit.uri != each.uri)
+        wrong = tuple(_read(hit, read) for hit in found if hit.uri != each.uri)
         if wrong:
             yield Example(each.question, each.text, wrong)
 
@@ -76,18 +77,20 @@ def of_labels(
     indexes: Sequence[HybridIndex], questions: Sequence[Question], vectors: Mapping[str, Vectors]
 ) -> Iterator[Example]:
     """Examples of labelled questions: each relevant document's best chunk among the hits is right."""
+    read: dict[tuple[str, str], str] = {}
     for question in questions:
         relevant = {uri for uri, grade in question.grades.items() if grade > 0}
         hits = search_all(indexes, question.text, vectors[question.text], HITS)
-        wrong = tuple(_read(hit) for hit in hits if hit.uri not in question.grades)
+        wrong = tuple(_read(hit, read) for hit in hits if hit.uri not in question.grades)
         best: dict[str, Hit] = {}
         for hit in hits:
             if hit.uri in relevant:
                 best.setdefault(hit.uri, hit)
         for hit in best.values():
             if wrong:
-                yield Example(question.text, _read(hit), wrong)
+                yield Example(question.text, _read(hit, read), wrong)
 
 
-def _read(hit: Hit) -> str:
-    return passage(hit.title, hit.section, hit.text)
+def _read(hit: Hit, read: dict[tuple[str, str], str]) -> str:
+    """What a reranker reads of a hit; of all examples that have it the same object."""
+    return read.setdefault((hit.uri, hit.chunk_id), passage(hit.title, hit.section, hit.text))

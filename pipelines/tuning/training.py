@@ -32,12 +32,16 @@ class Example:
     """The hardest to tell from the right one first."""
 
 
+LEAST_LABELLED = 50
+"""Fewer labelled examples are learned with the made ones: by themselves they would be learned by heart."""
+
+
 @dataclass(frozen=True)
 class Course:
     """How it is trained: on examples made from documents once, then on labelled ones again and again."""
 
     epochs: int = 3
-    """Over the labelled examples; where there are none, over the made ones."""
+    """Over the labelled examples; where they are few, over all."""
     wrong: int = 7
     """Texts beside the right one, drawn anew in each epoch."""
     lists: int = 4
@@ -68,10 +72,7 @@ def train(
     ).to(device)
     # Without dropout: its random numbers take more than half of a step's time on a CPU.
     model.eval()
-    stages = [
-        (list(_steps(made, 1 if labelled else course.epochs, course)), course.learning_rate),
-        (list(_steps(labelled, course.epochs, course)), course.learning_rate * course.labelled_share),
-    ]
+    stages = stages_of(made, labelled, course)
     losses: list[float] = []
     done, total = 0, sum(len(steps) for steps, _ in stages)
     for steps, rate in stages:
@@ -96,7 +97,19 @@ def train(
     tokenizer.save_pretrained(output)
 
 
-def hardest(wrong: Sequence[str], count: int, draw: random.Random) -> tuple[str, ...]:
+def stages_of(
+    made: Sequence[Example], labelled: Sequence[Example], course: Course
+) -> list[tuple[list[list[Example]], float]]:
+    """The examples of each step, stage by stage, and the learning rate of each stage."""
+    if len(labelled) < LEAST_LABELLED:
+        return [(list(_steps([*made, *labelled], course.epochs, course)), course.learning_rate)]
+    return [
+        (list(_steps(made, 1, course)), course.learning_rate),
+        (list(_steps(labelled, course.epochs, course)), course.learning_rate * course.labelled_share),
+    ]
+
+
+def drawn(wrong: Sequence[str], count: int, draw: random.Random) -> tuple[str, ...]:
     """So many of the wrong texts by chance, more often from the first."""
     places = sorted(range(len(wrong)), key=lambda place: draw.random() ** (1 + place), reverse=True)
     return tuple(wrong[place] for place in places[:count])
@@ -106,7 +119,7 @@ def _steps(examples: Sequence[Example], epochs: int, course: Course) -> Iterator
     """The examples of each step; in every epoch in another order and with other wrong texts."""
     draw = random.Random(course.seed)
     for _ in range(epochs):
-        order = [replace(each, wrong=hardest(each.wrong, course.wrong, draw)) for each in examples]
+        order = [replace(each, wrong=drawn(each.wrong, course.wrong, draw)) for each in examples]
         draw.shuffle(order)
         yield from (order[first : first + course.lists] for first in range(0, len(order), course.lists))
 

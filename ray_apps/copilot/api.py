@@ -180,8 +180,8 @@ class Copilot:
 
     @app.get("/v1/models", summary="The served language model, in OpenAI's words", responses=responses.MODELS)
     async def models(self, principal: Caller) -> ModelList:
-        """A list of one: the model that would write an answer now."""
-        return ModelList(data=[Model(id=self._chat.author)])
+        """A list of one, which stays the same while a fallback writes."""
+        return ModelList(data=[Model(id=self._chat.first)])
 
     @app.post("/search", summary="Search the documents", responses=responses.FOUND)
     async def search(self, body: SearchRequest, principal: Searcher) -> SearchResponse:

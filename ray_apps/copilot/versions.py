@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 MODEL_TIMEOUT_S = 1.0
 MODEL_REMEMBERED_S = 5.0
 """It answers late while it writes, and no cached answer should wait for that."""
+MODEL_STALE_S = 60.0
+"""What it said longer ago is waited for, as after an hour without a question."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,11 @@ class Versions:
         return Version(index, data, model, self._chat.author)
 
     async def _model(self) -> str:
-        """What the first language model last said of itself; it is asked again, but waited for only once."""
-        if time.monotonic() > self._described_at + MODEL_REMEMBERED_S and self._describing is None:
+        """What the first language model says of itself, or said a moment ago while it is asked again."""
+        age_s = time.monotonic() - self._described_at
+        if age_s > MODEL_REMEMBERED_S and self._describing is None:
             self._describing = asyncio.create_task(self._describe())
-        if self._describing and self._described_at == -math.inf:
+        if self._describing and age_s > MODEL_STALE_S:
             await asyncio.shield(self._describing)
         return str(self._described)
 

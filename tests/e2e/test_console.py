@@ -199,7 +199,7 @@ def test_a_documents_markup_stays_text(page: Page, settings: Settings, hostile: 
     unharmed(page)
 
 
-def test_a_devices_markup_and_a_notes_stay_text(page: Page, settings: Settings, hostile: Tenant):
+def test_a_devices_markup_stays_text(page: Page, settings: Settings, hostile: Tenant):
     signed_in(page, settings, hostile)
     page.goto("/console/#/fleet")
     expect(page.locator("tbody tr")).to_contain_text(MARKUP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from indexes.tokens import CHARACTERS_PER_TOKEN
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.prompt import messages
 from tests.unit.word_tokens import words
@@ -25,3 +26,9 @@ def test_tokens_are_counted_and_cut_at_their_ends() -> None:
     assert tokens.cut("valve stuck, open", 3) == ("valve stuck,", 3)
     assert tokens.cut("valve stuck", 9) == ("valve stuck", 2)
     assert tokens.cut("valve stuck", 0) == ("", 0)
+
+
+def test_a_word_without_end_is_no_way_around_the_budget() -> None:
+    found = [passage("Key", "0f" * 1000) for _ in range(20)]
+    told = messages("what is the key", found, 10, words())[-1]["content"]
+    assert len(told) < 10 * (CHARACTERS_PER_TOKEN + 8)

@@ -18,7 +18,7 @@ from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.reranking import WEIGHTS, chosen, judge
 from pipelines.tuning.examples import Asked, asked_of, of_labels, of_shelf
 from pipelines.tuning.questions import leading_back, question_in
-from pipelines.tuning.training import hardest
+from pipelines.tuning.training import Course, Example, drawn, stages_of
 from tests.unit.shelves import hashed, loaded, table
 
 TOPICS = [f"valve{first}{second}" for first in "abcdefgh" for second in "abcdefgh"]
@@ -102,9 +102,9 @@ def test_the_right_text_is_the_labelled_one_and_wrong_are_unlabelled_ones(tmp_pa
         assert not any(f"remedy of {topic}" in wrong for wrong in example.wrong)
         alike = f"symptom of {topic}"
         assert alike in example.wrong[0], "the hardest first"
-        drawn = [hardest(example.wrong, 3, draw) for _ in range(4)]
-        assert len({frozenset(each) for each in drawn}) > 1, "others each time"
-        drawn_alike += sum(any(alike in wrong for wrong in each) for each in drawn)
+        told = [drawn(example.wrong, 3, draw) for _ in range(4)]
+        assert len({frozenset(each) for each in told}) > 1, "others each time"
+        drawn_alike += sum(any(alike in wrong for wrong in each) for each in told)
     assert drawn_alike > len(TOPICS) * 4 * 0.4, "three of fifty, by chance, would have it 0.06 of the time"
 
 
@@ -123,12 +123,12 @@ def test_a_sentence_that_is_asked_for_is_not_in_its_answer(tmp_path: Path) -> No
 
 def test_a_reranker_that_knows_better_wins_and_one_that_does_not_gets_no_weight(tmp_path: Path) -> None:
     index = HybridIndex(loaded(tmp_path / "snapshot", CHUNKS))
-    choose, check = QUESTIONS[:32], QUESTIONS[32:]
-    better = judge([index], choose, check, VECTORS, PrefersRemedies())
+    one, other = QUESTIONS[:32], QUESTIONS[32:]
+    better = judge([index], one, other, VECTORS, PrefersRemedies())
     assert better.wins
     assert better.after > better.before
     assert better.after > 0.95
-    worse = judge([index], choose, check, VECTORS, PrefersSymptoms())
+    worse = judge([index], one, other, VECTORS, PrefersSymptoms())
     assert worse.weight == 0
     assert not worse.wins
 
@@ -164,3 +164,17 @@ def test_a_weight_that_stands_out_from_its_neighbours_is_not_chosen() -> None:
     assert WEIGHTS[chosen(means)] == 0.5
     assert chosen(np.array([0.70, 0.71, *[0.69] * 9])) == 0
     assert chosen(np.full(len(WEIGHTS), 0.7)) == 0
+
+
+@pytest.mark.parametrize(
+    ("labelled", "seen"), [(0, [(30, 1.0)]), (10, [(60, 1.0)]), (50, [(10, 1.0), (150, 0.6)])]
+)
+def test_few_labelled_examples_are_learned_with_the_made_ones(
+    labelled: int, seen: list[tuple[int, float]]
+) -> None:
+    made = [Example(f"made {number}", "right", ("a", "b")) for number in range(10)]
+    labels = [Example(f"labelled {number}", "right", ("a", "b")) for number in range(labelled)]
+    course = Course(epochs=3, wrong=1, learning_rate=1.0)
+    stages = stages_of(made, labels, course)
+    assert [(sum(map(len, steps)), rate) for steps, rate in stages] == seen
+    assert all(len(example.wrong) == 1 for steps, _ in stages for step in steps for example in step)
