@@ -42,7 +42,7 @@ REQUESTS_AT_ONCE = 64
 REQUESTS_WAITING = 64
 """At each caller; one more is refused, and its answer written from the sources alone."""
 GPU_ENGINE = {"gpu_memory_utilization": 0.85}
-"""vLLM's own 0.92 leaves 1.3 GB of 16, and embedder and reranker take about one each, more with tuned ones."""
+"""vLLM's own 0.92 leaves 1.3 GB of 16; embedder and reranker take about one each, more with tuned ones."""
 CPU_ENGINE = {"enforce_eager": True, "distributed_executor_backend": "mp"}
 REFUSALS = (400, 413, 422)
 """Statuses, in HTTP's words, of a request that is at fault itself."""
