@@ -34,10 +34,10 @@ class Tokens:
     def cut(self, text: str, most: int) -> tuple[str, int]:
         """A text up to the end of its last token that is allowed, and how many tokens that are.
 
-        Of more than `CHARACTERS_PER_TOKEN` for each, what is over them is cut off too.
+        `CHARACTERS_PER_TOKEN` characters count as a token at least.
         """
         text = text[: most * CHARACTERS_PER_TOKEN]
         ends = [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
-        if len(ends) <= most:
-            return text, len(ends)
-        return text[: ends[most - 1]] if most > 0 else "", max(most, 0)
+        if len(ends) > most:
+            text, ends = text[: ends[most - 1]], ends[:most]
+        return text, max(len(ends), -(-len(text) // CHARACTERS_PER_TOKEN))
