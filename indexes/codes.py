@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 
 _WORD = re.compile(r"[^\W_]+(?:[-._/][^\W_]+)*")
@@ -26,14 +27,15 @@ def codes_in(text: str) -> set[str]:
     return found
 
 
-def codes_asked(query: str) -> list[str]:
+@lru_cache(maxsize=64)  # a search asks several times
+def codes_asked(query: str) -> tuple[str, ...]:
     """Keys that a query may mean, in its order: every word, and neighbours joined (`HX 200`, `error E 421`).
 
     Wider than `codes_in` on purpose: only those that some chunk carries as a code can match.
     """
     words = re.findall(r"\w+(?:[-./]\w+)*", query)
     joined = [left + right for left, right in pairwise(words) if right[:1].isdigit()]
-    return list(dict.fromkeys(key for word in [*words, *joined] if (key := code_key(word)) and _fits(key)))
+    return tuple(dict.fromkeys(key for word in [*words, *joined] if (key := code_key(word)) and _fits(key)))
 
 
 def keys(codes: Iterable[str]) -> set[str]:

@@ -25,6 +25,7 @@ FIELDS = ("title", "section", "body", "codes")
 Terms = Sequence[Sequence[str]]
 """A chunk's terms by field, in the order of `FIELDS`."""
 _MOST = 255  # repetitions that are told apart
+_PLACES = 4096
 _VOCABULARY = "vocabulary.arrow"
 _ARRAYS = ("starts", "terms", "counts", "lengths", "documents")
 
@@ -55,6 +56,7 @@ class ForwardIndex:
         self._starts, self._terms, self._counts, self._lengths, self._documents = loaded
         with pa.memory_map(str(directory / _VOCABULARY)) as source:
             self._vocabulary = pa.ipc.open_file(source).read_all()["term"].combine_chunks()
+        self._places: dict[str, int | None] = {}
         self.total_lengths: NDArray[np.int64] = self._lengths.sum(axis=0, dtype=np.int64)
 
     @classmethod
@@ -142,11 +144,19 @@ class ForwardIndex:
         return owners, starts[owners] + within
 
     def _place(self, term: str) -> int | None:
+        """Where a term stands in the vocabulary; remembered, since a search asks several times."""
+        if (known := self._places.get(term, -1)) != -1:
+            return known
+        if len(self._places) >= _PLACES:
+            self._places.clear()
+        return self._places.setdefault(term, self._found(term))
+
+    def _found(self, term: str) -> int | None:
         place = bisect_left(range(len(self._vocabulary)), term, key=lambda at: self._vocabulary[at].as_py())
         held = place < len(self._vocabulary) and self._vocabulary[place].as_py() == term
         return place if held else None
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(path, mmap_mode="r")
-    return array
+    """A mapped array as a plain one: numpy's own class for them takes longer for each slice."""
+    return np.load(path, mmap_mode="r").view(np.ndarray)  # type: ignore[no-any-return]
