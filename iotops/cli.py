@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points
+from typing import NoReturn
 
 import typer
 
@@ -35,5 +36,19 @@ def main() -> None:
         prepare_environment(get_settings().ray)
         build()()
     except IotOpsError as error:
-        errors.print(f"[bold red]error:[/] {error}", highlight=False)
-        sys.exit(1)
+        _fail(str(error))
+    except Exception as error:
+        from sqlalchemy.exc import OperationalError  # only here: it takes a while to load
+
+        if not isinstance(error, OperationalError) or error.statement is not None:
+            raise
+        database = get_settings().database
+        _fail(
+            f"the database at {database.host}:{database.port} does not answer: `iotops up` starts the "
+            "embedded one"
+        )
+
+
+def _fail(why: str) -> NoReturn:
+    errors.print(f"[bold red]error:[/] {why}", highlight=False)
+    sys.exit(1)

@@ -53,7 +53,10 @@ def ask(
 
     Example: iotops ask "What does E421 mean on an HX-200?" --tenant acme --conversation pump
     """
-    settings, asking = get_settings(), Tenant(tenant)
+    from iotops.provisioning import known_tenant
+
+    settings = get_settings()
+    asking = known_tenant(settings, tenant)
     if results.is_terminal and not as_json:
         print_sources(print_told(stream_question(settings, asking, question, device, conversation)))
         return

@@ -123,8 +123,11 @@ def issue(
     """
     if role not in ROLES:
         raise typer.BadParameter(f"role {role!r} is unknown; roles are: {', '.join(ROLES)}")
+    from iotops.provisioning import known_tenant
+
     known: Role = role
-    print(issue_token(get_settings().auth, Tenant(tenant), subject, known, ttl))
+    settings = get_settings()
+    print(issue_token(settings.auth, known_tenant(settings, tenant), subject, known, ttl))
 
 
 def mqtt(

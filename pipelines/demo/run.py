@@ -161,5 +161,5 @@ def _print_urls(console: Console, settings: Settings) -> None:
     table.add_row("Gateway API", f"{settings.serve.url}/v1/telemetry/docs")
     table.add_row("Ray dashboard", settings.ray.dashboard_url)
     table.add_row("Prefect", settings.prefect.api_url.removesuffix("/api"))
-    table.add_row("Token", f"iotops token issue --tenant {TENANT.id} --subject you")
+    table.add_row("Token", f".venv/bin/iotops token issue --tenant {TENANT.id} --subject you")
     console.print(table)

@@ -175,9 +175,12 @@ class Answerer:
     def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:
         """Whether the evidence fits the question well enough for an answer.
 
+        What happened is told by records, whatever words ask for it.
         Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use; words for
         a time were answered by looking there.
         """
+        if found.lead and asked.plan.fleet_incidents:
+            return True
         question = without_period(asked.whole, datetime.now(UTC))
         question = ACTION.sub(" ", question) if guide else question
         best = max(found.cosines, default=0.0)

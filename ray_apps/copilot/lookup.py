@@ -124,7 +124,7 @@ class Lookup:
         return await self._in_time(record, trace, found, tell)
 
     async def _fleet(self, tenant: Tenant, plan: Plan, found: Evidence, tell: Tell) -> None:
-        if plan.fleet:
+        if plan.fleet_health:
             trace = Trace(message="reading the health of the fleet")
             tell(trace)
             started = time.perf_counter()

@@ -13,7 +13,13 @@ WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 NUMBERED = re.compile(
     r"\b(?:machine|device|unit|pump|compressor)\s+(?:no\.?\s*|number\s+|#\s*)?(\d{1,6})\b", re.I
 )
-FLEET = re.compile(r"\b(which|what)\b.*\b(machines|devices|units|pumps|compressors|fleet)\b|\bworst\b", re.I)
+FLEET = re.compile(
+    r"\b(which|what)\b.*\b(machines|devices|units|pumps|compressors|fleet)\b|\bworst\b"
+    r"|\bwhich (machine|device|unit|pump|compressor)\b",
+    re.I,
+)
+HEALTH = re.compile(r"\b(worst|health\w*|unhealth\w*)\b", re.I)
+REPORTED = re.compile(r"\b(had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b", re.I)
 ACTION = re.compile(
     r"\b(should i|do i|what to do|how (?:do|can|to|should)|fix|repair|reset|steps?|actions?|procedure)\b",
     re.I,
@@ -27,14 +33,20 @@ MOST_NAMES = 20
 @dataclass(frozen=True)
 class Plan:
     """What a question is about: words that may be device ids, and codes; the time that it names; whether it
-    asks of the fleet as a whole, what happened, and what to do."""
+    asks of the fleet as a whole, of health, what happened, and what to do."""
 
     names: tuple[str, ...]
     codes: frozenset[str]
     period: Period | None
     fleet: bool
+    health: bool
     incidents: bool
     action: bool
+
+    @property
+    def fleet_health(self) -> bool:
+        """Whether the fleet's least healthy devices answer."""
+        return self.fleet and (self.health or not self.fleet_incidents)
 
     @property
     def fleet_incidents(self) -> bool:
@@ -48,11 +60,14 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     names += [word for word in WORD.findall(question) if any(letter.isdigit() for letter in word)]
     names += [f"machine-{int(number):03d}" for number in NUMBERED.findall(question)]
     spellings = dict.fromkeys(form for name in names for form in (name, name.lower()))
+    codes, fleet = frozenset(codes_in(question)), bool(FLEET.search(question))
+    which_had = fleet and bool(codes) and bool(REPORTED.search(question))
     return Plan(
         names=tuple(spellings)[:MOST_NAMES],
-        codes=frozenset(codes_in(question)),
+        codes=codes,
         period=period(question, now or datetime.now(UTC)),
-        fleet=bool(FLEET.search(question)),
-        incidents=bool(INCIDENTS.search(question)),
+        fleet=fleet,
+        health=bool(HEALTH.search(question)),
+        incidents=which_had or bool(INCIDENTS.search(question)),
         action=bool(ACTION.search(question)),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray_apps.copilot.period import Period
 
-LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS = 3, 2, 3, 3
+LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS = 3, 2, 8, 3
 
 
 def health(insights: dict[str, Any]) -> list[str]:
@@ -55,6 +55,8 @@ def incidents(events: list[dict[str, Any]], of: str, period: Period | None = Non
         f"{code} ({count} time{'s' * (count > 1)}, last at {at(last[code])})"
         for code, count in times.most_common(MOST_CODES)
     )
+    if (more := len(times) - MOST_CODES) > 0:
+        listed += f" and {more} other{'s' * (more > 1)}"
     named = f"The error codes of {of} {period}" if period else f"The latest error codes of {of}"
     return [f"{named} are {listed}."]
 

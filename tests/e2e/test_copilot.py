@@ -122,6 +122,20 @@ def test_errors_of_the_whole_fleet_are_its_incidents(api: httpx.Client, settings
         assert tool["result"] == {"events": [], "alerts": []}
 
 
+def test_what_happened_is_answered_whatever_words_ask_for_it(api: httpx.Client, settings: Settings):
+    answer = ask(api, settings, "Which errors happened in the last 48 hours?")
+    assert answer["grounded"], answer["answer"]
+    assert answer["citations"][0]["doc_id"] == "fleet:incidents"
+
+
+def test_a_code_is_traced_to_the_machines_that_reported_it(api: httpx.Client, settings: Settings):
+    (history,) = ask(api, settings, "Which machines reported errors?")["tools"]
+    latest = history["result"]["events"][0]
+    answer = ask(api, settings, f"Which machine had {latest['error_code']}?")
+    assert latest["device_id"] in answer["answer"]
+    assert "get_fleet_health" not in {tool["name"] for tool in answer["tools"]}
+
+
 def test_documents_about_an_error_code_are_a_tool_that_is_reported(api: httpx.Client, settings: Settings):
     (tool,) = ask(api, settings, "What does E421 mean on the HX-450?")["tools"]
     assert (tool["name"], tool["arguments"]) == ("fetch_related_docs", {"error_code": "E421"})

@@ -30,7 +30,13 @@ def test_codes_are_recognised_in_any_spelling():
 
 @pytest.mark.parametrize(
     ("question", "fleet"),
-    [("Which machines are worst?", True), ("What does E421 mean?", False), ("How is machine-001?", False)],
+    [
+        ("Which machines are worst?", True),
+        ("Which machine had E425 yesterday?", True),
+        ("What does E421 mean?", False),
+        ("What is wrong with machine 7?", False),
+        ("How is machine-001?", False),
+    ],
 )
 def test_questions_about_the_fleet_are_told_apart(question, fleet):
     assert plan(question).fleet is fleet
@@ -42,6 +48,22 @@ def test_questions_about_the_fleet_are_told_apart(question, fleet):
 )
 def test_questions_about_what_happened_are_told_apart(question, incidents):
     assert plan(question).incidents is incidents
+
+
+@pytest.mark.parametrize(
+    ("question", "health", "incidents"),
+    [
+        ("Which machines have the worst health?", True, False),
+        ("Which HX-200 machines are the least healthy?", True, False),
+        ("Which machines had E425 in the last 3 days?", False, True),
+        ("Which machine had E425?", False, True),
+        ("Which error codes did the fleet have yesterday?", False, True),
+        ("Which machines have errors and the worst health?", True, True),
+    ],
+)
+def test_the_fleets_health_and_what_it_reported_are_told_apart(question, health, incidents):
+    asked = plan(question)
+    assert (asked.fleet_health, asked.fleet_incidents) == (health, incidents)
 
 
 def test_a_time_is_read_with_the_rest():

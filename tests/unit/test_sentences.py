@@ -52,6 +52,14 @@ def test_error_codes_of_a_time_are_told_as_such_and_none_too():
     assert sentences.incidents([], "press-1") == []
 
 
+def test_codes_that_are_not_listed_are_counted():
+    (told,) = sentences.incidents(
+        [{"error_code": f"E{number}", "ts": START} for number in range(sentences.MOST_CODES + 2)], "press-1"
+    )
+    assert told.count("1 time") == sentences.MOST_CODES
+    assert told.endswith(" and 2 others.")
+
+
 def test_a_record_opens_with_its_health_and_ends_with_its_errors():
     told = evidence.device_passage(record(), "vibration?").text.split("\n\n")
     assert [line.split()[1] for line in told] == ["health", "latest", "latest"]
