@@ -104,7 +104,7 @@ class Answerer:
             tell(event)
 
         reader = Reader(self._lookup, self._guard, tenant, asked, found)
-        writer = Writer(found, FACTS, reader.check.clean, timed)
+        writer = Writer(found, FACTS, asked.plan.action, reader.check.clean, timed)
         await reader.passages(found.lead or READ_FIRST)
         # A sentence of a document may be one of the steps, which are not known yet.
         if (found.lead or not asked.plan.action) and self._sure(asked, found, []):
@@ -116,7 +116,7 @@ class Answerer:
         if writer.text or self._sure(asked, found, writer.guide):
             if not writer.text:
                 self._open(asked, found, writer)
-            best = _best(asked, found)
+            best = _best(asked, found, writer.guide)
 
             def open_late() -> None:
                 for support in best:  # one that a step says shows nothing by itself
@@ -150,7 +150,8 @@ class Answerer:
         """Tell the records asked for, else the sentence that fits well, while the model still reads."""
         lead = [Support(n, 1.0) for n, quote in enumerate(found.sources) if quote.passage < found.lead]
         writer.room += len(lead)
-        writer.quote(lead or [each for each in _best(asked, found)[:1] if each.score >= OPENING])
+        best = _best(asked, found, writer.guide)[:1]
+        writer.quote(lead or [each for each in best if each.score >= OPENING])
 
     async def _proposed(self, asked: Asked) -> Proposal | None:
         """The tools that the language model would use, if it can call any; an answer needs none of them."""
@@ -224,9 +225,10 @@ class Answerer:
         return grounding.support(claim, await self._lookup.vector(claim), found.sources, found.vectors)
 
 
-def _best(asked: Asked, found: Evidence) -> list[Support]:
-    """The sentences that answer best, of what was read."""
-    return compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
+def _best(asked: Asked, found: Evidence, guide: list[Quote]) -> list[Support]:
+    """The sentences that answer best, of what was read; what to do in its order."""
+    best = compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
+    return compose.in_order(best, found.sources, found.passages, guide) if asked.plan.action else best
 
 
 @contextmanager

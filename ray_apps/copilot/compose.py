@@ -17,6 +17,7 @@ MEANING_ASKED = re.compile(r"\bmean(?:s|ing)?\b", re.I)
 DEFINITION = re.compile(r"\W*([\w-]+) means\b", re.I)
 CAUSE_ASKED = re.compile(r"\b(?:causes?|caused|why|reasons?)\b", re.I)
 CAUSES = re.compile(r"\b(?:caus(?:es?|ed)|because|due to|reasons?)\b", re.I)
+FIRST_ITEM = re.compile(r"\s*1[.)]\s")
 ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
 ASKED_LIFT = 0.4
 FOREIGN_CODE_PENALTY = 0.4
@@ -95,6 +96,35 @@ def steps(focus: frozenset[str], passages: list[Passage], wanted: int) -> list[Q
             if found:
                 return found[:wanted]
     return []
+
+
+def items_before(quote: Quote, passages: list[Passage]) -> list[tuple[int, int]]:
+    """Spans of the items that stand before a quote's in its numbered list; none where it is in no list."""
+    text, earlier = passages[quote.passage].text, list[tuple[int, int]]()
+    for start, end in items(text):
+        if FIRST_ITEM.match(text, start):
+            earlier = []
+        if start <= quote.start < end:
+            return earlier
+        earlier.append((start, end))
+    return []
+
+
+def in_order(
+    best: list[Support], sources: list[Quote], passages: list[Passage], guide: list[Quote]
+) -> list[Support]:
+    """The same sentences, before each item of a numbered list those before it: no step of a procedure, and
+    no word of caution before it, is passed over. Items of the guide are told by it."""
+    ordered: dict[int, Support] = {}
+    for support in best:
+        quote = sources[support.quote]
+        told = any(step.contains(quote) for step in guide)
+        for start, end in () if told else items_before(quote, passages):
+            for number, other in enumerate(sources):
+                if other.passage == quote.passage and start <= other.start < end:
+                    ordered.setdefault(number, Support(number, support.score))
+        ordered.setdefault(support.quote, support)
+    return list(ordered.values())
 
 
 def repeats(candidate: Sentence, told: list[Sentence], vectors: Vectors, sources: list[Quote]) -> bool:

@@ -20,11 +20,15 @@ class Writer:
     """Takes sentences until `room` of them are taken, then the steps of its `guide`; tells each as it writes.
 
     A sentence that repeats an earlier one is not taken. One that a step says is taken, and written there.
+    Where the question is what to do, an item of a numbered list is not taken before those above it.
     Whatever is written, quotes too, goes through `clean`, which takes out what no answer may carry.
     """
 
-    def __init__(self, found: Evidence, room: int, clean: Callable[[str], str], tell: Tell) -> None:
-        self._found, self._clean, self._tell = found, clean, tell
+    def __init__(
+        self, found: Evidence, room: int, action: bool, clean: Callable[[str], str], tell: Tell
+    ) -> None:
+        """`action`: whether the question is what to do."""
+        self._found, self._action, self._clean, self._tell = found, action, clean, tell
         self.room, self.guide = room, list[Quote]()
         self._taken: list[Sentence] = []
         self._markers: dict[Quote, str] = {}
@@ -64,12 +68,24 @@ class Writer:
         """Whether the sentence stands in the answer by itself now."""
         if self.full or compose.repeats(sentence, self._taken, self._found.vectors, self._found.sources):
             return False
-        self._taken.append(sentence)
         quote = self._found.sources[sentence.support.quote]
-        if any(step.contains(quote) for step in self.guide):
+        guided = any(step.contains(quote) for step in self.guide)
+        if self._action and not guided and self._skips(quote):
+            return False
+        self._taken.append(sentence)
+        if guided:
             return False
         self._write(" ", sentence.text, quote, sentence.support.score)
         return True
+
+    def _skips(self, quote: Quote) -> bool:
+        """Whether an item before the quote's in its numbered list is not told."""
+        told = [self._found.sources[each.support.quote] for each in self._taken]
+        told = [each for each in told if each.passage == quote.passage]
+        return not all(
+            any(start <= each.start < end for each in told)
+            for start, end in compose.items_before(quote, self._found.passages)
+        )
 
     def _write(self, separator: str, text: str, quote: Quote, score: float) -> None:
         if quote not in self._markers:

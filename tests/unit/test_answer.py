@@ -294,3 +294,16 @@ def test_an_answer_that_lacks_a_look_up_is_not_complete(lacking: bool):
     asked = resolve("Is E421 that vibration is high?", None, [])
     draft = asyncio.run(answerer.answer(Tenant("acme"), asked, 5, lambda event: None))
     assert draft.complete is not lacking
+
+
+def test_no_step_of_a_list_is_told_before_those_above_it():
+    fan = Passage(
+        "fan.md", "Cooling fan", "lake://x", "When it is loud",
+        "1. Stop the bearing and lock the alarm.\n2. Tears of grease are dried.\n"
+        "3. A loud vibration: replace the bearing.\n", 0,
+    )  # fmt: skip
+    author = Author("Replace the bearing when the vibration is loud.")
+    draft, _ = answer(author, "A loud vibration of the bearing, what do I do?", lead=0, passages=[fan])
+    told = [draft.answer.find(word) for word in ("Stop", "Tears", "loud vibration")]
+    assert told == sorted(told)
+    assert told[0] == 0, draft.answer

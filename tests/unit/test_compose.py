@@ -1,7 +1,7 @@
 import numpy as np
 
-from ray_apps.copilot.compose import coverage, extract, steps
-from ray_apps.copilot.grounding import Passage, quotes
+from ray_apps.copilot.compose import coverage, extract, in_order, items_before, steps
+from ray_apps.copilot.grounding import Passage, Support, quotes
 
 RUNBOOK = Passage(
     "e421.md",
@@ -84,3 +84,25 @@ def test_scores_lifted_above_one_still_decide_the_order():
     sources = quotes([Passage("hx.md", "HX-200", "lake://x", "", text, 0)])
     found = extract("What causes high vibration?", frozenset(), sources, np.array([0.9, 0.95]), 2)
     assert [(each.quote, each.score) for each in found] == [(1, 1.0), (0, 1.0)]
+
+
+FAN = Passage(
+    "fan.md", "Cooling fan", "lake://x", "When the fan is loud",
+    "A loud fan is worn.\n\n1. Stop the machine and lock the main switch.\n"
+    "2. Clean the grille with a dry brush. Use no water on it.\n"
+    "3. Replace the loud fan.\n\nThen measure:\n\n1. Start the machine again.\n", 0,
+)  # fmt: skip
+
+
+def test_a_step_is_told_after_those_before_it_in_its_list() -> None:
+    sources = quotes([FAN])
+    assert [" ".join(quote.text.split()[:2]) for quote in sources] == [
+        "A loud", "1. Stop", "2. Clean", "Use no", "3. Replace", "1. Start"
+    ]  # fmt: skip
+    worn, stop, clean, water, replace, start = range(6)
+    best = [Support(replace, 0.8), Support(worn, 0.7), Support(start, 0.6)]
+    ordered = [each.quote for each in in_order(best, sources, [FAN], [])]
+    assert ordered == [stop, clean, water, replace, worn, start]
+    given = [each.quote for each in in_order(best, sources, [FAN], [sources[replace]])]
+    assert given == [replace, worn, start], "the guide gives it"
+    assert items_before(sources[start], [FAN]) == [], "another list"
