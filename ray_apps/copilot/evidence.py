@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -176,12 +175,7 @@ def fleet_passage(worst: list[dict[str, Any]]) -> Passage:
 
 def incident_passage(incidents: dict[str, Any], period: Period | None) -> Passage:
     """What went wrong in the whole fleet, in sentences."""
-    lines = sentences.incidents(incidents["events"], "the fleet", period)
-    for code in Counter(event["error_code"] for event in incidents["events"]):
-        where = Counter(event["device_id"] for event in incidents["events"] if event["error_code"] == code)
-        lines.append(
-            f"{code} was reported by {', '.join(name for name, _ in where.most_common(MOST_DEVICES))}."
-        )
+    lines = sentences.incidents(incidents["events"], "the fleet", period, by_device=True)
     open_alerts = [alert for alert in incidents["alerts"] if alert["resolved_at"] is None]
     lines += [
         f"The alert {alert['rule']} of {alert['device_id']} is open since {sentences.at(alert['opened_at'])}."

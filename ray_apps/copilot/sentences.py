@@ -9,7 +9,7 @@ from typing import Any
 
 from ray_apps.copilot.period import Period
 
-LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS = 3, 2, 8, 3
+LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_DEVICES = 3, 2, 8, 3, 3
 
 
 def health(insights: dict[str, Any]) -> list[str]:
@@ -44,21 +44,33 @@ def metrics(insights: dict[str, Any], question: str) -> list[str]:
     return lines
 
 
-def incidents(events: list[dict[str, Any]], of: str, period: Period | None = None) -> list[str]:
-    """The commonest of some events' error codes; those of a period may be none, which is told too."""
+def incidents(
+    events: list[dict[str, Any]], of: str, period: Period | None = None, by_device: bool = False
+) -> list[str]:
+    """The commonest of some events' error codes, and who reported them where it is asked for; those of a
+    period may be none, which is told too."""
     errors = [event for event in events if event["error_code"]]
     if not errors:
         return [f"No error code was reported by {of} {period}."] if period else []
     times = Counter(event["error_code"] for event in errors)
     last = {event["error_code"]: event["ts"] for event in reversed(errors)}
     listed = ", ".join(
-        f"{code} ({count} time{'s' * (count > 1)}, last at {at(last[code])})"
+        f"{code} ({count} time{'s' * (count > 1)}{_reporters(errors, code) if by_device else ''}, "
+        f"last at {at(last[code])})"
         for code, count in times.most_common(MOST_CODES)
     )
     if (more := len(times) - MOST_CODES) > 0:
         listed += f" and {more} other{'s' * (more > 1)}"
     named = f"The error codes of {of} {period}" if period else f"The latest error codes of {of}"
     return [f"{named} are {listed}."]
+
+
+def _reporters(errors: list[dict[str, Any]], code: str) -> str:
+    """` by` those devices that reported a code most often."""
+    times = Counter(each["device_id"] for each in errors if each["error_code"] == code)
+    named = ", ".join(name for name, _ in times.most_common(MOST_DEVICES))
+    more = len(times) - MOST_DEVICES
+    return f" by {named}" + (f" and {more} other{'s' * (more > 1)}" if more > 0 else "")
 
 
 def at(moment: datetime) -> str:

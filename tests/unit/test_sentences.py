@@ -52,6 +52,23 @@ def test_error_codes_of_a_time_are_told_as_such_and_none_too():
     assert sentences.incidents([], "press-1") == []
 
 
+def test_who_reported_a_code_is_told_of_a_fleet():
+    events = [
+        {"error_code": code, "device_id": device, "ts": START}
+        for code, device in [
+            ("E9", "b"),
+            ("E9", "a"),
+            ("E9", "a"),
+            ("E7", "c"),
+            *[("E8", d) for d in "vwxyz"],
+        ]
+    ]
+    (told,) = sentences.incidents(events, "the fleet", by_device=True)
+    assert "E9 (3 times by a, b, last at" in told
+    assert "E7 (1 time by c, last at" in told
+    assert "E8 (5 times by v, w, x and 2 others, last at" in told
+
+
 def test_codes_that_are_not_listed_are_counted():
     (told,) = sentences.incidents(
         [{"error_code": f"E{number}", "ts": START} for number in range(sentences.MOST_CODES + 2)], "press-1"
@@ -72,6 +89,5 @@ def test_the_fleets_incidents_name_the_devices():
     told = evidence.incident_passage(
         {"events": [e for e in EVENTS if e["error_code"]], "alerts": [alert]}, None
     ).text
-    assert "The latest error codes of the fleet are E9 (2 times" in told
-    assert "E9 was reported by press-2, press-1." in told
+    assert "The latest error codes of the fleet are E9 (2 times by press-2, press-1, last at" in told
     assert "The alert hot of press-3 is open since 2026-11-24 00:00 UTC." in told
