@@ -159,4 +159,5 @@ class ForwardIndex:
 
 def _mapped(path: Path) -> NDArray[Any]:
     """A mapped array as a plain one: numpy's own class for them takes longer for each slice."""
-    return np.load(path, mmap_mode="r").view(np.ndarray)  # type: ignore[no-any-return]
+    mapped: NDArray[Any] = np.load(path, mmap_mode="r")
+    return mapped.view(np.ndarray)
