@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
-from kafka.errors import TopicAlreadyExistsError
+from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from iotops.settings import KafkaSettings
 
@@ -27,3 +27,17 @@ def create_topics(settings: KafkaSettings, topics: Iterable[str]) -> None:
         pass  # another process was faster: that is what was asked for
     finally:
         admin.close()
+
+
+def is_stable(settings: KafkaSettings, group: str) -> bool:
+    """Whether no member of a consumer group waits for partitions; also where the broker does not answer."""
+    try:
+        # An answer of a later version has operations that kafka-python does not know, and fails on.
+        admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers, api_version=(2, 2))
+        try:
+            state: str = admin.describe_groups([group])[group]["group_state"]
+        finally:
+            admin.close()
+    except KafkaError:
+        return True
+    return state == "Stable"

@@ -128,8 +128,7 @@ class ConfluentConsumer(Consumer):
     def __init__(
         self, settings: KafkaSettings, group: str, topics: str, on_assigned: Assigned, on_revoked: Revoked
     ) -> None:
-        super().__init__(topics)
-        self._on_assigned, self._on_revoked = on_assigned, on_revoked
+        super().__init__(settings, group, topics, on_assigned, on_revoked)
         self._assigned: list[ck.TopicPartition] = []
         self._client = ck.Consumer(
             {
@@ -160,8 +159,7 @@ class ConfluentConsumer(Consumer):
                 lags[Partition(tp.topic, tp.partition)] = max(0, high - tp.offset)
         return lags
 
-    def close(self) -> None:
-        """Leave the group."""
+    def _leave(self) -> None:
         self._client.close()
 
     def _poll(self, timeout_ms: int, max_records: int) -> list[Batch]:
@@ -194,6 +192,7 @@ class ConfluentConsumer(Consumer):
                 topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._revoke
             )
         else:
+            self._come_to_rest()
             self._client.unsubscribe()
 
     def _assign(self, client: Any, assigned: list[ck.TopicPartition]) -> None:
@@ -213,7 +212,7 @@ class ConfluentConsumer(Consumer):
 
     def _revoke(self, client: Any, revoked: list[ck.TopicPartition]) -> None:
         self._assigned = []
-        self._on_revoked(_partitions(revoked))
+        self._end(_partitions(revoked))
 
 
 def _place(message: Any) -> tuple[str, int]:

@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from iotops.errors import IotOpsError
+from iotops.kafka.admin import is_stable
+from iotops.settings import KafkaSettings
 
 TOPICS_REFRESH_S = 5.0
+REST_S = 20.0  # a rebalance takes a session time-out and a join
 GAP_S = 10.0  # then what is missing was never stored
 GAP_PAUSE_S = 0.05
 logger = logging.getLogger(__name__)
@@ -94,9 +97,15 @@ class Consumer(ABC):
     show a later one first, so a gap is waited for, and passed over only when nothing fills it.
     """
 
-    def __init__(self, topics: str) -> None:
+    def __init__(
+        self, settings: KafkaSettings, group: str, topics: str, on_assigned: Assigned, on_revoked: Revoked
+    ) -> None:
+        self._settings, self._group = settings, group
         self._pattern = re.compile(topics)
+        self._on_assigned, self._on_revoked = on_assigned, on_revoked
         self._topics: frozenset[str] = frozenset()
+        self._subscribed = False
+        self._placed = False  # the group has said which partitions are this member's
         self._checked_at = float("-inf")
         self._next: dict[Partition, int] = {}
         self._gap_since: dict[Partition, float] = {}
@@ -124,9 +133,15 @@ class Consumer(ABC):
         fetch carries, and does not mention a partition again until more arrive.
         """
 
-    @abstractmethod
     def close(self) -> None:
-        """Leave the group, without committing."""
+        """Leave the group, without committing: between its rebalances, so up to `REST_S` seconds later."""
+        try:
+            self._come_to_rest()
+        finally:
+            self._leave()
+
+    @abstractmethod
+    def _leave(self) -> None: ...
 
     @abstractmethod
     def _poll(self, timeout_ms: int, max_records: int) -> list[Batch]: ...
@@ -143,8 +158,21 @@ class Consumer(ABC):
     @abstractmethod
     def _subscribe(self, topics: list[str]) -> None: ...
 
+    def _come_to_rest(self) -> None:
+        """Take part until the group has its partitions shared out; what is read meanwhile is let go.
+
+        The embedded broker takes a member that leaves before that for the group's leader for ever, and gives
+        nobody any partition again.
+        """
+        deadline = time.monotonic() + REST_S
+        while self._subscribed and time.monotonic() < deadline:
+            if self._placed and is_stable(self._settings, self._group):
+                return
+            self._poll(timeout_ms=100, max_records=1)
+
     def _begin(self, partitions: Iterable[Partition], starts: Mapping[Partition, int]) -> None:
         """Partitions are read from here on: from `starts`, else from where the group is."""
+        self._placed = True
         for partition in partitions:
             self._gap_since.pop(partition, None)
             self._next.pop(partition, None)
@@ -152,6 +180,11 @@ class Consumer(ABC):
                 self._next[partition] = starts[partition]
             else:
                 self._unplaced.add(partition)
+
+    def _end(self, partitions: list[Partition]) -> None:
+        """Partitions are no longer this member's, until the group has shared them out anew."""
+        self._placed = False
+        self._on_revoked(partitions)
 
     def _find_starts(self) -> None:
         """Ask for the group's offsets, which a client does not let a rebalance callback do."""
@@ -189,3 +222,4 @@ class Consumer(ABC):
         if wanted != self._topics:
             self._topics = wanted
             self._subscribe(sorted(wanted))
+            self._subscribed = bool(wanted)

@@ -61,9 +61,7 @@ class PythonConsumer(Consumer):
     def __init__(
         self, settings: KafkaSettings, group: str, topics: str, on_assigned: Assigned, on_revoked: Revoked
     ) -> None:
-        super().__init__(topics)
-        self._settings, self._group = settings, group
-        self._on_assigned, self._on_revoked = on_assigned, on_revoked
+        super().__init__(settings, group, topics, on_assigned, on_revoked)
         self._client = self._connect()
 
     def commit(self, partition: Partition, next_offset: int) -> None:
@@ -78,8 +76,7 @@ class PythonConsumer(Consumer):
                 lags[Partition(tp.topic, tp.partition)] = max(0, high - self._client.position(tp))
         return lags
 
-    def close(self) -> None:
-        """Leave the group."""
+    def _leave(self) -> None:
         self._client.close(autocommit=False)
 
     def _poll(self, timeout_ms: int, max_records: int) -> list[Batch]:
@@ -89,10 +86,11 @@ class PythonConsumer(Consumer):
         return set(self._client.topics())
 
     def _subscribe(self, topics: list[str]) -> None:
-        self._on_revoked(_partitions(self._client.assignment()))
-        self.close()
+        self._come_to_rest()
+        self._end(_partitions(self._client.assignment()))
+        self._leave()
         self._client = self._connect()
-        self._client.subscribe(topics=topics, listener=_Listener(self._assign, self._on_revoked))
+        self._client.subscribe(topics=topics, listener=_Listener(self._assign, self._end))
 
     def _assign(self, partitions: list[Partition]) -> None:
         starts = self._on_assigned(partitions)

@@ -6,6 +6,7 @@ import pytest
 
 from iotops.kafka import contract
 from iotops.kafka.contract import Batch, Consumer, Partition
+from iotops.settings import KafkaSettings
 
 PLACE = Partition("telemetry_acme", 0)
 
@@ -14,7 +15,7 @@ class Scripted(Consumer):
     """Polls what the test says; notes where it is told to read again."""
 
     def __init__(self, *polls: list[int], committed: int | None = None) -> None:
-        super().__init__(".*")
+        super().__init__(KafkaSettings(), "readers", ".*", lambda partitions: {}, lambda partitions: None)
         self.polls, self.seeks, self.committed = list(polls), [], committed
 
     def commit(self, partition: Partition, next_offset: int) -> None: ...
@@ -22,7 +23,7 @@ class Scripted(Consumer):
     def lag(self) -> dict[Partition, int]:
         return {}
 
-    def close(self) -> None: ...
+    def _leave(self) -> None: ...
 
     def _poll(self, timeout_ms: int, max_records: int) -> list[Batch]:
         offsets = self.polls.pop(0)
