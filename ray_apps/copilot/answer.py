@@ -25,7 +25,7 @@ from ray_apps.copilot.grounding import Quote, Support
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.period import without_period
-from ray_apps.copilot.planner import ACTION
+from ray_apps.copilot.planner import ACTION, symptom
 from ray_apps.copilot.prompt import messages, tool_messages
 from ray_apps.copilot.reader import Reader
 from ray_apps.copilot.tools import accepted, schemas
@@ -111,7 +111,8 @@ class Answerer:
             self._open(asked, found, writer)
         await reader.passages()
         await reader.tools()
-        writer.guide = compose.steps(found.focus, found.passages, STEPS) if asked.plan.action else []
+        if asked.plan.action:
+            writer.guide = compose.steps(symptom(asked.whole), found.focus, found.passages, STEPS)
         completion, complete = None, True
         if writer.text or self._sure(asked, found, writer.guide):
             if not writer.text:

@@ -22,6 +22,8 @@ ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
 ASKED_LIFT = 0.4
 FOREIGN_CODE_PENALTY = 0.4
 SAME_COSINE = 0.92
+MOSTLY, FAR = 2 / 3, 1 / 3
+"""Of the words that tell a symptom, the share that a procedure for it has, and how much less another has."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +87,32 @@ def extract(
     return [Support(number, min(score, 1.0)) for score, number in best]
 
 
-def steps(focus: frozenset[str], passages: list[Passage], wanted: int) -> list[Quote]:
-    """The first numbered items of the action section that is about the codes in focus, in their order."""
-    for number, passage in enumerate(passages):
-        if ACTION_SECTION.search(passage.section) and (not focus or codes_in(passage.title) & focus):
-            found = [
-                Quote(number, start, end, passage.text[start:end], passage.title)
-                for start, end in items(passage.text)
-            ]
-            if found:
-                return found[:wanted]
-    return []
+def steps(symptom: str, focus: frozenset[str], passages: list[Passage], wanted: int) -> list[Quote]:
+    """The first items of the numbered procedure to follow, in their order; none where no passage has one.
+
+    It is that of the action section about the codes in focus, unless the words that tell the symptom stand in
+    another procedure, which is about no other code, and far fewer of them in that section.
+    """
+    asked = content_words(symptom)
+    lists = {number: found for number, passage in enumerate(passages) if (found := _procedure(passage))}
+    in_focus = [
+        number
+        for number in lists
+        if ACTION_SECTION.search(passages[number].section)
+        and (not focus or codes_in(passages[number].title) & focus)
+    ]
+
+    def told(number: int) -> float:
+        return len(asked & content_words(_whole(passages[number]))) / len(asked) if asked else 0.0
+
+    others = [number for number in lists if not _foreign(codes_in(passages[number].title), focus)]
+    first, best = next(iter(in_focus), None), max(others, key=told, default=None)
+    if best is not None and told(best) >= MOSTLY and (first is None or told(best) - told(first) >= FAR):
+        first = best
+    if first is None:
+        return []
+    title, text = passages[first].title, passages[first].text
+    return [Quote(first, start, end, text[start:end], title) for start, end in lists[first][:wanted]]
 
 
 def items_before(quote: Quote, passages: list[Passage]) -> list[tuple[int, int]]:
@@ -143,6 +160,12 @@ def repeats(candidate: Sentence, told: list[Sentence], vectors: Vectors, sources
 def quoted(found: Support, sources: list[Quote]) -> Sentence:
     """A source's own sentence as a sentence of the answer."""
     return Sentence(plain(sources[found.quote].text), found)
+
+
+def _procedure(passage: Passage) -> list[tuple[int, int]]:
+    """Spans of a passage's numbered items; none where those above them stand in another passage."""
+    found = items(passage.text)
+    return found if found and FIRST_ITEM.match(passage.text, found[0][0]) else []
 
 
 def _tells_cause(quote: Quote) -> bool:

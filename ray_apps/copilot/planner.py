@@ -27,6 +27,10 @@ ACTION = re.compile(
 INCIDENTS = re.compile(
     r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?)\b", re.I
 )
+ANY_TROUBLE = re.compile(
+    r"\b(?:machine|device|unit|pump|compressor|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b",
+    re.I,
+)
 MOST_NAMES = 20
 
 
@@ -71,3 +75,9 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         incidents=which_had or bool(INCIDENTS.search(question)),
         action=bool(ACTION.search(question)),
     )
+
+
+def symptom(question: str) -> str:
+    """What a question of what to do says of the trouble, without names, codes and words for any trouble."""
+    rest = ANY_TROUBLE.sub(" ", ACTION.sub(" ", NUMBERED.sub(" ", question)))
+    return " ".join(word for word in rest.split() if not any(letter.isdigit() for letter in word))

@@ -296,14 +296,22 @@ def test_an_answer_that_lacks_a_look_up_is_not_complete(lacking: bool):
     assert draft.complete is not lacking
 
 
-def test_no_step_of_a_list_is_told_before_those_above_it():
+@pytest.mark.parametrize(
+    ("question", "numbered"),
+    [
+        ("A loud vibration of the bearing, what do I do?", True),
+        ("The casing rattles and hums with a loud vibration, what do I do?", False),
+    ],
+)
+def test_no_step_of_a_list_is_told_before_those_above_it(question: str, numbered: bool):
     fan = Passage(
         "fan.md", "Cooling fan", "lake://x", "When it is loud",
         "1. Stop the bearing and lock the alarm.\n2. Tears of grease are dried.\n"
         "3. A loud vibration: replace the bearing.\n", 0,
     )  # fmt: skip
     author = Author("Replace the bearing when the vibration is loud.")
-    draft, _ = answer(author, "A loud vibration of the bearing, what do I do?", lead=0, passages=[fan])
+    draft, _ = answer(author, question, lead=0, passages=[fan])
     told = [draft.answer.find(word) for word in ("Stop", "Tears", "loud vibration")]
     assert told == sorted(told)
-    assert told[0] == 0, draft.answer
+    assert told[0] >= 0, draft.answer
+    assert draft.answer.startswith("1. ") is numbered, draft.answer

@@ -16,14 +16,35 @@ MEANING = Passage(
 )
 
 
+FAN = Passage(
+    "fan.md", "Loud fan", "lake://x", "", "1. Lock the machine out.\n2. Clean the fan's blades.\n", 0
+)
+HALF = Passage("fan.md", "Loud fan", "lake://x", "", "5. Fasten the loud fan.\n6. Start it.\n", 900)
+OTHER = Passage("e102.md", "E102: Loud fan", "lake://x", "Immediate actions", "1. Turn the fan.\n", 0)
+
+
 def test_steps_are_whole_items_in_order_of_the_section_in_focus():
-    found = steps(frozenset({"e421"}), [MEANING, RUNBOOK], 4)
+    found = steps("", frozenset({"e421"}), [MEANING, FAN, RUNBOOK], 4)
     assert [quote.text for quote in found] == [
         "1. Read the trend. A steady rise points to the bearing.",
         "2. Check E425.",
     ]
-    assert steps(frozenset({"e102"}), [RUNBOOK], 4) == []
-    assert len(steps(frozenset(), [RUNBOOK], 1)) == 1
+    assert steps("", frozenset({"e102"}), [RUNBOOK], 4) == []
+    assert len(steps("", frozenset(), [RUNBOOK], 1)) == 1
+
+
+def test_steps_are_of_the_procedure_that_the_symptom_tells():
+    shelf = [RUNBOOK, HALF, OTHER, FAN]
+
+    def chosen(symptom: str, *focus: str) -> str:
+        found = steps(symptom, frozenset(focus), shelf, 4)
+        return shelf[found[0].passage].doc_id if found else ""
+
+    assert chosen("The fan is loud", "e421") == "fan.md"
+    assert chosen("The vibration is high", "e421") == "e421.md"
+    assert chosen("It is on fire", "e421") == "e421.md"
+    assert chosen("It is on fire", "x7") == ""
+    assert chosen("The fan is loud") == "e102.md", "of no device in focus, a runbook that tells it is as good"
 
 
 def test_a_word_or_code_that_no_source_holds_lowers_the_coverage():

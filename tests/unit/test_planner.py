@@ -2,8 +2,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import plan
+from ray_apps.copilot.planner import plan, symptom
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,15 @@ def test_a_time_is_read_with_the_rest():
 
 def test_a_hostile_question_stays_bounded():
     assert len(plan(" ".join(f"x{i}" for i in range(5000))).names) <= 20
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("What should I do about machine 6?", set()),
+        ("The fan of machine-006 is loud, what do I do?", {"fan", "loud"}),
+        ("How do I fix the E421 error on the pump?", set()),
+    ],
+)
+def test_what_is_left_of_a_question_is_its_symptom(question: str, words: set[str]):
+    assert content_words(symptom(question)) == words
