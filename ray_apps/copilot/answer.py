@@ -171,7 +171,7 @@ class Answerer:
         wanted, dropped = accepted(proposal.calls, found.tools)
         for reason in dropped:
             tell(Trace(message=f"a call of the model was dropped: {reason}"))
-        await self._lookup.call(tenant, wanted, found, asked.plan.period, tell)
+        await self._lookup.call(tenant, wanted, found, asked.plan, tell)
         found.timings_ms |= {"llm_tools": round(proposal.completion.total_s * 1000, 1), "tools": ms(started)}
 
     def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:

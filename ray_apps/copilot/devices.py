@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, TextClause, text
 
 from iotops.database import engine, tenant_transaction
 from iotops.settings import DatabaseSettings
@@ -49,10 +49,25 @@ KNOWN = text("""
 FLEET_EVENTS = text("""
     SELECT device_id, ts, type, severity, error_code, message FROM silver.events
     WHERE error_code IS NOT NULL AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit""")
+_COUNTED = """
+    SELECT error_code, sum(times)::bigint AS times, max(latest) AS latest, count(*) AS devices,
+        (array_agg(device_id ORDER BY times DESC, device_id))[1:3] AS named
+    FROM (
+        SELECT error_code, device_id, count(*) AS times, max(ts) AS latest
+        FROM ({}) reported GROUP BY error_code, device_id
+    ) by_device
+    GROUP BY error_code ORDER BY times DESC, latest DESC"""
+_ERRORS = """
+    SELECT error_code, device_id, ts FROM silver.events
+    WHERE error_code IS NOT NULL AND ts >= :since AND ts < :until"""
+CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
+FLEET_CODES = text(_COUNTED.format(f"{_ERRORS} ORDER BY ts DESC LIMIT :limit"))
 FLEET_ALERTS = text("""
     SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
+ALL = 1_000_000
+"""Events of a period that are counted at most, the latest of them."""
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
 """For what reads the rows of a whole fleet."""
 VERSION = text("""
@@ -87,7 +102,8 @@ class DeviceRecords:
         trend: int = 72,
     ) -> dict[str, Any] | None:
         """Newest health, components and failure risk; of the period its latest events, alerts (open ones
-        first) and last readings. None for an unknown device.
+        first), last readings, and how often it reported which error code: of all time, of late. None for an
+        unknown device.
 
         Of the events of a period those with an error code go before the others: where none is among them, it
         had none.
@@ -104,15 +120,12 @@ class DeviceRecords:
                 "model": health["model"] if health else None,
                 "day": day["day"],
                 "score": health["score"] if health else None,
-                "components": [dict(row) for row in connection.execute(COMPONENTS, key | day).mappings()],
-                "risk": [dict(row) for row in connection.execute(RISK, key | day).mappings()],
-                "events": [
-                    dict(row) for row in connection.execute(chosen, key | {"limit": events}).mappings()
-                ],
-                "alerts": [
-                    dict(row) for row in connection.execute(ALERTS, key | {"limit": alerts}).mappings()
-                ],
-                "trend": [dict(row) for row in connection.execute(TREND, key | {"limit": trend}).mappings()],
+                "components": _rows(connection, COMPONENTS, key | day),
+                "risk": _rows(connection, RISK, key | day),
+                "events": _rows(connection, chosen, key | {"limit": events}),
+                "alerts": _rows(connection, ALERTS, key | {"limit": alerts}),
+                "trend": _rows(connection, TREND, key | {"limit": trend}),
+                "codes": _rows(connection, CODES, key | {"limit": events if period == EVER else ALL}),
             }
 
     def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
@@ -123,19 +136,22 @@ class DeviceRecords:
             return sorted(connection.execute(KNOWN, {"names": [*names]}).scalars())
 
     def incidents(self, tenant: Tenant, period: Period = EVER, limit: int = 50) -> dict[str, Any]:
-        """The whole fleet's latest events that have an error code, and its alerts, of a period."""
+        """The whole fleet's latest events that have an error code, its alerts, and how often which code was
+        reported, of a period; of all time, of late."""
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(BRIEFLY)
             key = {**asdict(period), "limit": limit}
+            counted = key | {"limit": limit if period == EVER else ALL}
             return {
-                "events": [dict(row) for row in connection.execute(FLEET_EVENTS, key).mappings()],
-                "alerts": [dict(row) for row in connection.execute(FLEET_ALERTS, key).mappings()],
+                "events": _rows(connection, FLEET_EVENTS, key),
+                "alerts": _rows(connection, FLEET_ALERTS, key),
+                "codes": _rows(connection, FLEET_CODES, counted),
             }
 
     def worst(self, tenant: Tenant, limit: int = 5) -> list[dict[str, Any]]:
         """The fleet's least healthy devices of the newest day, with the reason that weighs most."""
         with tenant_transaction(self._engine, tenant) as connection:
-            return [dict(row) for row in connection.execute(FLEET, {"limit": limit}).mappings()]
+            return _rows(connection, FLEET, {"limit": limit})
 
     def distribution(self, tenant: Tenant, bands: int = 10) -> list[int]:
         """Devices of the newest day by score, in equal bands of 0 to 100, the least healthy first."""
@@ -154,3 +170,7 @@ class DeviceRecords:
         """Raise where the database does not answer."""
         with self._engine.connect() as connection:
             connection.execute(text("SELECT 1"))
+
+
+def _rows(connection: Connection, statement: TextClause, values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(statement, values).mappings()]

@@ -12,6 +12,7 @@ from ray_apps.copilot import sentences
 from ray_apps.copilot.contracts import Citation, ToolCall
 from ray_apps.copilot.grounding import Passage, Quote, Vectors
 from ray_apps.copilot.period import Period
+from ray_apps.copilot.planner import Plan
 
 MOST_DEVICES, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
@@ -103,7 +104,7 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     lines = [
         *sentences.health(insights),
         *sentences.metrics(insights, question),
-        *sentences.incidents(insights["events"], insights["device_id"], period),
+        *sentences.incidents(insights["codes"], insights["device_id"], period),
     ]
     return record_passage(
         insights["device_id"],
@@ -142,7 +143,7 @@ def device_metrics(insights: dict[str, Any]) -> dict[str, Any]:
 
 def device_incidents(insights: dict[str, Any]) -> dict[str, Any]:
     """What `get_incident_history` returns of a device's record."""
-    return {"events": insights["events"], "alerts": insights["alerts"]}
+    return {name: insights[name] for name in ("codes", "events", "alerts")}
 
 
 def device_tools(insights: dict[str, Any], period: Period | None = None) -> list[ToolCall]:
@@ -173,14 +174,16 @@ def fleet_passage(worst: list[dict[str, Any]]) -> Passage:
     return Passage("fleet:health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0)
 
 
-def incident_passage(incidents: dict[str, Any], period: Period | None) -> Passage:
-    """What went wrong in the whole fleet, in sentences."""
-    lines = sentences.incidents(incidents["events"], "the fleet", period, by_device=True)
+def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
+    """What went wrong in the whole fleet, in sentences; of codes that it is asked of by name, only that."""
+    lines = sentences.incidents(incidents["codes"], "the fleet", plan.period, plan.reported, by_device=True)
     open_alerts = [alert for alert in incidents["alerts"] if alert["resolved_at"] is None]
-    lines += [
-        f"The alert {alert['rule']} of {alert['device_id']} is open since {sentences.at(alert['opened_at'])}."
-        for alert in open_alerts[:MOST_DEVICES]
-    ]
+    if not plan.reported:
+        lines += [
+            f"The alert {alert['rule']} of {alert['device_id']} is open since "
+            f"{sentences.at(alert['opened_at'])}."
+            for alert in open_alerts[:MOST_DEVICES]
+        ]
     text = "\n\n".join(lines[:MOST_LINES] or ["No error code and no alert is on record for the fleet."])
     return Passage("fleet:incidents", "Fleet incidents", "/insights", "Errors and alerts", text, 0)
 

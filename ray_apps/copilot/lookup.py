@@ -21,7 +21,7 @@ from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.evidence import Evidence, Result
 from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import Vectors
-from ray_apps.copilot.period import EVER, Period
+from ray_apps.copilot.period import EVER
 from ray_apps.copilot.planner import Plan
 from ray_apps.copilot.sentence_vectors import SentenceVectors
 from ray_apps.copilot.tools import Arguments, IncidentHistory, RelatedDocs, Toolbox, name_of
@@ -75,15 +75,15 @@ class Lookup:
         codes = [code for code in dict.fromkeys(asked.codes) if code not in known][:MOST_CODES]
         insights, related = await asyncio.gather(
             self._records(tenant, asked, known[:MOST_DEVICES], found, tell),
-            self._run(tenant, [RelatedDocs(error_code=code) for code in codes], None, found, tell),
+            self._run(tenant, [RelatedDocs(error_code=code) for code in codes], asked.plan, found, tell),
         )
         return insights, related
 
     async def call(
-        self, tenant: Tenant, wanted: Sequence[Arguments], found: Evidence, period: Period | None, tell: Tell
+        self, tenant: Tenant, wanted: Sequence[Arguments], found: Evidence, plan: Plan, tell: Tell
     ) -> None:
         """Run the tools that a model asks for; what they find stands behind the records asked for."""
-        for result in await self._run(tenant, wanted, period, found, tell):
+        for result in await self._run(tenant, wanted, plan, found, tell):
             found.add(result, found.lead)
 
     async def embed(self, tenant: Tenant, asked: Asked, found: Evidence, end: int) -> None:
@@ -134,30 +134,30 @@ class Lookup:
                 tool = ToolCall(name="get_fleet_health", arguments={}, result={"worst": worst})
                 _tell_tools([tool], found, tell, ms(started))
         if plan.fleet_incidents:
-            for result in await self._run(tenant, [IncidentHistory()], plan.period, found, tell):
+            for result in await self._run(tenant, [IncidentHistory()], plan, found, tell):
                 found.add(result, len(found.passages))
 
     async def _run(
         self,
         tenant: Tenant,
         wanted: Sequence[Arguments],
-        period: Period | None,
+        plan: Plan,
         found: Evidence,
         tell: Tell,
     ) -> list[Result]:
         """The results of tools that are run side by side; one that fails or takes too long has none."""
-        results = await asyncio.gather(*(self._run_one(tenant, each, period, found, tell) for each in wanted))
+        results = await asyncio.gather(*(self._run_one(tenant, each, plan, found, tell) for each in wanted))
         return [result for result in results if result]
 
     async def _run_one(
-        self, tenant: Tenant, wanted: Arguments, period: Period | None, found: Evidence, tell: Tell
+        self, tenant: Tenant, wanted: Arguments, plan: Plan, found: Evidence, tell: Tell
     ) -> Result | None:
         name, started = name_of(wanted), time.perf_counter()
         trace = Trace(
             message=name.replace("_", " "), tool=name, arguments=wanted.model_dump(exclude_none=True)
         )
         tell(trace)
-        result = await self._in_time(self._tools.run(tenant, wanted, period), trace, found, tell)
+        result = await self._in_time(self._tools.run(tenant, wanted, plan), trace, found, tell)
         if result:
             tell(trace.model_copy(update={"duration_ms": ms(started)}))
         return result

@@ -31,16 +31,19 @@ ANY_TROUBLE = re.compile(
     r"\b(?:machine|device|unit|pump|compressor|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b",
     re.I,
 )
+LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
 MOST_NAMES = 20
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a question is about: words that may be device ids, and codes; the time that it names; whether it
-    asks of the fleet as a whole, of health, what happened, and what to do."""
+    """What a question is about: words that may be device ids, and codes; codes, as they are spelt, that some
+    device of the fleet is asked for; the time that it names; whether it asks of the fleet as a whole, of
+    health, what happened, and what to do."""
 
     names: tuple[str, ...]
     codes: frozenset[str]
+    reported: tuple[str, ...]
     period: Period | None
     fleet: bool
     health: bool
@@ -65,16 +68,24 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     names += [f"machine-{int(number):03d}" for number in NUMBERED.findall(question)]
     spellings = dict.fromkeys(form for name in names for form in (name, name.lower()))
     codes, fleet = frozenset(codes_in(question)), bool(FLEET.search(question))
-    which_had = fleet and bool(codes) and bool(REPORTED.search(question))
+    reported = _reported(question) if fleet else ()
     return Plan(
         names=tuple(spellings)[:MOST_NAMES],
         codes=codes,
+        reported=reported,
         period=period(question, now or datetime.now(UTC)),
         fleet=fleet,
         health=bool(HEALTH.search(question)),
-        incidents=which_had or bool(INCIDENTS.search(question)),
+        incidents=bool(reported) or bool(INCIDENTS.search(question)),
         action=bool(ACTION.search(question)),
     )
+
+
+def _reported(question: str) -> tuple[str, ...]:
+    """The codes that stand behind a verb of reporting: `which HX-200 had E421 or E425 on Monday`."""
+    found = REPORTED.search(question)
+    told = LIMITED.split(question[found.end() :], maxsplit=1)[0] if found else ""
+    return tuple(dict.fromkeys(word for word in WORD.findall(told) if codes_in(word)))
 
 
 def symptom(question: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from indexes.codes import code_key
 from ray_apps.copilot.period import Period
 
-LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_DEVICES = 3, 2, 8, 3, 3
+LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS = 3, 2, 8, 3
 
 
 def health(insights: dict[str, Any]) -> list[str]:
@@ -45,32 +46,35 @@ def metrics(insights: dict[str, Any], question: str) -> list[str]:
 
 
 def incidents(
-    events: list[dict[str, Any]], of: str, period: Period | None = None, by_device: bool = False
+    codes: list[dict[str, Any]],
+    of: str,
+    period: Period | None = None,
+    wanted: Collection[str] = (),
+    by_device: bool = False,
 ) -> list[str]:
-    """The commonest of some events' error codes, and who reported them where it is asked for; those of a
-    period may be none, which is told too."""
-    errors = [event for event in events if event["error_code"]]
-    if not errors:
-        return [f"No error code was reported by {of} {period}."] if period else []
-    times = Counter(event["error_code"] for event in errors)
-    last = {event["error_code"]: event["ts"] for event in reversed(errors)}
+    """How often which error code was reported, the commonest first, and by whom where that is asked for; only
+    those wanted, as they are spelt, if any are. That none was is told of a period and of those wanted."""
+    keys = {code_key(code) for code in wanted}
+    counted = [row for row in codes if not keys or code_key(row["error_code"]) in keys]
+    if not counted:
+        what = " or ".join(wanted) or "error code"
+        when = f" {period}" if period else ""
+        return [f"No {what} was reported by {of}{when}."] if period or wanted else []
     listed = ", ".join(
-        f"{code} ({count} time{'s' * (count > 1)}{_reporters(errors, code) if by_device else ''}, "
-        f"last at {at(last[code])})"
-        for code, count in times.most_common(MOST_CODES)
+        f"{row['error_code']} ({row['times']} time{'s' * (row['times'] > 1)}"
+        f"{_reporters(row) if by_device else ''}, last at {at(row['latest'])})"
+        for row in counted[:MOST_CODES]
     )
-    if (more := len(times) - MOST_CODES) > 0:
+    if (more := len(counted) - MOST_CODES) > 0:
         listed += f" and {more} other{'s' * (more > 1)}"
     named = f"The error codes of {of} {period}" if period else f"The latest error codes of {of}"
     return [f"{named} are {listed}."]
 
 
-def _reporters(errors: list[dict[str, Any]], code: str) -> str:
+def _reporters(row: dict[str, Any]) -> str:
     """` by` those devices that reported a code most often."""
-    times = Counter(each["device_id"] for each in errors if each["error_code"] == code)
-    named = ", ".join(name for name, _ in times.most_common(MOST_DEVICES))
-    more = len(times) - MOST_DEVICES
-    return f" by {named}" + (f" and {more} other{'s' * (more > 1)}" if more > 0 else "")
+    more = row["devices"] - len(row["named"])
+    return f" by {', '.join(row['named'])}" + (f" and {more} other{'s' * (more > 1)}" if more > 0 else "")
 
 
 def at(moment: datetime) -> str:

@@ -19,7 +19,8 @@ from ray_apps.copilot import evidence
 from ray_apps.copilot.contracts import DeviceIdField, ToolCall
 from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.evidence import Result
-from ray_apps.copilot.period import EVER, Period
+from ray_apps.copilot.period import EVER
+from ray_apps.copilot.planner import Plan
 
 MOST_CALLS = 4
 """Of a model's, for one question."""
@@ -124,34 +125,34 @@ class Toolbox:
             RelatedDocs: self._documents,
         }
 
-    async def run(self, tenant: Tenant, arguments: Arguments, period: Period | None = None) -> Result:
-        """The result of one tool, within a period for those that know time."""
-        return await self._run[type(arguments)](tenant, arguments, period)
+    async def run(self, tenant: Tenant, arguments: Arguments, plan: Plan) -> Result:
+        """The result of one tool, within the time that the question names for those that know time."""
+        return await self._run[type(arguments)](tenant, arguments, plan)
 
-    async def _metrics(self, tenant: Tenant, wanted: DeviceMetrics, period: Period | None) -> Result:
-        record = await self._record(tenant, wanted.device_id, period)
+    async def _metrics(self, tenant: Tenant, wanted: DeviceMetrics, plan: Plan) -> Result:
+        record = await self._record(tenant, wanted.device_id, plan)
         tool = ToolCall(
             name="get_device_metrics",
             arguments={"device_id": wanted.device_id},
             result=evidence.device_metrics(record) if record else {},
         )
-        return Result(tool, [evidence.device_passage(record, period=period)] if record else [])
+        return Result(tool, [evidence.device_passage(record, period=plan.period)] if record else [])
 
-    async def _incidents(self, tenant: Tenant, wanted: IncidentHistory, period: Period | None) -> Result:
+    async def _incidents(self, tenant: Tenant, wanted: IncidentHistory, plan: Plan) -> Result:
         if wanted.device_id:
-            record = await self._record(tenant, wanted.device_id, period)
+            record = await self._record(tenant, wanted.device_id, plan)
             found = evidence.device_incidents(record) if record else {}
-            passages = [evidence.device_passage(record, period=period)] if record else []
+            passages = [evidence.device_passage(record, period=plan.period)] if record else []
         else:
-            found = await asyncio.to_thread(self._devices.incidents, tenant, period or EVER)
-            passages = [evidence.incident_passage(found, period)]
-        given = {**wanted.model_dump(exclude_none=True), **evidence.within(period)}
+            found = await asyncio.to_thread(self._devices.incidents, tenant, plan.period or EVER)
+            passages = [evidence.incident_passage(found, plan)]
+        given = {**wanted.model_dump(exclude_none=True), **evidence.within(plan.period)}
         return Result(ToolCall(name="get_incident_history", arguments=given, result=found), passages)
 
-    async def _record(self, tenant: Tenant, device: str, period: Period | None) -> dict[str, Any] | None:
-        return await asyncio.to_thread(self._devices.insights, tenant, device, period or EVER)
+    async def _record(self, tenant: Tenant, device: str, plan: Plan) -> dict[str, Any] | None:
+        return await asyncio.to_thread(self._devices.insights, tenant, device, plan.period or EVER)
 
-    async def _documents(self, tenant: Tenant, wanted: RelatedDocs, period: Period | None) -> Result:
+    async def _documents(self, tenant: Tenant, wanted: RelatedDocs, plan: Plan) -> Result:
         """Passages of the documents that declare the code."""
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)
         filters = {"error_codes": [code_key(wanted.error_code)]}

@@ -21,7 +21,7 @@ from ray_apps.copilot.sentences import incidents
 INSERT = text("""
     INSERT INTO silver.events (tenant_id, device_id, ts, type, severity, error_code, kafka_partition,
         kafka_offset, arrival_day)
-    VALUES (:tenant, 'pump-1', :ts, :type, 'info', :code, 0, :offset, current_date)""")
+    VALUES (:tenant, :device, :ts, :type, 'info', :code, 0, :offset, current_date)""")
 
 FLEET = [
     text(statement)
@@ -76,7 +76,9 @@ def fleet(settings: Settings) -> Tenant:
         "ALERTS",
         "TREND",
         "KNOWN",
+        "CODES",
         "FLEET_EVENTS",
+        "FLEET_CODES",
         "FLEET_ALERTS",
         "VERSION",
         "FLEET",
@@ -96,11 +98,10 @@ def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Te
 def test_an_error_is_told_however_much_else_happened_since(settings: Settings):
     tenant, now = Tenant("eventful"), datetime.now(UTC)
     create_tenant(settings, tenant)
-    rows = [
-        {"tenant": tenant.id, "ts": now - timedelta(hours=1), "type": "error", "code": "E421", "offset": 0}
-    ]
+    mine = {"tenant": tenant.id, "device": "pump-1"}
+    rows = [mine | {"ts": now - timedelta(hours=1), "type": "error", "code": "E421", "offset": 0}]
     rows += [
-        {"tenant": tenant.id, "ts": now - timedelta(minutes=n), "type": "note", "code": None, "offset": n}
+        mine | {"ts": now - timedelta(minutes=n), "type": "note", "code": None, "offset": n}
         for n in range(1, 41)
     ]
     with tenant_transaction(engine(settings.database), tenant) as connection:
@@ -108,9 +109,39 @@ def test_an_error_is_told_however_much_else_happened_since(settings: Settings):
     records, period = DeviceRecords(settings.database), Period(now - timedelta(hours=2), now)
     within = records.insights(tenant, "pump-1", period)
     assert within
-    assert "E421 (1 time" in incidents(within["events"], "pump-1", period)[0]
+    assert "E421 (1 time" in incidents(within["codes"], "pump-1", period)[0]
     times = [event["ts"] for event in within["events"]]
     assert times == sorted(times, reverse=True)
     ever = records.insights(tenant, "pump-1")
     assert ever
     assert {event["error_code"] for event in ever["events"]} == {None}, "the latest, whatever they are"
+
+
+def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(settings: Settings):
+    tenant, now = Tenant("counting"), datetime.now(UTC)
+    create_tenant(settings, tenant)
+    reported = [
+        ("pump-1", "E421", 70),
+        ("pump-2", "E421", 3),
+        ("pump-3", "E421", 2),
+        ("pump-4", "E421", 1),
+        ("pump-2", "E7", 1),
+    ]
+    rows = [
+        {"tenant": tenant.id, "device": device, "ts": now - timedelta(seconds=n), "code": code}
+        for device, code, times in reported
+        for n in range(1, times + 1)
+    ]
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        connection.execute(INSERT, [row | {"type": "error", "offset": n} for n, row in enumerate(rows)])
+    records, period = DeviceRecords(settings.database), Period(now - timedelta(hours=2), now)
+    fleet, device = records.incidents(tenant, period), records.insights(tenant, "pump-1", period)
+    assert [(row["error_code"], row["times"], row["devices"], row["named"]) for row in fleet["codes"]] == [
+        ("E421", 76, 4, ["pump-1", "pump-2", "pump-3"]),
+        ("E7", 1, 1, ["pump-2"]),
+    ]
+    assert device
+    assert [(row["error_code"], row["times"], row["latest"]) for row in device["codes"]] == [
+        ("E421", 70, now - timedelta(seconds=1))
+    ]
+    assert sum(row["times"] for row in records.incidents(tenant)["codes"]) == 50, "of all time, of late"

@@ -88,3 +88,17 @@ def test_a_hostile_question_stays_bounded():
 )
 def test_what_is_left_of_a_question_is_its_symptom(question: str, words: set[str]):
     assert content_words(symptom(question)) == words
+
+
+@pytest.mark.parametrize(
+    ("question", "codes"),
+    [
+        ("Which machine had E425 yesterday?", ("E425",)),
+        ("Which HX-200 machines reported E421 or E-425 on Monday?", ("E421", "E-425")),
+        ("Which machines have errors on an HX-200?", ()),
+        ("Which machines are worst?", ()),
+        ("Has machine-006 shown E421?", ()),
+    ],
+)
+def test_codes_that_the_fleet_is_asked_for_stand_behind_the_verb(question: str, codes: tuple[str, ...]):
+    assert plan(question).reported == codes

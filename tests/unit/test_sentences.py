@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from ray_apps.copilot import evidence, sentences
 from ray_apps.copilot.period import Period
+from ray_apps.copilot.planner import plan
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
 DAY = Period(START, START + timedelta(days=1))
@@ -13,21 +14,21 @@ TREND = [
     {"ts": START + timedelta(hours=hour), "metrics": {"vibration": value, "oilTemp_1": 60.0}}
     for hour, value in enumerate([40.0, 61.25, 58.0])
 ]
-EVENTS = [
-    {"device_id": device, "error_code": code, "ts": START + timedelta(hours=hour)}
-    for device, code, hour in [
-        ("press-2", "E9", 23),
-        ("press-1", "E9", 22),
-        ("press-1", None, 4),
-        ("press-1", "E7", 3),
-    ]
-]
+
+
+def code(name: str, times: int, hour: int = 0, devices: int = 1, named: tuple[str, ...] = ("press-1",)):
+    """What the records count of an error code."""
+    latest = START + timedelta(hours=hour)
+    return {"error_code": name, "times": times, "latest": latest, "devices": devices, "named": [*named]}
+
+
+CODES = [code("E9", 2, 23, 2, ("press-2", "press-1")), code("E7", 1, 3)]
 
 
 def record(**changes):
     return {
         "device_id": "press-1", "model": "P", "day": START.date(), "score": 41.0, "components": [],
-        "trend": TREND, "events": EVENTS, "alerts": [], **changes,
+        "trend": TREND, "events": [], "codes": CODES, "alerts": [], **changes,
     }  # fmt: skip
 
 
@@ -42,7 +43,7 @@ def test_a_metric_that_the_question_names_is_told_with_its_range():
 
 
 def test_error_codes_of_a_time_are_told_as_such_and_none_too():
-    assert sentences.incidents(EVENTS, "press-1", DAY) == [
+    assert sentences.incidents(CODES, "press-1", DAY) == [
         "The error codes of press-1 from 2026-11-24 00:00 to 2026-11-25 00:00 UTC are "
         "E9 (2 times, last at 2026-11-24 23:00 UTC), E7 (1 time, last at 2026-11-24 03:00 UTC)."
     ]
@@ -52,26 +53,28 @@ def test_error_codes_of_a_time_are_told_as_such_and_none_too():
     assert sentences.incidents([], "press-1") == []
 
 
-def test_who_reported_a_code_is_told_of_a_fleet():
-    events = [
-        {"error_code": code, "device_id": device, "ts": START}
-        for code, device in [
-            ("E9", "b"),
-            ("E9", "a"),
-            ("E9", "a"),
-            ("E7", "c"),
-            *[("E8", d) for d in "vwxyz"],
-        ]
+def test_of_codes_asked_for_only_those_are_told_and_that_there_were_none():
+    (told,) = sentences.incidents(CODES, "the fleet", DAY, ("e-7",))
+    assert "E7 (1 time" in told
+    assert "E9" not in told
+    assert sentences.incidents(CODES, "the fleet", None, ("E1", "E2")) == [
+        "No E1 or E2 was reported by the fleet."
     ]
-    (told,) = sentences.incidents(events, "the fleet", by_device=True)
-    assert "E9 (3 times by a, b, last at" in told
-    assert "E7 (1 time by c, last at" in told
+
+
+def test_who_reported_a_code_is_told_of_a_fleet():
+    (told,) = sentences.incidents(
+        [code("E8", 5, devices=5, named=("v", "w", "x")), code("E9", 3, devices=2, named=("a", "b"))],
+        "the fleet",
+        by_device=True,
+    )
     assert "E8 (5 times by v, w, x and 2 others, last at" in told
+    assert "E9 (3 times by a, b, last at" in told
 
 
 def test_codes_that_are_not_listed_are_counted():
     (told,) = sentences.incidents(
-        [{"error_code": f"E{number}", "ts": START} for number in range(sentences.MOST_CODES + 2)], "press-1"
+        [code(f"E{number}", 1) for number in range(sentences.MOST_CODES + 2)], "press-1"
     )
     assert told.count("1 time") == sentences.MOST_CODES
     assert told.endswith(" and 2 others.")
@@ -80,14 +83,18 @@ def test_codes_that_are_not_listed_are_counted():
 def test_a_record_opens_with_its_health_and_ends_with_its_errors():
     told = evidence.device_passage(record(), "vibration?").text.split("\n\n")
     assert [line.split()[1] for line in told] == ["health", "latest", "latest"]
-    empty = record(score=None, events=[], trend=[])
+    empty = record(score=None, codes=[], trend=[])
     assert evidence.device_passage(empty).text == "No health score has been computed for press-1 yet."
 
 
-def test_the_fleets_incidents_name_the_devices():
+def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_asked_for():
     alert = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": None}
-    told = evidence.incident_passage(
-        {"events": [e for e in EVENTS if e["error_code"]], "alerts": [alert]}, None
-    ).text
+    found = {"codes": CODES, "events": [], "alerts": [alert]}
+    told = evidence.incident_passage(found, plan("What happened in the fleet?")).text
     assert "The latest error codes of the fleet are E9 (2 times by press-2, press-1, last at" in told
     assert "The alert hot of press-3 is open since 2026-11-24 00:00 UTC." in told
+    told = evidence.incident_passage(found, plan("Which machine had E7?")).text
+    assert (
+        told
+        == "The latest error codes of the fleet are E7 (1 time by press-1, last at 2026-11-24 03:00 UTC)."
+    )

@@ -18,6 +18,7 @@ from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.period import EVER
+from ray_apps.copilot.planner import plan
 from ray_apps.copilot.tools import (
     MOST_CALLS,
     TOOLS,
@@ -102,7 +103,7 @@ class Records:
             return None
         return {
             "device_id": device, "model": "P", "day": "2026-11-24", "score": 41.0, "components": [],
-            "trend": [], "events": [], "alerts": [],
+            "trend": [], "events": [], "codes": [], "alerts": [],
         }  # fmt: skip
 
 
@@ -140,7 +141,7 @@ def test_calls_run_as_the_caller_and_one_that_fails_or_hangs_costs_only_itself(h
         ],
         [],
     )
-    asyncio.run(lookup.call(ACME, wanted, found, None, heard.append))
+    asyncio.run(lookup.call(ACME, wanted, found, plan("What is wrong?"), heard.append))
     assert {tenant for tenant, _ in records.asked} == {"acme"}
     assert [(tool.name, tool.arguments["device_id"], bool(tool.result)) for tool in found.tools] == [
         ("get_device_metrics", "press-1", True),
