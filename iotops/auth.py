@@ -63,7 +63,10 @@ def verify_token(settings: AuthSettings, token: str) -> Principal:
         except jwt.ExpiredSignatureError:
             raise ExpiredToken(_principal(_decode(settings, token, verify_exp=False))) from None
     except jwt.InvalidTokenError as error:
-        raise AuthError(f"the token is refused: {error}") from None
+        raise AuthError(
+            f"the token was not issued by this installation, or is damaged ({error}): issue one with "
+            "`iotops token issue`"
+        ) from None
 
 
 def verify_bearer(settings: AuthSettings, header: str | None) -> Principal:

@@ -79,17 +79,23 @@ class Policies:
         self._known: dict[Tenant, tuple[float, Policy]] = {}
 
     async def of(self, tenant: Tenant) -> Policy:
-        """A tenant's policy; the last one known, or the default, where the database does not answer."""
+        """A tenant's policy; the last one known, or the default, where the database does not answer.
+
+        Raises `TenantError` where there is no such tenant.
+        """
         until, last = self._known.get(tenant, (0.0, self._default))
         if time.monotonic() < until:
             return last
         self._keep(tenant, last)  # who comes meanwhile does not ask too
         try:
-            found = await asyncio.to_thread(_read, self._engine, tenant, self._default)
+            found = _existing(tenant, await asyncio.to_thread(_read, self._engine, tenant, self._default))
+        except TenantError:
+            self._known.pop(tenant, None)
+            raise
         except SQLAlchemyError as error:
             logger.warning("the policy of %s is not to be had, using %s: %r", tenant.id, last, error)
             return last
-        return self._keep(tenant, found or self._default)
+        return self._keep(tenant, found)
 
     def _keep(self, tenant: Tenant, policy: Policy) -> Policy:
         self._known[tenant] = time.monotonic() + KNOWN_FOR_S, policy

@@ -12,6 +12,7 @@ from fastapi import Depends
 from ray.serve.exceptions import BackPressureError
 
 from iotops.auth import Principal
+from iotops.errors import TenantError
 from iotops.http import ApiError, caller
 from iotops.rate_limit import RateLimit, Standing
 from iotops.settings import Settings, get_settings
@@ -41,11 +42,15 @@ class Admission:
     async def admitted(self, tenant: Tenant, call: Call) -> AsyncIterator[None]:
         """A call, from its admission to its last byte.
 
-        Raises `ApiError` 503 where this replica has no room, or none for more of the tenant's, or one behind
-        it has none, and 429 where the tenant's minute is used up. A call that finds no room is not counted.
+        Raises `ApiError` 403 where there is no such tenant, 503 where this replica has no room, or none for
+        more of the tenant's, or one behind it has none, and 429 where the tenant's minute is used up. A call
+        that finds no room is not counted.
         """
         with self._place(tenant) if call == "ask" else nullcontext():
-            policy = await self._policies.of(tenant)
+            try:
+                policy = await self._policies.of(tenant)
+            except TenantError as error:
+                raise ApiError(403, "unknown_tenant", str(error)) from None
             note().keep_question = policy.keep_questions
             await self._count(tenant, policy, call)
             try:

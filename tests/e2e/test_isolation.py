@@ -31,7 +31,7 @@ from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.tools import TOOLS, DeviceMetrics, IncidentHistory, RelatedDocs, Toolbox
 from tests.waiting import eventually
 
-VICTIM, RIVAL = Tenant("victim"), Tenant("rival")
+VICTIM, RIVAL, NOBODY = Tenant("victim"), Tenant("rival"), Tenant("nobody")
 CANARY = "xylocanary"
 """Stands in the victim's document, records and question, and in nothing that the rival sends."""
 DEVICE, CODE = "pump-900", "E977"
@@ -345,7 +345,8 @@ def test_each_call_refuses_strangers_forgers_and_wrong_roles(
 ):
     attack = ATTACKS[route](loot)[0]
     refused = [(401, {"Authorization": token}) for token in forged(settings).values()]
-    for status, headers in [(401, {}), *refused, (403, caller(settings, route, VICTIM, other=True))]:
+    refused += [(403, caller(settings, route, VICTIM, other=True)), (403, caller(settings, route, NOBODY))]
+    for status, headers in [(401, {}), *refused]:
         response = send(api, route, attack, headers)
         error = response.json()["error"]
         assert (response.status_code, set(error)) == (status, {"code", "message", "request_id"})
