@@ -11,7 +11,6 @@ from functools import cached_property
 from indexes.codes import codes_in
 from indexes.fusion import blend
 
-_WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
 _SHINGLE_WORDS = 3
 
@@ -100,7 +99,7 @@ class _Wording:
     """A text by its word triples, in the order of their hashes."""
 
     def __init__(self, text: str) -> None:
-        words = _WORD.findall(text.lower())
+        words = text.lower().split()
         size = min(_SHINGLE_WORDS, max(len(words), 1))
         self._text = text
         self._triples = frozenset(map(hash, zip(*(words[at:] for at in range(size)), strict=False)))

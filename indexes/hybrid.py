@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from indexes.filters import Filters
@@ -22,6 +20,8 @@ from indexes.vector import Vectors
 
 _LOOKED_THROUGH = 8
 """Times as many chunks as are taken by words: Tantivy's own score has other weights than ours."""
+_SPARE = 5
+"""Hits that are read beyond those wanted."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class Candidates:
     """Cosine with the query; NaN where it was not embedded."""
     exact: Scores
     """Share of the codes asked for that the chunk carries."""
+    words: Scores
+    """BM25F by the weights that chose the candidates; NaN where no word of the query occurs."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,14 @@ class Found:
     query: str
     statistics: TermStatistics
     pools: list[Candidates]
+    weights: Bm25f
+    """Those that chose the best by words."""
+
+    def words(self, weights: Bm25f) -> list[Scores]:
+        """BM25F of every pool's candidates, by these weights or by others."""
+        if weights == self.weights:
+            return [pool.words for pool in self.pools]
+        return [pool.part.text.score(self.query, pool.rows, self.statistics, weights) for pool in self.pools]
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,10 @@ class HybridIndex:
         words: Bm25f,
         spent: Timings,
     ) -> Candidates:
-        """The best by vectors, by words and by codes, each with its cosine, whoever found it."""
+        """The best by vectors, by words and by codes, each with every score, whoever found it.
+
+        The best by words are those by BM25F among the best that Tantivy finds.
+        """
         clock = _Stopwatch()
         vectors, count = part.snapshot.vectors, self.ranking.candidates
         vector = vector if self.comparable else None
@@ -102,32 +115,22 @@ class HybridIndex:
             _, found = vectors.search(vector[np.newaxis, :], count, part.allowed(filters))
             near = found[0][found[0] >= 0]
         spent.vector += clock.lap()
-        worded = self._worded(part, query, filters, local, shared, words)
+        _, worded = part.text.search(query, count * _LOOKED_THROUGH, filters, local, shared)
         shares, coded = part.text.exact(query, count, filters, local, shared)
-        rows = np.union1d(np.union1d(near, worded), coded)
+        rows = np.unique(np.concatenate([near, worded, coded]))
+        scores = part.text.score(query, rows, shared, words)
+        places = np.searchsorted(rows, worded)
+        best = places[np.argsort(-np.nan_to_num(scores[places]), kind="stable")[:count]]
+        chosen = np.zeros(len(rows), np.bool_)
+        for at in (np.searchsorted(rows, near), best, np.searchsorted(rows, coded)):
+            chosen[at] = True
+        rows, scores = rows[chosen], scores[chosen]
         spent.bm25 += clock.lap()
         cosine = np.full(len(rows), np.nan)
         if vector is not None:
             cosine = vectors.scores(vector, rows).astype(np.float64)
         spent.vector += clock.lap()
-        return Candidates(part, rows, cosine, _aligned(rows, coded, shares))
-
-    def _worded(
-        self,
-        part: Part,
-        query: str,
-        filters: Filters,
-        local: TermStatistics,
-        shared: TermStatistics,
-        words: Bm25f,
-    ) -> NDArray[np.int64]:
-        """The best rows by words: by BM25F among the best that Tantivy finds."""
-        count = self.ranking.candidates
-        _, found = part.text.search(query, count * _LOOKED_THROUGH, filters, local, shared)
-        if len(found) <= count:
-            return found
-        scores = part.text.score(query, found, shared, words)
-        return found[np.argsort(-np.nan_to_num(scores), kind="stable")[:count]]
+        return Candidates(part, rows, cosine, _aligned(rows, coded, shares), scores)
 
 
 def search_all(
@@ -171,7 +174,7 @@ def find(
         index.candidates(part, query, vector, filters, local, shared, words, spent)
         for (index, part), local in zip(parts, statistics, strict=True)
     ]
-    return Found(query, shared, pools)
+    return Found(query, shared, pools, words)
 
 
 def rank(
@@ -179,20 +182,17 @@ def rank(
 ) -> list[Hit]:
     """The second half of `search_all`: every candidate scored by words too, whoever found it; fused."""
     clock = _Stopwatch()
-    bm25 = [
-        pool.part.text.score(found.query, pool.rows, found.statistics, fusion.words) for pool in found.pools
-    ]
+    words = np.concatenate(found.words(fusion.words))
     spent.bm25 += clock.lap()
     fused = fuse(
         np.concatenate([pool.vector for pool in found.pools]),
-        np.concatenate(bm25),
+        words,
         np.concatenate([pool.exact for pool in found.pools]),
         fusion,
     )
-    words = np.concatenate(bm25)
     fresh = np.concatenate([_freshness(pool, ranking, now or datetime.now(UTC)) for pool in found.pools])
     hits: list[Hit] = []
-    for most in (2 * limit, len(fused)):  # few are near-duplicates: what stands far below is not read
+    for most in (limit + _SPARE, len(fused)):  # few are near-duplicates: what stands far below is not read
         hits = best_first(_hits(found.pools, words, fused, fresh, _best(fused * fresh, most)))
         hits = distinct(hits, limit, ranking.near_duplicate)
         if len(hits) >= limit:
@@ -250,11 +250,11 @@ def _hits(
 
 def _freshness(pool: Candidates, ranking: Ranking, now: datetime) -> Scores:
     """The factor of each candidate's age."""
-    updated = pool.part.snapshot.chunks["updated"].take(pool.rows)
-    age = pc.subtract(pa.scalar(now, updated.type), updated)
+    updated = pool.part.snapshot.chunks["updated"].take(pool.rows).to_numpy()
+    age = np.datetime64(now.replace(tzinfo=None), "us") - updated  # that of no date is in no window
     # A day of slack for a document dated in a zone ahead of UTC; a date far ahead is a typing error.
-    recent = pc.and_(pc.greater_equal(age, -timedelta(days=1)), pc.less_equal(age, ranking.fresh_for))
-    return np.where(np.asarray(pc.fill_null(recent, False)), ranking.freshness, 1.0)
+    recent = (age >= -np.timedelta64(1, "D")) & (age <= np.timedelta64(ranking.fresh_for))
+    return np.where(recent, ranking.freshness, 1.0)
 
 
 def _number(score: float) -> float | None:
