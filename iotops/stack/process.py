@@ -9,6 +9,7 @@ a recycled pid, and survives the death of the process that started it.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import time
@@ -25,6 +26,8 @@ from iotops.errors import StackError
 MARK = "IOTOPS_STACK_LOG"
 TERM_S, KILL_S = 3.0, 20.0
 RAY_CLIENT_LOG = "/logs/python-core-driver-"
+SEGMENT = re.compile(r"/dev/shm/psm_\w+")
+"""Shared memory as Python's `multiprocessing` names it."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +127,20 @@ def oldest_root(processes: list[psutil.Process]) -> psutil.Process | None:
 def stop(places: list[Path], signal: int, timeout_s: float) -> None:
     """End a server: the signal to its roots, after `timeout_s` SIGTERM to what is left, then SIGKILL.
 
-    Raises `StackError` if any process survives that.
+    What shared memory they leave is removed, which those that are killed cannot do. Raises `StackError` if
+    any process survives that.
     """
-    main = roots(owned(places))
+    found = owned(places)
+    shared, main = _shared_memory(found), roots(found)
     _signal(main, signal)
     _wait(main, timeout_s)
-    if not (left := owned(places)):
-        return
+    if left := owned(places):
+        _kill(left, places)
+    for segment in shared:
+        segment.unlink(missing_ok=True)
+
+
+def _kill(left: list[psutil.Process], places: list[Path]) -> None:
     _signal(left, SIGTERM)
     _wait(left, TERM_S)
     deadline = time.monotonic() + KILL_S
@@ -165,6 +175,15 @@ def tail(log: Path, lines: int = 15) -> str:
     if not log.is_file():
         return "(no log)"
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _shared_memory(processes: list[psutil.Process]) -> set[Path]:
+    """Segments that the processes have mapped."""
+    found = set[Path]()
+    for process in processes:
+        with suppress(OSError):  # it is gone
+            found |= set(map(Path, SEGMENT.findall(Path(f"/proc/{process.pid}/maps").read_text())))
+    return found
 
 
 def _signal(processes: list[psutil.Process], signal: int) -> None:
