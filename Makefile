@@ -8,6 +8,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # In this order: the stack of the first is down before that of the second comes up.
 OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py
+# What computes most comes first, before the other half serves a language model.
+HEAVY := tests/integration/test_llm_fallback.py tests/integration/test_tuning.py
+SERVICES = $(HEAVY) $(filter-out $(HEAVY) $(OWN_STACK),$(sort $(wildcard tests/integration/test_*.py)))
 
 .PHONY: help setup demo up down test half half-apart browser test-services test-faults test-apart test-e2e \
 	test-unit lint
@@ -43,7 +46,7 @@ browser:
 	@.ci/browser
 
 test-services:
-	@$(BIN)/python -m pytest tests/integration $(OWN_STACK:%=--ignore=%)
+	@$(BIN)/python -m pytest $(SERVICES)
 
 test-faults:
 	@$(BIN)/python -m pytest tests/faults

@@ -119,7 +119,7 @@ def test_errors_of_the_whole_fleet_are_its_incidents(api: httpx.Client, settings
     assert len({event["device_id"] for event in history["result"]["events"]}) > 1
     assert "fleet:incidents" in {citation["doc_id"] for citation in answer["citations"]}
     for tool in ask(api, settings, "Which machines reported errors?", tuned)["tools"]:
-        assert tool["result"] == {"events": [], "alerts": []}
+        assert tool["result"] == {"codes": [], "events": [], "alerts": []}
 
 
 def test_what_happened_is_answered_whatever_words_ask_for_it(api: httpx.Client, settings: Settings):
@@ -133,6 +133,9 @@ def test_a_code_is_traced_to_the_machines_that_reported_it(api: httpx.Client, se
     latest = history["result"]["events"][0]
     answer = ask(api, settings, f"Which machine had {latest['error_code']}?")
     assert latest["device_id"] in answer["answer"]
+    others = {code["error_code"] for code in history["result"]["codes"]} - {latest["error_code"]}
+    assert others
+    assert not any(code in answer["answer"] for code in others)
     assert "get_fleet_health" not in {tool["name"] for tool in answer["tools"]}
 
 

@@ -28,6 +28,7 @@ from iotops.tenancy import Tenant
 from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
 from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.planner import plan
 from ray_apps.copilot.tools import TOOLS, DeviceMetrics, IncidentHistory, RelatedDocs, Toolbox
 from tests.waiting import eventually
 
@@ -294,7 +295,7 @@ def test_tools_that_a_model_may_call_find_nothing_of_the_victims(settings: Setti
     assert {type(each) for each in wanted} == {*TOOLS.values()}
 
     async def found(tenant: Tenant) -> list[str]:
-        return [str(await toolbox.run(tenant, each)) for each in wanted]
+        return [str(await toolbox.run(tenant, each, plan("What happened?"))) for each in wanted]
 
     assert all(CANARY in told for told in asyncio.run(found(VICTIM))), "else nothing could leak"
     assert not any(CANARY in told for told in asyncio.run(found(RIVAL)))
