@@ -23,7 +23,7 @@ ASKED_LIFT = 0.4
 FOREIGN_CODE_PENALTY = 0.4
 SAME_COSINE = 0.92
 MOSTLY, FAR = 2 / 3, 1 / 3
-"""Of the words that tell a symptom, the share that a procedure for it has, and how much less another has."""
+"""Of the words that tell a symptom, the share that a document for it has, and how much less another has."""
 
 
 @dataclass(frozen=True)
@@ -90,25 +90,20 @@ def extract(
 def steps(symptom: str, focus: frozenset[str], passages: list[Passage], wanted: int) -> list[Quote]:
     """The first items of the numbered procedure to follow, in their order; none where no passage has one.
 
-    It is that of the action section about the codes in focus, unless the words that tell the symptom stand in
-    another procedure, which is about no other code, and far fewer of them in that section.
+    It is that of the action section about the codes in focus, unless most words that tell the symptom stand
+    in another document with a procedure, which is about no other code, and far fewer in that one.
     """
-    asked = content_words(symptom)
     lists = {number: found for number, passage in enumerate(passages) if (found := _procedure(passage))}
-    in_focus = [
-        number
-        for number in lists
-        if ACTION_SECTION.search(passages[number].section)
-        and (not focus or codes_in(passages[number].title) & focus)
-    ]
-
-    def told(number: int) -> float:
-        return len(asked & content_words(_whole(passages[number]))) / len(asked) if asked else 0.0
-
-    others = [number for number in lists if not _foreign(codes_in(passages[number].title), focus)]
-    first, best = next(iter(in_focus), None), max(others, key=told, default=None)
-    if best is not None and told(best) >= MOSTLY and (first is None or told(best) - told(first) >= FAR):
-        first = best
+    actions = [number for number in lists if ACTION_SECTION.search(passages[number].section)]
+    first = next(
+        (number for number in actions if not focus or codes_in(passages[number].title) & focus), None
+    )
+    if asked := content_words(symptom):
+        told = {number: _told_by(passages[number].doc_id, passages, asked) for number in lists}
+        others = [number for number in lists if not _foreign(codes_in(passages[number].title), focus)]
+        best = max(others, key=lambda number: (told[number], number in actions), default=None)
+        if best is not None and told[best] >= MOSTLY and (first is None or told[best] - told[first] >= FAR):
+            first = best
     if first is None:
         return []
     title, text = passages[first].title, passages[first].text
@@ -163,9 +158,15 @@ def quoted(found: Support, sources: list[Quote]) -> Sentence:
 
 
 def _procedure(passage: Passage) -> list[tuple[int, int]]:
-    """Spans of a passage's numbered items; none where those above them stand in another passage."""
-    found = items(passage.text)
+    """Spans of a passage's numbered items; none where they are causes, or some stand in another passage."""
+    found = [] if CAUSES.search(passage.section) else items(passage.text)
     return found if found and FIRST_ITEM.match(passage.text, found[0][0]) else []
+
+
+def _told_by(doc_id: str, passages: list[Passage], asked: set[str]) -> float:
+    """Share of some words that stand in what was found of a document (0-1)."""
+    held = (content_words(_whole(passage)) for passage in passages if passage.doc_id == doc_id)
+    return len(asked & set().union(*held)) / len(asked)
 
 
 def _tells_cause(quote: Quote) -> bool:
