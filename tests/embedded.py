@@ -15,7 +15,7 @@ from iotops.settings import Settings, StackSettings, get_settings
 from iotops.stack import embedded
 
 GRPC_OFFSET = 10_000
-FIRST, LAST = 20_000, 31_000  # below the range from which the kernel gives ports to clients
+FIRST, LAST = 13_000, 22_700  # their companions too lie below what the kernel gives to clients (32768)
 
 
 @contextmanager
