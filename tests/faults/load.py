@@ -51,8 +51,9 @@ class Load:
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         sites = [self.http_names[start : start + SITE] for start in range(0, len(self.http_names), SITE)]
-        self._threads = [threading.Thread(target=self._run, args=(self._over_http, site)) for site in sites]
-        self._threads.append(threading.Thread(target=self._run, args=(self._over_mqtt, self.mqtt_names)))
+        sent = [*((self._over_http, site) for site in sites), (self._over_mqtt, self.mqtt_names)]
+        # Daemons: a test that fails before `stop` must not keep its process from ending.
+        self._threads = [threading.Thread(target=self._run, args=each, daemon=True) for each in sent]
 
     def start(self) -> None:
         """Begin."""
