@@ -229,6 +229,8 @@ class Answerer:
 def _best(asked: Asked, found: Evidence, guide: list[Quote]) -> list[Support]:
     """The sentences that answer best, of what was read; what to do in its order."""
     best = compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
+    if asked.plan.reported:  # the records say who reported a code: beside them only what is about the code
+        best = [each for each in best if compose.about(found.sources[each.quote], found.focus)]
     return compose.in_order(best, found.sources, found.passages, guide) if asked.plan.action else best
 
 

@@ -139,6 +139,11 @@ def in_order(
     return list(ordered.values())
 
 
+def about(quote: Quote, focus: frozenset[str]) -> bool:
+    """Whether a sentence, or the title or section above it, names a code in focus."""
+    return bool(codes_in(f"{quote.text} {quote.context}") & focus)
+
+
 def repeats(candidate: Sentence, told: list[Sentence], vectors: Vectors, sources: list[Quote]) -> bool:
     """Whether a sentence says what an earlier one has told; `vectors` (n, d) are the sources'."""
     mine, exact = vectors[candidate.support.quote], facts(candidate.text)
