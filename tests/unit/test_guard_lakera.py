@@ -43,11 +43,12 @@ def service():
     thread.join()
 
 
-def ask(service, key="k-123", **settings):
+def ask(service, key="k-123", lakera_timeout_s=30, **settings):
     guard = LakeraGuard(
         GuardSettings(
             lakera_api_key=SecretStr(key),
             lakera_url=f"http://127.0.0.1:{service.server_port}",
+            lakera_timeout_s=lakera_timeout_s,  # on a busy machine the default is over before the answer
             **settings,
         )
     )
