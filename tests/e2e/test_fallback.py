@@ -18,7 +18,6 @@ from tests.embedded import free_ports
 
 AWAY = "elsewhere"
 ASKED = ("What does E421 mean?", "What causes E421 on an HX-200?", "What does E425 mean?")
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from iotops.kafka import Consumer, Partition, open_consumer
 from iotops.kafka.admin import create_topics
 from iotops.settings import KafkaSettings, Settings
 
-PATIENCE_S = 60  # a join takes three seconds; beside other tests on a slow machine much longer
+PATIENCE_S = 120  # a join takes three seconds; beside other tests on a slow machine much longer
 
 
 @pytest.fixture(params=["kafka-python", "confluent-kafka"])
