@@ -17,7 +17,7 @@ from iotops.kafka.admin import create_topics
 from iotops.lake import iceberg_catalog
 from iotops.settings import Settings
 from iotops.stack.object_store import grant_tenant
-from iotops.tenancy import Tenant
+from iotops.tenancy import Tenant, unknown_tenant
 from iotops.tiers import load_tiers
 
 CREATE = text("INSERT INTO platform.tenants (tenant_id, tier) VALUES (:tenant, :tier)")
@@ -62,7 +62,7 @@ def renew_credentials(settings: Settings, tenant: Tenant) -> TenantCredentials:
     Raises `TenantError` where there is no such tenant.
     """
     if tenant not in list_tenants(settings):
-        raise TenantError(f"tenant {tenant.id!r} is unknown; `iotops tenant list` shows all")
+        raise unknown_tenant(tenant)
     access_key, secret_key = grant_tenant(settings, tenant, renew=True)
     password = SecretStr(secrets.token_urlsafe(24))
     _create_database_role(settings, tenant, password)
@@ -87,7 +87,7 @@ def known_tenant(settings: Settings, tenant_id: str) -> Tenant:
     tenant = Tenant(tenant_id)
     with tenant_transaction(engine(settings.database), tenant) as connection:
         if connection.execute(KNOWN, {"tenant": tenant.id}).first() is None:
-            raise TenantError(f"there is no tenant {tenant.id!r}; `iotops tenant list` shows all")
+            raise unknown_tenant(tenant)
     return tenant
 
 

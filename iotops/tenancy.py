@@ -80,3 +80,8 @@ def tenant_of_topic(topic: str) -> Tenant:
         expected = ", ".join(f"{kind}_" for kind in TOPIC_KINDS)
         raise TenantError(f"topic {topic!r} belongs to no tenant: expected one of {expected}")
     return Tenant(tenant)
+
+
+def unknown_tenant(tenant: Tenant) -> TenantError:
+    """Says that there is no such tenant, and where to see those that there are."""
+    return TenantError(f"there is no tenant {tenant.id!r}; `iotops tenant list` shows all")

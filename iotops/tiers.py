@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from iotops.database import engine, tenant_transaction
 from iotops.errors import SettingsError, TenantError
 from iotops.settings import DatabaseSettings, Settings
-from iotops.tenancy import Tenant
+from iotops.tenancy import Tenant, unknown_tenant
 
 Call = Literal["ask", "search", "read"]
 """What is limited by itself: a kind of call to the copilot."""
@@ -143,5 +143,5 @@ def _policy(row: Row[Any] | None, default: Policy) -> Policy | None:
 
 def _existing(tenant: Tenant, policy: Policy | None) -> Policy:
     if policy is None:
-        raise TenantError(f"there is no tenant {tenant.id!r}; `iotops tenant list` shows all")
+        raise unknown_tenant(tenant)
     return policy

@@ -99,7 +99,8 @@ def steps(symptom: str, focus: frozenset[str], passages: list[Passage], wanted: 
         (number for number in actions if not focus or codes_in(passages[number].title) & focus), None
     )
     if asked := content_words(symptom):
-        told = {number: _told_by(passages[number].doc_id, passages, asked) for number in lists}
+        of_document = {name: _told_by(name, passages, asked) for name in {passages[n].doc_id for n in lists}}
+        told = {number: of_document[passages[number].doc_id] for number in lists}
         others = [number for number in lists if not _foreign(codes_in(passages[number].title), focus)]
         best = max(others, key=lambda number: (told[number], number in actions), default=None)
         if best is not None and told[best] >= MOSTLY and (first is None or told[best] - told[first] >= FAR):

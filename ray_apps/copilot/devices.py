@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
 
+from indexes.codes import code_key
 from iotops.database import engine, tenant_transaction
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
@@ -46,9 +47,6 @@ KNOWN = text("""
     WHERE EXISTS (SELECT FROM gold.device_health WHERE device_id = name)
         OR EXISTS (SELECT FROM silver.telemetry WHERE device_id = name)
         OR EXISTS (SELECT FROM silver.events WHERE device_id = name)""")
-FLEET_EVENTS = text("""
-    SELECT device_id, ts, type, severity, error_code, message FROM silver.events
-    WHERE error_code IS NOT NULL AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit""")
 _COUNTED = """
     SELECT error_code, sum(times)::bigint AS times, max(latest) AS latest, count(*) AS devices,
         (array_agg(device_id ORDER BY times DESC, device_id))[1:3] AS named
@@ -58,10 +56,14 @@ _COUNTED = """
     ) by_device
     GROUP BY error_code ORDER BY times DESC, latest DESC"""
 _ERRORS = """
-    SELECT error_code, device_id, ts FROM silver.events
+    SELECT device_id, ts, type, severity, error_code, message FROM silver.events
     WHERE error_code IS NOT NULL AND ts >= :since AND ts < :until"""
+# Spelt as `code_key` has it. Before the limit: else a code that is not among the latest would be none.
+_WANTED = r"""(CAST(:keys AS text[]) IS NULL
+    OR lower(regexp_replace(error_code, '[-_/\s]', '', 'g')) = ANY(CAST(:keys AS text[])))"""
 CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
-FLEET_CODES = text(_COUNTED.format(f"{_ERRORS} ORDER BY ts DESC LIMIT :limit"))
+FLEET_EVENTS = text(f"{_ERRORS} AND {_WANTED} ORDER BY ts DESC LIMIT :limit")
+FLEET_CODES = text(_COUNTED.format(FLEET_EVENTS.text))
 FLEET_ALERTS = text("""
     SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)
@@ -135,12 +137,15 @@ class DeviceRecords:
         with tenant_transaction(self._engine, tenant) as connection:
             return sorted(connection.execute(KNOWN, {"names": [*names]}).scalars())
 
-    def incidents(self, tenant: Tenant, period: Period = EVER, limit: int = 50) -> dict[str, Any]:
-        """The whole fleet's latest events that have an error code, its alerts, and how often which code was
-        reported, of a period; of all time, of late."""
+    def incidents(
+        self, tenant: Tenant, period: Period = EVER, codes: Collection[str] = (), *, limit: int = 50
+    ) -> dict[str, Any]:
+        """The whole fleet's latest events that have an error code, of some codes if any are given, its
+        alerts, and how often which code was reported, of a period; of all time, of late."""
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(BRIEFLY)
-            key = {**asdict(period), "limit": limit}
+            keys = [code_key(code) for code in codes] or None
+            key = {**asdict(period), "keys": keys, "limit": limit}
             counted = key | {"limit": limit if period == EVER else ALL}
             return {
                 "events": _rows(connection, FLEET_EVENTS, key),

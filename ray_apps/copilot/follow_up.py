@@ -15,16 +15,14 @@ from pydantic import BaseModel
 
 from indexes.codes import code_key, codes_in
 from ray_apps.copilot.grounding import STOP_WORDS
-from ray_apps.copilot.planner import ACTION, MOST_NAMES, NUMBERED, WORD, Plan, plan
+from ray_apps.copilot.planner import ACTION, KINDS, MOST_NAMES, NUMBERED, WORD, Plan, plan
 
 MOST_WORDS = 8
 """Of an earlier question that are added to a follow-up."""
 ELLIPSIS = re.compile(
     r"^\W*(?:and|also|or|(?:what|how) about|(?:what|anything) else|what next|what now)\b", re.I
 )
-THINGS = (
-    "machine|device|unit|pump|compressor|motor|one|error|code|alarm|alert|fault|event|problem|issue|part|step"
-)
+THINGS = f"{KINDS}|motor|one|error|code|alarm|alert|fault|event|problem|issue|part|step"
 BEFORE = "is was does did can could will would should of about after before than like from with".split()
 AFTER = "|".join(rf"(?<=\b{word} )" for word in BEFORE)
 PERIODS = "morning|afternoon|evening|shift|week|month|quarter|year|time"

@@ -10,12 +10,10 @@ from indexes.codes import codes_in
 from ray_apps.copilot.period import Period, period
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
-NUMBERED = re.compile(
-    r"\b(?:machine|device|unit|pump|compressor)\s+(?:no\.?\s*|number\s+|#\s*)?(\d{1,6})\b", re.I
-)
+KINDS = "machine|device|unit|pump|compressor"
+NUMBERED = re.compile(rf"\b(?:{KINDS})\s+(?:no\.?\s*|number\s+|#\s*)?(\d{{1,6}})\b", re.I)
 FLEET = re.compile(
-    r"\b(which|what)\b.*\b(machines|devices|units|pumps|compressors|fleet)\b|\bworst\b"
-    r"|\bwhich (machine|device|unit|pump|compressor)\b",
+    rf"\b(which|what)\b.*\b(?:(?:{KINDS})s|fleet)\b|\bworst\b|\bwhich (?:{KINDS})\b",
     re.I,
 )
 HEALTH = re.compile(r"\b(worst|health\w*|unhealth\w*)\b", re.I)
@@ -27,10 +25,7 @@ ACTION = re.compile(
 INCIDENTS = re.compile(
     r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?)\b", re.I
 )
-ANY_TROUBLE = re.compile(
-    r"\b(?:machine|device|unit|pump|compressor|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b",
-    re.I,
-)
+ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
 LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
 MOST_NAMES = 20
 

@@ -7,7 +7,6 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from indexes.codes import code_key
 from ray_apps.copilot.period import Period
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS = 3, 2, 8, 3
@@ -52,20 +51,19 @@ def incidents(
     wanted: Collection[str] = (),
     by_device: bool = False,
 ) -> list[str]:
-    """How often which error code was reported, the commonest first, and by whom where that is asked for; only
-    those wanted, as they are spelt, if any are. That none was is told of a period and of those wanted."""
-    keys = {code_key(code) for code in wanted}
-    counted = [row for row in codes if not keys or code_key(row["error_code"]) in keys]
-    if not counted:
+    """How often which error code was reported, the commonest first, and by whom where that is asked for. That
+    none was is told of a period, and of those `wanted`, as they are spelt."""
+    if not codes:
         what = " or ".join(wanted) or "error code"
-        when = f" {period}" if period else ""
-        return [f"No {what} was reported by {of}{when}."] if period or wanted else []
+        if period:
+            return [f"No {what} was reported by {of} {period}."]
+        return [f"No {what} is on record for {of}."] if wanted else []
     listed = ", ".join(
         f"{row['error_code']} ({row['times']} time{'s' * (row['times'] > 1)}"
         f"{_reporters(row) if by_device else ''}, last at {at(row['latest'])})"
-        for row in counted[:MOST_CODES]
+        for row in codes[:MOST_CODES]
     )
-    if (more := len(counted) - MOST_CODES) > 0:
+    if (more := len(codes) - MOST_CODES) > 0:
         listed += f" and {more} other{'s' * (more > 1)}"
     named = f"The error codes of {of} {period}" if period else f"The latest error codes of {of}"
     return [f"{named} are {listed}."]

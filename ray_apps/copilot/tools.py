@@ -144,7 +144,8 @@ class Toolbox:
             found = evidence.device_incidents(record) if record else {}
             passages = [evidence.device_passage(record, period=plan.period)] if record else []
         else:
-            found = await asyncio.to_thread(self._devices.incidents, tenant, plan.period or EVER)
+            period = plan.period or EVER
+            found = await asyncio.to_thread(self._devices.incidents, tenant, period, plan.reported)
             passages = [evidence.incident_passage(found, plan)]
         given = {**wanted.model_dump(exclude_none=True), **evidence.within(plan.period)}
         return Result(ToolCall(name="get_incident_history", arguments=given, result=found), passages)

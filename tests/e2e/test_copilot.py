@@ -136,7 +136,9 @@ def test_a_code_is_traced_to_the_machines_that_reported_it(api: httpx.Client, se
     others = {code["error_code"] for code in history["result"]["codes"]} - {latest["error_code"]}
     assert others
     assert not any(code in answer["answer"] for code in others)
-    assert ask(api, settings, "Which machine had E998?")["answer"].startswith("No E998 was reported by")
+    assert ask(api, settings, "Which machine had E998?")["answer"].startswith(
+        "No E998 is on record for the fleet."
+    )
     assert "get_fleet_health" not in {tool["name"] for tool in answer["tools"]}
 
 

@@ -88,7 +88,14 @@ def fleet(settings: Settings) -> Tenant:
 def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Tenant, name: str):
     statement = getattr(devices, name)
     assert isinstance(statement, TextClause)
-    values = {"device": "pump-7", "names": ["pump-7", "E421"], "limit": 5, "bands": 10, **asdict(EVER)}
+    values = {
+        "device": "pump-7",
+        "names": ["pump-7", "E421"],
+        "limit": 5,
+        "bands": 10,
+        "keys": ["e421"],
+        **asdict(EVER),
+    }
     asked = {key: value for key, value in values.items() if key in statement.compile().params}
     with tenant_transaction(engine(settings.database), fleet) as connection:
         plan = "\n".join(connection.execute(text(f"EXPLAIN {statement.text}"), asked).scalars())
@@ -128,7 +135,12 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
         ("pump-2", "E7", 1),
     ]
     rows = [
-        {"tenant": tenant.id, "device": device, "ts": now - timedelta(seconds=n), "code": code}
+        {
+            "tenant": tenant.id,
+            "device": device,
+            "ts": now - timedelta(seconds=n, minutes=10 * (code == "E7")),  # behind all the others
+            "code": code,
+        }
         for device, code, times in reported
         for n in range(1, times + 1)
     ]
@@ -145,3 +157,6 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
         ("E421", 70, now - timedelta(seconds=1))
     ]
     assert sum(row["times"] for row in records.incidents(tenant)["codes"]) == 50, "of all time, of late"
+    asked = records.incidents(tenant, codes=["e-7"])
+    assert [(row["error_code"], row["times"]) for row in asked["codes"]] == [("E7", 1)]
+    assert [event["error_code"] for event in asked["events"]] == ["E7"]
