@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from iotops.errors import IotOpsError
@@ -55,6 +56,7 @@ def small_model(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=128, num_labels=1,
     )  # fmt: skip
+    torch.manual_seed(0)
     BertForSequenceClassification(shape).save_pretrained(tmp_path / "small")
     tokenizer.save_pretrained(tmp_path / "small")
     monkeypatch.setenv("IOTOPS_MODEL_RERANKER", str(tmp_path / "small"))
@@ -67,7 +69,7 @@ def test_a_reranker_is_switched_on_where_it_wins(settings: Settings, shelf: Path
     assert add_set(lake, TENANT, shelf / "labels") == "labels"
     index_shelf(settings, TENANT.id)
     said: list[str] = []
-    tuning = tune(settings, TENANT, Course(epochs=4, learning_rate=2e-3), said.append)
+    tuning = tune(settings, TENANT, Course(epochs=4, learning_rate=1e-3), said.append)
     assert tuning.verdict.wins, str(tuning)
     assert tuning.verdict.after > tuning.verdict.before + 0.1
     assert tuning.labelled > 100
