@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from iotops.models.weights import models_folder
 from iotops.settings import Settings, StackSettings, get_settings
 from iotops.stack import embedded
 
@@ -33,8 +34,12 @@ def embedded_stack(home: Path) -> Iterator[Settings]:
 def stack_settings(home: Path, prefect_worker: bool = False) -> Iterator[Settings]:
     """Settings of a stack that would live in `home`, with free ports; the process's own while it lasts.
 
-    Unless a test asks for a worker, no flow runs that the test does not run itself.
+    Unless a test asks for a worker, no flow runs that the test does not run itself. Models are unpacked once,
+    in the home of the checkout.
     """
+    models = models_folder(get_settings())
+    models.mkdir(parents=True, exist_ok=True)
+    (home / "models").symlink_to(models)
     names = [name for name in StackSettings.model_fields if name.endswith("_port")]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     with pytest.MonkeyPatch.context() as patch:

@@ -254,7 +254,7 @@ def _convert_gguf(file: Path, folder: Path) -> None:
     nothing else here does, so the model is built empty and filled.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
     from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
     from transformers.utils import logging
 
@@ -272,4 +272,5 @@ def _convert_gguf(file: Path, folder: Path) -> None:
     if missing or loaded.unexpected_keys:
         raise ModelError(f"{file.name} lacks {sorted(missing)}, has unknown {sorted(loaded.unexpected_keys)}")
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(file.parent), **source).save_pretrained(folder)
+    # AutoTokenizer would read the whole file once more, to find this class.
+    PreTrainedTokenizerFast.from_pretrained(str(file.parent), **source).save_pretrained(folder)

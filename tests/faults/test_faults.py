@@ -31,7 +31,7 @@ from tests.faults.load import Load, breaches
 
 DEVICES = 200
 ROUNDS = 3
-APART_S = 4.0
+APART_S = 2.5
 DOWN_S = 1.0
 DRAIN_S = 240
 TENANT = Tenant("faulty")
