@@ -25,7 +25,7 @@ from ray_apps.copilot.grounding import Quote, Support
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.period import without_period
-from ray_apps.copilot.planner import ACTION, symptom
+from ray_apps.copilot.planner import ACTION, spelt_out, symptom
 from ray_apps.copilot.prompt import messages, tool_messages
 from ray_apps.copilot.reader import Reader
 from ray_apps.copilot.tools import accepted, schemas
@@ -111,7 +111,7 @@ class Answerer:
             self._open(asked, found, writer)
         await reader.passages()
         await reader.tools()
-        if asked.plan.action:
+        if asked.plan.action and not found.of_fleet:
             writer.guide = compose.steps(symptom(asked.whole), found.focus, found.passages, STEPS)
         completion, complete = None, True
         if writer.text or self._sure(asked, found, writer.guide):
@@ -177,13 +177,13 @@ class Answerer:
     def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:
         """Whether the evidence fits the question well enough for an answer.
 
-        What happened is told by records, whatever words ask for it.
+        What happened, and how things are, is told by records, whatever words ask for it.
         Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use; words for
         a time were answered by looking there.
         """
-        if found.lead and asked.plan.fleet_incidents:
+        if found.lead and (asked.plan.fleet_incidents or asked.plan.state):
             return True
-        question = without_period(asked.whole, datetime.now(UTC))
+        question = spelt_out(without_period(asked.whole, datetime.now(UTC)), found.devices)
         question = ACTION.sub(" ", question) if guide else question
         best = max(found.cosines, default=0.0)
         return compose.confidence(question, found.passages, best) >= self._settings.least_confidence
@@ -227,7 +227,12 @@ class Answerer:
 
 
 def _best(asked: Asked, found: Evidence, guide: list[Quote]) -> list[Support]:
-    """The sentences that answer best, of what was read; what to do in its order."""
+    """The sentences that answer best, of what was read; what to do in its order.
+
+    Beside records that tell how something is, documents tell what its codes mean.
+    """
+    if found.lead and asked.plan.state:
+        return compose.meanings(found.focus, found.sources)
     best = compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
     if asked.plan.reported:  # the records say who reported a code: beside them only what is about the code
         best = [each for each in best if compose.about(found.sources[each.quote], found.focus)]

@@ -211,11 +211,8 @@ class Copilot:
         self, principal: Caller, limit: Annotated[int, Query(ge=1, le=100, examples=[5])] = 5
     ) -> Fleet:
         """The worst devices of the newest day with the reason that weighs most, and all devices by score."""
-        devices, distribution = await asyncio.gather(
-            asyncio.to_thread(self._devices.worst, principal.tenant, limit),
-            asyncio.to_thread(self._devices.distribution, principal.tenant),
-        )
-        return Fleet.model_validate({"devices": devices, "distribution": distribution})
+        found = await asyncio.to_thread(self._devices.fleet, principal.tenant, limit)
+        return Fleet(devices=found["worst"], distribution=found["distribution"])
 
     @app.get("/passages", summary="The passage that a citation points into", responses=responses.PASSAGE)
     async def passage(

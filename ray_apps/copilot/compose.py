@@ -87,6 +87,16 @@ def extract(
     return [Support(number, min(score, 1.0)) for score, number in best]
 
 
+def meanings(focus: frozenset[str], sources: list[Quote]) -> list[Support]:
+    """For each code in focus the first sentence that says what it means."""
+    found: dict[str, int] = {}
+    for number, quote in enumerate(sources):
+        if defines := DEFINITION.match(quote.text):
+            for code in codes_in(defines[1]) & focus:
+                found.setdefault(code, number)
+    return [Support(number, 1.0) for number in sorted(set(found.values()))]
+
+
 def steps(symptom: str, focus: frozenset[str], passages: list[Passage], wanted: int) -> list[Quote]:
     """The first items of the numbered procedure to follow, in their order; none where no passage has one.
 

@@ -68,6 +68,7 @@ FLEET_ALERTS = text("""
     SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
+OPEN_ALERTS = text("SELECT count(*) FROM silver.alerts WHERE opened_at < :until AND resolved_at IS NULL")
 ALL = 1_000_000
 """Events of a period that are counted at most, the latest of them."""
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
@@ -85,6 +86,8 @@ FLEET = text("""
 SCORES = text("""
     SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
     FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health) GROUP BY band""")
+
+BANDS = 10
 
 
 class DeviceRecords:
@@ -141,7 +144,8 @@ class DeviceRecords:
         self, tenant: Tenant, period: Period = EVER, codes: Collection[str] = (), *, limit: int = 50
     ) -> dict[str, Any]:
         """The whole fleet's latest events that have an error code, of some codes if any are given, its
-        alerts, and how often which code was reported, of a period; of all time, of late."""
+        alerts, how many are open, and how often which code was reported, of a period; of all time, of
+        late."""
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(BRIEFLY)
             keys = [code_key(code) for code in codes] or None
@@ -150,21 +154,20 @@ class DeviceRecords:
             return {
                 "events": _rows(connection, FLEET_EVENTS, key),
                 "alerts": _rows(connection, FLEET_ALERTS, key),
+                "open_alerts": connection.execute(OPEN_ALERTS, key).scalar_one(),
                 "codes": _rows(connection, FLEET_CODES, counted),
             }
 
-    def worst(self, tenant: Tenant, limit: int = 5) -> list[dict[str, Any]]:
-        """The fleet's least healthy devices of the newest day, with the reason that weighs most."""
+    def fleet(self, tenant: Tenant, limit: int = 5) -> dict[str, Any]:
+        """The health of the newest day: the `worst` devices with the reason that weighs most, and all devices
+        by score, in equal bands of 0 to 100 (`distribution`), the least healthy first."""
         with tenant_transaction(self._engine, tenant) as connection:
-            return _rows(connection, FLEET, {"limit": limit})
-
-    def distribution(self, tenant: Tenant, bands: int = 10) -> list[int]:
-        """Devices of the newest day by score, in equal bands of 0 to 100, the least healthy first."""
-        counts = [0] * bands
-        with tenant_transaction(self._engine, tenant) as connection:
-            for band, devices in connection.execute(SCORES, {"bands": bands}):
-                counts[band - 1] = devices
-        return counts
+            counts = dict.fromkeys(range(1, BANDS + 1), 0)
+            counts.update(tuple(row) for row in connection.execute(SCORES, {"bands": BANDS}))
+            return {
+                "worst": _rows(connection, FLEET, {"limit": limit}),
+                "distribution": list(counts.values()),
+            }
 
     def version(self, tenant: Tenant) -> str:
         """Changes whenever the tenant's events, alerts or health do."""

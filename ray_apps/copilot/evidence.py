@@ -16,6 +16,7 @@ from ray_apps.copilot.planner import Plan
 
 MOST_DEVICES, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
+DEVICE = "device:"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ class Evidence:
     sources: list[Quote] = field(default_factory=list)
     question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
     vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    @property
+    def devices(self) -> set[str]:
+        """Those whose records open the answer."""
+        opening = (passage.doc_id for passage in self.passages[: self.lead])
+        return {doc_id.removeprefix(DEVICE) for doc_id in opening if doc_id.startswith(DEVICE)}
+
+    @property
+    def of_fleet(self) -> bool:
+        """Whether records of the fleet alone open the answer."""
+        return bool(self.lead) and not self.devices
 
     @property
     def cosines(self) -> Vectors:
@@ -102,8 +114,9 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     Metrics that the question names are told too; error codes are those of the period, if it names one.
     """
     lines = [
-        *sentences.health(insights),
+        *sentences.health(insights, question),
         *sentences.metrics(insights, question),
+        *sentences.alerts(insights["alerts"], insights["device_id"], question),
         *sentences.incidents(insights["codes"], insights["device_id"], period),
     ]
     return record_passage(
@@ -114,7 +127,7 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
 
 def record_passage(device: str, text: str) -> Passage:
     """Something that a device's record says, as a source."""
-    return Passage(f"device:{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
+    return Passage(f"{DEVICE}{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
 
 
 def device_codes(insights: dict[str, Any]) -> list[str]:
@@ -123,12 +136,10 @@ def device_codes(insights: dict[str, Any]) -> list[str]:
     return [code for code in (insights["model"], *list(errors)[:2]) if code]
 
 
-def action_query(question: str, insights: list[dict[str, Any]]) -> str:
-    """What to look up for someone who must act: the question, or what is wrong with the devices."""
-    if not insights:
-        return f"{question} immediate actions"
+def trouble_query(question: str, insights: list[dict[str, Any]], action: bool) -> str:
+    """What to look up beside a question: what the trouble of the devices means, or what to do about it."""
     about = [part for insight in insights for part in (*device_codes(insight), _worst(insight))]
-    return " ".join([*about, "immediate actions"])
+    return " ".join([*(about or [question]), "immediate actions" if action else "meaning"])
 
 
 def _worst(insights: dict[str, Any]) -> str:
@@ -164,11 +175,12 @@ def within(period: Period | None) -> dict[str, str]:
     return {name: moment.isoformat() for name, moment in asdict(period).items()} if period else {}
 
 
-def fleet_passage(worst: list[dict[str, Any]]) -> Passage:
-    """The fleet's least healthy devices in sentences."""
-    lines = [
+def fleet_passage(worst: list[dict[str, Any]], distribution: list[int]) -> Passage:
+    """How healthy the fleet's devices are, and its least healthy ones, in sentences."""
+    lines = [sentences.scores(distribution)]
+    lines += [
         f"{row['device_id']} ({row['model']}) has a health score of {row['score']:.0f} of 100: "
-        f"{row['detail']}"
+        f"{row['detail']}."
         for row in worst
     ]
     return Passage("fleet:health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0)
@@ -177,13 +189,12 @@ def fleet_passage(worst: list[dict[str, Any]]) -> Passage:
 def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
     """What went wrong in the whole fleet, in sentences; of codes that it is asked of by name, only that."""
     lines = sentences.incidents(incidents["codes"], "the fleet", plan.period, plan.reported, by_device=True)
-    open_alerts = [alert for alert in incidents["alerts"] if alert["resolved_at"] is None]
-    if not plan.reported:
-        lines += [
-            f"The alert {alert['rule']} of {alert['device_id']} is open since "
-            f"{sentences.at(alert['opened_at'])}."
-            for alert in open_alerts[:MOST_DEVICES]
-        ]
+    still = [alert for alert in incidents["alerts"] if alert["resolved_at"] is None]
+    told = [sentences.open_alert(alert, alert["device_id"]) for alert in still[:MOST_DEVICES]]
+    if plan.alerts:
+        lines = [sentences.open_alerts(incidents["open_alerts"], "the fleet"), *told, *lines]
+    elif not plan.reported:
+        lines += told
     text = "\n\n".join(lines[:MOST_LINES] or ["No error code and no alert is on record for the fleet."])
     return Passage("fleet:incidents", "Fleet incidents", "/insights", "Errors and alerts", text, 0)
 

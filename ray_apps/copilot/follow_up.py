@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from indexes.codes import code_key, codes_in
 from ray_apps.copilot.grounding import STOP_WORDS
-from ray_apps.copilot.planner import ACTION, KINDS, MOST_NAMES, NUMBERED, WORD, Plan, plan
+from ray_apps.copilot.planner import ACTION, KINDS, MOST_NAMES, NUMBERED, WORD, Plan, of_fleet, plan
 
 MOST_WORDS = 8
 """Of an earlier question that are added to a follow-up."""
@@ -84,7 +84,7 @@ def resolve(
     elsewhere = device_id is not None and (turn is None or device_id not in turn.devices)
     named = bool(codes_in(question)) or bool(NUMBERED.search(question)) or own.fleet or elsewhere
     if turn is None or named or not refers_back(question):
-        return Asked(question, "", own)
+        return Asked(question, "", of_fleet(own))
     said = {word.lower() for word in WORD.findall(question)}
     words = [word for word in _subject(turn) if word.lower() not in said]
     names = dict.fromkeys([*own.names, *turn.devices])

@@ -35,7 +35,7 @@ STOP_WORDS = frozenset(
     we were what when where which while who why will with would you your about after all also any
     because before between both each following means mean tell please give show need needs first long
     much many often wrong use used happen happens get say says
-    now just
+    now just kindly hi hello hey thank thanks help
     """.split()
 )
 SUPPORT_THRESHOLD = 0.7

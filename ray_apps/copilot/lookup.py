@@ -55,7 +55,7 @@ class Lookup:
             self._documents.answering(tenant, asked, top_k, tell), self._named(tenant, asked, found, tell)
         )
         if insights or asked.plan.action:
-            query = evidence.action_query(asked.whole, insights)
+            query = evidence.trouble_query(asked.whole, insights, asked.plan.action)
             about, _ = await self._documents.search(tenant, query, top_k, tell)
             known_chunks = {hit["chunk_id"] for hit in about}
             hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known_chunks)]
@@ -128,10 +128,10 @@ class Lookup:
             trace = Trace(message="reading the health of the fleet")
             tell(trace)
             started = time.perf_counter()
-            worst = await self._in_time(asyncio.to_thread(self._devices.worst, tenant), trace, found, tell)
-            if worst:
-                found.passages.append(evidence.fleet_passage(worst))
-                tool = ToolCall(name="get_fleet_health", arguments={}, result={"worst": worst})
+            health = await self._in_time(asyncio.to_thread(self._devices.fleet, tenant), trace, found, tell)
+            if health and health["worst"]:
+                found.passages.append(evidence.fleet_passage(**health))
+                tool = ToolCall(name="get_fleet_health", arguments={}, result=health)
                 _tell_tools([tool], found, tell, ms(started))
         if plan.fleet_incidents:
             for result in await self._run(tenant, [IncidentHistory()], plan, found, tell):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from indexes.codes import codes_in
-from ray_apps.copilot.period import Period, period
+from ray_apps.copilot.grounding import content_words
+from ray_apps.copilot.period import Period, period, without_period
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 KINDS = "machine|device|unit|pump|compressor"
@@ -16,6 +18,21 @@ FLEET = re.compile(
     rf"\b(which|what)\b.*\b(?:(?:{KINDS})s|fleet)\b|\bworst\b|\bwhich (?:{KINDS})\b",
     re.I,
 )
+WHOLE = re.compile(
+    rf"\bfleet\b|\b(?:(?:all|any|how many|which|what)(?: of)? )?(?:(?:my|our|the) )?(?:{KINDS})s\b"
+    rf"|\b(?:any|every|which|what) (?:{KINDS})\b",
+    re.I,
+)
+STATE = re.compile(
+    r"\b(?:ok(?:ay)?|fine|good|bad(?:ly)?|better|best|worse|worst|normal(?:ly)?|(?:un)?health\w*|sick|status|state|"
+    r"condition|doing|going on|matter|up|down|running|working?|problem(?:s|atic)?|troubles?|issues?|"
+    r"fail(?:s|ed|ing|ures?)?|broken?|breaks?|worr(?:y|ied|ying)|concern\w*|attention|urgent(?:ly)?|critical|"
+    r"serious|overview|summar(?:y|ise|ize)|report|every(?:thing|body)|any(?:thing|body)|something|things?|right|"
+    r"soon|current(?:ly)?|active|open|incidents?|alerts?|alarms?|errors?|events?|faults?|least|most|look|check|"
+    r"diagnos(?:e|is))\b",
+    re.I,
+)
+"""Words that ask how something is, which its records answer without spelling them."""
 HEALTH = re.compile(r"\b(worst|health\w*|unhealth\w*)\b", re.I)
 REPORTED = re.compile(r"\b(had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b", re.I)
 ACTION = re.compile(
@@ -25,6 +42,7 @@ ACTION = re.compile(
 INCIDENTS = re.compile(
     r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?)\b", re.I
 )
+ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
 LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
 MOST_NAMES = 20
@@ -34,7 +52,7 @@ MOST_NAMES = 20
 class Plan:
     """What a question is about: words that may be device ids, and codes; codes, as they are spelt, that some
     device of the fleet is asked for; the time that it names; whether it asks of the fleet as a whole, of
-    health, what happened, and what to do."""
+    health, what happened, alerts, what to do, and of nothing but how what it names is."""
 
     names: tuple[str, ...]
     codes: frozenset[str]
@@ -43,7 +61,9 @@ class Plan:
     fleet: bool
     health: bool
     incidents: bool
+    alerts: bool
     action: bool
+    state: bool
 
     @property
     def fleet_health(self) -> bool:
@@ -58,9 +78,11 @@ class Plan:
 
 def plan(question: str, device_id: str | None = None, now: datetime | None = None) -> Plan:
     """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""
+    now = now or datetime.now(UTC)
+    timeless = without_period(question, now)
     names = [device_id] if device_id else []
-    names += [word for word in WORD.findall(question) if any(letter.isdigit() for letter in word)]
-    names += [f"machine-{int(number):03d}" for number in NUMBERED.findall(question)]
+    names += [word for word in WORD.findall(timeless) if _numbered(word)]
+    names += [_device(number) for number in NUMBERED.findall(question)]
     spellings = dict.fromkeys(form for name in names for form in (name, name.lower()))
     codes, fleet = frozenset(codes_in(question)), bool(FLEET.search(question))
     reported = _reported(question) if fleet else ()
@@ -68,12 +90,37 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         names=tuple(spellings)[:MOST_NAMES],
         codes=codes,
         reported=reported,
-        period=period(question, now or datetime.now(UTC)),
+        period=period(question, now),
         fleet=fleet,
         health=bool(HEALTH.search(question)),
         incidents=bool(reported) or bool(INCIDENTS.search(question)),
+        alerts=bool(ALERTS.search(question)),
         action=bool(ACTION.search(question)),
+        state=_asks_state(timeless, bool(names)),
     )
+
+
+def spelt_out(question: str, devices: Collection[str]) -> str:
+    """The question with the ids of devices in place of their kind and number: `machine 6`."""
+
+    def spelt(found: re.Match[str]) -> str:
+        device = _device(found[1])
+        return device if device in devices else found[0]
+
+    return NUMBERED.sub(spelt, question)
+
+
+def of_fleet(own: Plan) -> Plan:
+    """The same; of the fleet, where it asks how things are and names nothing: `Is anything wrong today?`."""
+    whole = own.state and not (own.names or own.codes or own.action)
+    return replace(own, fleet=True) if whole else own
+
+
+def _asks_state(question: str, named: bool) -> bool:
+    """Whether no word of a question asks for more than how what it names, or the fleet, is."""
+    rest = " ".join(word for word in NUMBERED.sub(" ", question).split() if not _numbered(word))
+    asked = named or bool(STATE.search(rest))
+    return asked and not content_words(REPORTED.sub(" ", STATE.sub(" ", WHOLE.sub(" ", rest))))
 
 
 def _reported(question: str) -> tuple[str, ...]:
@@ -86,4 +133,12 @@ def _reported(question: str) -> tuple[str, ...]:
 def symptom(question: str) -> str:
     """What a question of what to do says of the trouble, without names, codes and words for any trouble."""
     rest = ANY_TROUBLE.sub(" ", ACTION.sub(" ", NUMBERED.sub(" ", question)))
-    return " ".join(word for word in rest.split() if not any(letter.isdigit() for letter in word))
+    return " ".join(word for word in rest.split() if not _numbered(word))
+
+
+def _device(number: str) -> str:
+    return f"machine-{int(number):03d}"
+
+
+def _numbered(word: str) -> bool:
+    return any(letter.isdigit() for letter in word)

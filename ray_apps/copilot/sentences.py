@@ -7,23 +7,58 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.period import Period
+from ray_apps.copilot.planner import ALERTS
 
-LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS = 3, 2, 8, 3
+LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
+POOR, FAIR = 50, 80
+"""Health scores below the first are poor, those from the second on are good."""
 
 
-def health(insights: dict[str, Any]) -> list[str]:
-    """The score of a device, and what weighs most in it."""
+def health(insights: dict[str, Any], question: str = "") -> list[str]:
+    """The score of a device, what weighs most in it, and what else of it a question names."""
     if insights["score"] is None:
         return []
     score = (
         f"The health score of {insights['device_id']} ({insights['model']}) is {insights['score']:.0f} of 100"
     )
     heavy = [part for part in insights["components"] if part["penalty"] >= LEAST_PENALTY]
-    return [
-        f"{score} on {insights['day']}.",
-        *(_sentence(part["detail"]) for part in heavy[:MOST_COMPONENTS]),
+    told, asked = heavy[:MOST_COMPONENTS], content_words(question)
+    told += [part for part in insights["components"] if part not in told and _names(part["detail"], asked)][
+        :1
     ]
+    return [f"{score} on {insights['day']}.", *(_sentence(part["detail"]) for part in told)]
+
+
+def scores(distribution: list[int]) -> str:
+    """How many devices have which health; `distribution` counts them in equal bands of 0 to 100."""
+    poor, fair = (len(distribution) * score // 100 for score in (POOR, FAIR))
+    counts = sum(distribution[:poor]), sum(distribution[poor:fair]), sum(distribution[fair:])
+    return (
+        f"Of {sum(distribution)} devices {counts[0]} have a health score below {POOR} of 100, {counts[1]} "
+        f"from {POOR} to below {FAIR}, and {counts[2]} of {FAIR} or more."
+    )
+
+
+def alerts(found: list[dict[str, Any]], of: str, question: str) -> list[str]:
+    """The open alerts of a device; that there is none only where a question asks for alerts."""
+    still = [alert for alert in found if alert["resolved_at"] is None]
+    if not still and ALERTS.search(question):
+        return [open_alerts(0, of)]
+    return [open_alert(alert, of) for alert in still[:MOST_ALERTS]]
+
+
+def open_alerts(count: int, of: str) -> str:
+    """How many alerts were not resolved yet."""
+    return (
+        f"{count or 'No'} alert{' of' if count == 1 else 's of'} {of} {'is' if count == 1 else 'are'} open."
+    )
+
+
+def open_alert(alert: dict[str, Any], of: str) -> str:
+    """An alert that was not resolved yet."""
+    return f"The alert {alert['rule']} of {of} is open since {at(alert['opened_at'])}."
 
 
 def metrics(insights: dict[str, Any], question: str) -> list[str]:
@@ -84,6 +119,10 @@ def _words(text: str) -> list[str]:
     """Words in lower case and without the s of a plural; `oilTemp_1` has three."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
     return [word.removesuffix("s") for word in re.findall(r"[a-z]+|\d+", parted.lower())]
+
+
+def _names(detail: str, asked: set[str]) -> bool:
+    return bool(content_words(detail) & asked)
 
 
 def _sentence(detail: str) -> str:

@@ -211,6 +211,31 @@ def test_steps_answer_a_question_for_them_in_other_words(question: str, known: b
     assert draft.grounded is known
 
 
+@pytest.mark.parametrize(
+    ("question", "grounded"),
+    [
+        ("Is machine-007 ok?", True),
+        ("What is the matter with machine 7?", True),
+        ("Who bought machine-007?", False),
+    ],
+)
+def test_how_a_device_is_is_told_by_its_record_in_whatever_words(question: str, grounded: bool):
+    draft, _ = answer(Author("Yes."), question, least_confidence=0.9)
+    assert draft.grounded is grounded
+    assert draft.answer.startswith("The health score of machine-007 (HX-200) is 41 of 100. [1]") is grounded
+
+
+def test_beside_how_a_device_is_documents_tell_what_its_codes_mean_and_no_more():
+    draft, _ = answer(Author("Yes."), "Is machine-007 with E421 ok?")
+    assert draft.answer.endswith("E421 means that vibration is high. [3]")
+
+
+def test_how_the_fleet_is_is_told_by_its_records_alone():
+    fleet = Passage("fleet:health", "Fleet health", "/insights", "", "Of 9 devices 2 need a look.", 0)
+    draft, _ = answer(Author("Yes."), "Which machine should I look at first?", passages=[fleet, RUNBOOK])
+    assert draft.answer == "Of 9 devices 2 need a look. [1]"
+
+
 def test_what_the_sources_do_not_hold_is_not_known_and_the_model_not_asked():
     author = Author("The warranty is nine years.")
     draft, heard = answer(author, "Who is president of France E999?", lead=0, passages=[MEANING])

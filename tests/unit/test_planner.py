@@ -2,9 +2,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ray_apps.copilot.follow_up import Turn, resolve
 from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import plan, symptom
+from ray_apps.copilot.planner import plan, spelt_out, symptom
 
 
 @pytest.mark.parametrize(
@@ -102,3 +103,52 @@ def test_what_is_left_of_a_question_is_its_symptom(question: str, words: set[str
 )
 def test_codes_that_the_fleet_is_asked_for_stand_behind_the_verb(question: str, codes: tuple[str, ...]):
     assert plan(question).reported == codes
+
+
+@pytest.mark.parametrize(
+    ("question", "state"),
+    [
+        ("What is wrong with machine-006?", True),
+        ("Why is machine 6 unhealthy?", True),
+        ("Is press_a.3 ok today?", True),
+        ("Does machine-004 have any open alerts?", True),
+        ("What should I do about machine-006?", True),
+        ("Which machine had E425 yesterday?", True),
+        ("How many machines are critical?", True),
+        ("Is the oil of machine-006 ok?", False),
+        ("How does the pump work?", False),
+        ("Why?", False),
+        ("hello", False),
+    ],
+)
+def test_whether_nothing_is_asked_but_how_something_is(question: str, state: bool):
+    assert plan(question).state is state
+
+
+@pytest.mark.parametrize(
+    ("question", "fleet"),
+    [
+        ("How is the fleet doing?", True),
+        ("Are any machines in trouble?", True),
+        ("What needs my attention right now?", True),
+        ("Is anything wrong today?", True),
+        ("What alerts are open?", True),
+        ("Is machine-001 ok?", False),
+        ("Is E421 critical?", False),
+        ("How do I check for errors?", False),
+        ("Is the bearing ok?", False),
+    ],
+)
+def test_how_things_are_is_asked_of_the_fleet_where_nothing_is_named(question: str, fleet: bool):
+    assert resolve(question, None, []).plan.fleet is fleet
+
+
+def test_how_it_is_is_asked_of_what_it_refers_to():
+    earlier = [Turn(question="What is wrong with machine-006?", devices=["machine-006"])]
+    assert not resolve("Is it ok?", None, earlier).plan.fleet
+    assert resolve("Is it ok?", None, earlier).plan.state
+
+
+def test_a_device_is_spelt_out_where_it_is_known():
+    assert spelt_out("machine 6 is loud", {"machine-006"}) == "machine-006 is loud"
+    assert spelt_out("pump 6 is loud", {"machine-007"}) == "pump 6 is loud"

@@ -87,13 +87,48 @@ def test_a_record_opens_with_its_health_and_ends_with_its_errors():
 
 def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_asked_for():
     alert = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": None}
-    found = {"codes": CODES, "events": [], "alerts": [alert]}
+    found = {"codes": CODES, "events": [], "alerts": [alert], "open_alerts": 1}
     told = evidence.incident_passage(found, plan("What happened in the fleet?")).text
     assert "The latest error codes of the fleet are E9 (2 times by press-2, press-1, last at" in told
     assert "The alert hot of press-3 is open since 2026-11-24 00:00 UTC." in told
+    told = evidence.incident_passage(found, plan("Which alerts does the fleet have?")).text.split("\n\n")
+    assert told[:2] == [
+        "1 alert of the fleet is open.",
+        "The alert hot of press-3 is open since 2026-11-24 00:00 UTC.",
+    ]
     found["codes"] = CODES[1:]
     told = evidence.incident_passage(found, plan("Which machine had E7?")).text
     assert (
         told
         == "The latest error codes of the fleet are E7 (1 time by press-1, last at 2026-11-24 03:00 UTC)."
     )
+
+
+def component(name: str, penalty: float, detail: str):
+    return {"component": name, "value": 1.0, "penalty": penalty, "weight": 50.0, "detail": detail}
+
+
+def test_what_a_question_names_of_the_health_is_told_though_it_weighs_little():
+    parts = [component("anomaly", 40, "volt is low"), component("maintenance", 1, "last serviced 9 days ago")]
+    assert "Last serviced 9 days ago." not in sentences.health(record(components=parts), "Is press-1 ok?")
+    told = sentences.health(record(components=parts), "When was press-1 serviced?")
+    assert told[1:] == ["Volt is low.", "Last serviced 9 days ago."]
+
+
+def test_open_alerts_are_told_and_that_there_is_none_where_it_is_asked_for():
+    still = {"rule": "hot", "opened_at": START, "resolved_at": None}
+    over = still | {"resolved_at": START}
+    assert sentences.alerts([over, still], "press-1", "Is it ok?") == [
+        "The alert hot of press-1 is open since 2026-11-24 00:00 UTC."
+    ]
+    assert sentences.alerts([over], "press-1", "Is it ok?") == []
+    assert sentences.alerts([over], "press-1", "Any alarms?") == ["No alerts of press-1 are open."]
+
+
+def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():
+    worst = [{"device_id": "press-1", "model": "P", "score": 4.0, "detail": "volt is low"}]
+    told = evidence.fleet_passage(worst, [1, 0, 0, 0, 1, 2, 0, 1, 5, 6]).text.split("\n\n")
+    assert told == [
+        "Of 16 devices 2 have a health score below 50 of 100, 3 from 50 to below 80, and 11 of 80 or more.",
+        "press-1 (P) has a health score of 4 of 100: volt is low.",
+    ]

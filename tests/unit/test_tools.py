@@ -166,7 +166,7 @@ class Stuck:
         time.sleep(0.5)
         return list(names)
 
-    def worst(self, tenant: Tenant) -> list[dict[str, Any]]:
+    def fleet(self, tenant: Tenant) -> dict[str, Any]:
         time.sleep(0.5)
         return []
 
