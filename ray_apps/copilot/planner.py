@@ -27,7 +27,7 @@ STATE = re.compile(
     r"\b(?:ok(?:ay)?|fine|good|bad(?:ly)?|better|best|worse|worst|normal(?:ly)?|(?:un)?health\w*|sick|status|state|"
     r"condition|doing|going on|matter|up|down|running|working?|problem(?:s|atic)?|troubles?|issues?|"
     r"fail(?:s|ed|ing|ures?)?|broken?|breaks?|worr(?:y|ied|ying)|concern\w*|attention|urgent(?:ly)?|critical|"
-    r"serious|overview|summar(?:y|ise|ize)|report|every(?:thing|body)|any(?:thing|body)|something|things?|right|"
+    r"serious|happen(?:s|ed|ing)?|overview|summar(?:y|ise|ize)|report|every(?:thing|body)|any(?:thing|body)|something|things?|right|"
     r"soon|current(?:ly)?|active|open|incidents?|alerts?|alarms?|errors?|events?|faults?|least|most|look|check|"
     r"diagnos(?:e|is))\b",
     re.I,

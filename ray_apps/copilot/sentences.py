@@ -25,9 +25,9 @@ def health(insights: dict[str, Any], question: str = "") -> list[str]:
     )
     heavy = [part for part in insights["components"] if part["penalty"] >= LEAST_PENALTY]
     told, asked = heavy[:MOST_COMPONENTS], content_words(question)
-    told += [part for part in insights["components"] if part not in told and _names(part["detail"], asked)][
-        :1
-    ]
+    named = max(insights["components"], key=lambda part: _named(part["detail"], asked), default=None)
+    if named and named not in told and _named(named["detail"], asked):
+        told.append(named)
     return [f"{score} on {insights['day']}.", *(_sentence(part["detail"]) for part in told)]
 
 
@@ -121,8 +121,8 @@ def _words(text: str) -> list[str]:
     return [word.removesuffix("s") for word in re.findall(r"[a-z]+|\d+", parted.lower())]
 
 
-def _names(detail: str, asked: set[str]) -> bool:
-    return bool(content_words(detail) & asked)
+def _named(detail: str, asked: set[str]) -> int:
+    return len(content_words(detail) & asked)
 
 
 def _sentence(detail: str) -> str:

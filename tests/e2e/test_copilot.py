@@ -119,7 +119,7 @@ def test_errors_of_the_whole_fleet_are_its_incidents(api: httpx.Client, settings
     assert len({event["device_id"] for event in history["result"]["events"]}) > 1
     assert "fleet:incidents" in {citation["doc_id"] for citation in answer["citations"]}
     for tool in ask(api, settings, "Which machines reported errors?", tuned)["tools"]:
-        assert tool["result"] == {"codes": [], "events": [], "alerts": []}
+        assert tool["result"] == {"codes": [], "events": [], "alerts": [], "open_alerts": 0}
 
 
 def test_what_happened_is_answered_whatever_words_ask_for_it(api: httpx.Client, settings: Settings):
@@ -168,6 +168,27 @@ def test_causes_are_found_though_they_do_not_spell_the_machine(api: httpx.Client
     answer = ask(api, settings, "What causes high vibration on the HX-200?")
     assert answer["grounded"]
     assert any("Likely causes" in citation["section"] for citation in answer["citations"])
+
+
+@pytest.mark.parametrize(
+    ("question", "opening"),
+    [
+        ("Is {} ok?", "The health score of {} ("),
+        ("Why is {} so unhealthy?", "The health score of {} ("),
+        ("Give me a summary of {}", "The health score of {} ("),
+        ("How is the fleet doing?", "Of 50 devices "),
+        ("What needs my attention right now?", "Of 50 devices "),
+        ("Which alerts are open?", "17 alerts of the fleet are open."),
+    ],
+)
+def test_how_things_are_is_told_by_records_in_whatever_words(
+    api: httpx.Client, settings: Settings, question: str, opening: str
+):
+    worst = api.get("/insights", headers=bearer(settings)).json()["devices"][0]["device_id"]
+    answer = ask(api, settings, question.format(worst))
+    assert answer["answer"].startswith(opening.format(worst)), answer["answer"]
+    documents = [cited["quote"] for cited in answer["citations"] if cited["uri"].startswith("lake://")]
+    assert all(" means " in quote for quote in documents), documents
 
 
 def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):

@@ -80,6 +80,7 @@ def fleet(settings: Settings) -> Tenant:
         "FLEET_EVENTS",
         "FLEET_CODES",
         "FLEET_ALERTS",
+        "OPEN_ALERTS",
         "VERSION",
         "FLEET",
         "SCORES",
