@@ -173,12 +173,12 @@ def test_causes_are_found_though_they_do_not_spell_the_machine(api: httpx.Client
 @pytest.mark.parametrize(
     ("question", "opening"),
     [
-        ("Is {} ok?", "The health score of {} ("),
-        ("Why is {} so unhealthy?", "The health score of {} ("),
-        ("Give me a summary of {}", "The health score of {} ("),
-        ("How is the fleet doing?", "Of 50 devices "),
-        ("What needs my attention right now?", "Of 50 devices "),
-        ("Which alerts are open?", "17 alerts of the fleet are open."),
+        ("Is {} ok?", r"The health score of {} \("),
+        ("Why is {} so unhealthy?", r"The health score of {} \("),
+        ("Give me a summary of {}", r"The health score of {} \("),
+        ("How is the fleet doing?", r"Of \d+ devices \d+ have a health score below 50 "),
+        ("What needs my attention right now?", r"Of \d+ devices "),
+        ("Which alerts are open?", r"\d+ alerts of the fleet are open\."),
     ],
 )
 def test_how_things_are_is_told_by_records_in_whatever_words(
@@ -186,7 +186,7 @@ def test_how_things_are_is_told_by_records_in_whatever_words(
 ):
     worst = api.get("/insights", headers=bearer(settings)).json()["devices"][0]["device_id"]
     answer = ask(api, settings, question.format(worst))
-    assert answer["answer"].startswith(opening.format(worst)), answer["answer"]
+    assert re.match(opening.format(worst), answer["answer"]), answer["answer"]
     documents = [cited["quote"] for cited in answer["citations"] if cited["uri"].startswith("lake://")]
     assert all(" means " in quote for quote in documents), documents
 
