@@ -109,9 +109,11 @@ class Answerer:
         # A sentence of a document may be one of the steps, which are not known yet.
         if (found.lead or not asked.plan.action) and self._sure(asked, found, []):
             self._open(asked, found, writer)
-        await reader.passages()
+        suffices = asked.plan.state and found.of_fleet  # what the records say is the answer
+        if not suffices:
+            await reader.passages()
         await reader.tools()
-        if asked.plan.action and not found.of_fleet:
+        if asked.plan.action and not suffices:
             writer.guide = compose.steps(symptom(asked.whole), found.focus, found.passages, STEPS)
         completion, complete = None, True
         if writer.text or self._sure(asked, found, writer.guide):
@@ -124,8 +126,9 @@ class Answerer:
                     if not writer.text and support.score >= LATE_OPENING:
                         writer.quote([support])
 
-            with _once(begun + LATE_S, open_late):
-                completion, complete = await self._draft(asked, found, writer, tell, begun)
+            if not suffices:
+                with _once(begun + LATE_S, open_late):
+                    completion, complete = await self._draft(asked, found, writer, tell, begun)
             writer.quote(best)
             writer.steps()
         grounded = bool(writer.text)

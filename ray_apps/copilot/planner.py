@@ -23,14 +23,14 @@ WHOLE = re.compile(
     rf"|\b(?:any|every|which|what) (?:{KINDS})\b",
     re.I,
 )
-STATE = re.compile(
-    r"\b(?:ok(?:ay)?|fine|good|bad(?:ly)?|better|best|worse|worst|normal(?:ly)?|(?:un)?health\w*|sick|status|state|"
-    r"condition|doing|going on|matter|up|down|running|working?|problem(?:s|atic)?|troubles?|issues?|"
-    r"fail(?:s|ed|ing|ures?)?|broken?|breaks?|worr(?:y|ied|ying)|concern\w*|attention|urgent(?:ly)?|critical|"
-    r"serious|happen(?:s|ed|ing)?|overview|summar(?:y|ise|ize)|report|every(?:thing|body)|any(?:thing|body)|something|things?|right|"
-    r"soon|current(?:ly)?|active|open|incidents?|alerts?|alarms?|errors?|events?|faults?|least|most|look|check|"
-    r"diagnos(?:e|is))\b",
-    re.I,
+STATE = content_words(
+    """
+    ok okay fine good bad badly better best worse worst normal normally health healthy unhealthy sick status
+    state condition doing going matter up down running work working problem problematic trouble issue fail
+    failure broken break worry worried concern concerning attention urgent urgently critical serious happened
+    overview summary summarise summarize report everything anything something thing right soon current
+    currently active open incident alert alarm error event fault least most look check diagnose diagnosis
+    """
 )
 """Words that ask how something is, which its records answer without spelling them."""
 HEALTH = re.compile(r"\b(worst|health\w*|unhealth\w*)\b", re.I)
@@ -119,8 +119,8 @@ def of_fleet(own: Plan) -> Plan:
 def _asks_state(question: str, named: bool) -> bool:
     """Whether no word of a question asks for more than how what it names, or the fleet, is."""
     rest = " ".join(word for word in NUMBERED.sub(" ", question).split() if not _numbered(word))
-    asked = named or bool(STATE.search(rest))
-    return asked and not content_words(REPORTED.sub(" ", STATE.sub(" ", WHOLE.sub(" ", rest))))
+    words = content_words(REPORTED.sub(" ", WHOLE.sub(" ", rest)))
+    return words <= STATE and (named or bool(words or WHOLE.search(rest)))
 
 
 def _reported(question: str) -> tuple[str, ...]:

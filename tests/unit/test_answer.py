@@ -232,8 +232,10 @@ def test_beside_how_a_device_is_documents_tell_what_its_codes_mean_and_no_more()
 
 def test_how_the_fleet_is_is_told_by_its_records_alone():
     fleet = Passage("fleet:health", "Fleet health", "/insights", "", "Of 9 devices 2 need a look.", 0)
-    draft, _ = answer(Author("Yes."), "Which machine should I look at first?", passages=[fleet, RUNBOOK])
+    author = Author("Read the trend. A steady rise points to the bearing.")
+    draft, _ = answer(author, "Which machine should I look at first?", passages=[fleet, RUNBOOK])
     assert draft.answer == "Of 9 devices 2 need a look. [1]"
+    assert (draft.model, author.written) == ("none", []), "nothing is left to write"
 
 
 def test_what_the_sources_do_not_hold_is_not_known_and_the_model_not_asked():

@@ -130,6 +130,8 @@ def test_whether_nothing_is_asked_but_how_something_is(question: str, state: boo
     [
         ("How is the fleet doing?", True),
         ("Are any machines in trouble?", True),
+        ("How are my machines?", True),
+        ("Which failures happened?", True),
         ("What needs my attention right now?", True),
         ("Is anything wrong today?", True),
         ("What alerts are open?", True),
