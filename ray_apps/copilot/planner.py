@@ -28,8 +28,9 @@ STATE = content_words(
     ok okay fine good bad badly better best worse worst normal normally health healthy unhealthy sick status
     state condition doing going matter up down running work working problem problematic trouble issue fail
     failure broken break worry worried concern concerning attention urgent urgently critical serious happened
-    overview summary summarise summarize report everything anything something thing right soon current
-    currently active open incident alert alarm error event fault least most look check diagnose diagnosis
+    overview summary summarise summarize report score code history everything anything something thing right
+    soon current currently active open incident alert alarm error event fault least most look check diagnose
+    diagnosis
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
