@@ -211,7 +211,7 @@ class Copilot:
         self, principal: Caller, limit: Annotated[int, Query(ge=1, le=100, examples=[5])] = 5
     ) -> Fleet:
         """The worst devices of the newest day with the reason that weighs most, and all devices by score."""
-        found = await asyncio.to_thread(self._devices.fleet, principal.tenant, limit)
+        found = await asyncio.to_thread(self._devices.fleet, principal.tenant, limit=limit)
         return Fleet(devices=found["worst"], distribution=found["distribution"])
 
     @app.get("/passages", summary="The passage that a citation points into", responses=responses.PASSAGE)

@@ -76,16 +76,20 @@ BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
 VERSION = text("""
     SELECT (SELECT max(computed_at) FROM gold.device_health),
         (SELECT sum(next_offset) FROM ingest.offsets), (SELECT max(position) FROM ingest.alert_messages)""")
-FLEET = text("""
+MODELS = text("""
+    SELECT DISTINCT model FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health)""")
+_OF_MODELS = "(CAST(:models AS text[]) IS NULL OR model = ANY(CAST(:models AS text[])))"
+FLEET = text(f"""
     SELECT h.device_id, h.day, h.model, h.score, (
         SELECT detail FROM gold.device_health_components c
         WHERE (c.tenant_id, c.device_id, c.day) = (h.tenant_id, h.device_id, h.day)
         ORDER BY penalty DESC LIMIT 1) AS detail
-    FROM gold.device_health h WHERE day = (SELECT max(day) FROM gold.device_health)
+    FROM gold.device_health h WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
     ORDER BY score, device_id LIMIT :limit""")
-SCORES = text("""
+SCORES = text(f"""
     SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
-    FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health) GROUP BY band""")
+    FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
+    GROUP BY band""")
 
 BANDS = 10
 
@@ -158,14 +162,19 @@ class DeviceRecords:
                 "codes": _rows(connection, FLEET_CODES, counted),
             }
 
-    def fleet(self, tenant: Tenant, limit: int = 5) -> dict[str, Any]:
-        """The health of the newest day: the `worst` devices with the reason that weighs most, and all devices
-        by score, in equal bands of 0 to 100 (`distribution`), the least healthy first."""
+    def fleet(self, tenant: Tenant, codes: Collection[str] = (), *, limit: int = 5) -> dict[str, Any]:
+        """The health of the newest day, of the `models` that are among some codes, else of all: the `worst`
+        devices with the reason that weighs most, and how many are how healthy (`distribution`), in equal
+        bands of 0 to 100, the least healthy first."""
         with tenant_transaction(self._engine, tenant) as connection:
+            models = connection.execute(MODELS).scalars() if codes else ()
+            chosen = [model for model in models if code_key(model or "") in codes]
+            key = {"models": chosen or None, "bands": BANDS, "limit": limit}
             counts = dict.fromkeys(range(1, BANDS + 1), 0)
-            counts.update(tuple(row) for row in connection.execute(SCORES, {"bands": BANDS}))
+            counts.update(tuple(row) for row in connection.execute(SCORES, key))
             return {
-                "worst": _rows(connection, FLEET, {"limit": limit}),
+                "models": chosen,
+                "worst": _rows(connection, FLEET, key),
                 "distribution": list(counts.values()),
             }
 

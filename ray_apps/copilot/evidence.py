@@ -175,9 +175,9 @@ def within(period: Period | None) -> dict[str, str]:
     return {name: moment.isoformat() for name, moment in asdict(period).items()} if period else {}
 
 
-def fleet_passage(worst: list[dict[str, Any]], distribution: list[int]) -> Passage:
-    """How healthy the fleet's devices are, and its least healthy ones, in sentences."""
-    lines = [sentences.scores(distribution)]
+def fleet_passage(models: list[str], worst: list[dict[str, Any]], distribution: list[int]) -> Passage:
+    """How healthy the fleet's devices are, of some models if any are given, and the worst, in sentences."""
+    lines = [sentences.scores(distribution, models)]
     lines += [
         f"{row['device_id']} ({row['model']}) has a health score of {row['score']:.0f} of 100: "
         f"{row['detail']}."

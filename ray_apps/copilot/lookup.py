@@ -128,7 +128,8 @@ class Lookup:
             trace = Trace(message="reading the health of the fleet")
             tell(trace)
             started = time.perf_counter()
-            health = await self._in_time(asyncio.to_thread(self._devices.fleet, tenant), trace, found, tell)
+            look_up = asyncio.to_thread(self._devices.fleet, tenant, plan.codes)
+            health = await self._in_time(look_up, trace, found, tell)
             if health and health["worst"]:
                 found.passages.append(evidence.fleet_passage(**health))
                 tool = ToolCall(name="get_fleet_health", arguments={}, result=health)

@@ -31,12 +31,14 @@ def health(insights: dict[str, Any], question: str = "") -> list[str]:
     return [f"{score} on {insights['day']}.", *(_sentence(part["detail"]) for part in told)]
 
 
-def scores(distribution: list[int]) -> str:
-    """How many devices have which health; `distribution` counts them in equal bands of 0 to 100."""
+def scores(distribution: list[int], models: Collection[str] = ()) -> str:
+    """How many devices, all of some models, have which health; `distribution` counts them in equal bands of
+    0 to 100."""
     poor, fair = (len(distribution) * score // 100 for score in (POOR, FAIR))
     counts = sum(distribution[:poor]), sum(distribution[poor:fair]), sum(distribution[fair:])
+    devices = f"{' and '.join([*models])} devices".lstrip()
     return (
-        f"Of {sum(distribution)} devices {counts[0]} have a health score below {POOR} of 100, {counts[1]} "
+        f"Of {sum(distribution)} {devices} {counts[0]} have a health score below {POOR} of 100, {counts[1]} "
         f"from {POOR} to below {FAIR}, and {counts[2]} of {FAIR} or more."
     )
 

@@ -196,6 +196,9 @@ def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):
     answer = ask(api, settings, "Which machines have the worst health?")
     assert answer["grounded"]
     assert [tool["name"] for tool in answer["tools"]] == ["get_fleet_health"]
+    of_model = ask(api, settings, "Which HX-450 machines are the least healthy?")
+    assert re.match(r"Of \d+ HX-450 devices ", of_model["answer"]), of_model["answer"]
+    assert {row["model"] for row in of_model["tools"][0]["result"]["worst"]} == {"HX-450"}
 
 
 def test_the_same_question_is_answered_from_the_cache(api: httpx.Client, settings: Settings):

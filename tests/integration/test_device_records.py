@@ -83,6 +83,7 @@ def fleet(settings: Settings) -> Tenant:
         "OPEN_ALERTS",
         "VERSION",
         "FLEET",
+        "MODELS",
         "SCORES",
     ],
 )
@@ -94,6 +95,7 @@ def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Te
         "names": ["pump-7", "E421"],
         "limit": 5,
         "bands": 10,
+        "models": ["P-1"],
         "keys": ["e421"],
         **asdict(EVER),
     }

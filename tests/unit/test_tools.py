@@ -166,9 +166,9 @@ class Stuck:
         time.sleep(0.5)
         return list(names)
 
-    def fleet(self, tenant: Tenant) -> dict[str, Any]:
+    def fleet(self, tenant: Tenant, codes: frozenset[str]) -> dict[str, Any]:
         time.sleep(0.5)
-        return []
+        return {}
 
 
 class Manual(Shelf):
