@@ -109,7 +109,8 @@ class Answerer:
         # A sentence of a document may be one of the steps, which are not known yet.
         if (found.lead or not asked.plan.action) and self._sure(asked, found, []):
             self._open(asked, found, writer)
-        suffices = asked.plan.state and found.of_fleet  # what the records say is the answer
+        # What the fleet's records say is the answer, unless it has codes that documents tell of.
+        suffices = asked.plan.state and found.of_fleet and not found.focus
         if not suffices:
             await reader.passages()
         await reader.tools()

@@ -90,7 +90,6 @@ SCORES = text(f"""
     SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
     FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
     GROUP BY band""")
-
 BANDS = 10
 
 
