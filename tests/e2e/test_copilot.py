@@ -189,7 +189,7 @@ def test_how_things_are_is_told_by_records_in_whatever_words(
     answer = ask(api, settings, question.format(worst))
     assert re.match(opening.format(worst), answer["answer"]), answer["answer"]
     documents = [cited["quote"] for cited in answer["citations"] if cited["uri"].startswith("lake://")]
-    assert all(" means " in quote for quote in documents), documents
+    assert not answer["extractive"] or all(" means " in quote for quote in documents), documents
 
 
 def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):

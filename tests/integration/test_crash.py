@@ -22,7 +22,7 @@ from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from tests.integration import crashing_sink
 
-CRASHES = {"confluent-kafka": 10, "kafka-python": 4}
+CRASHES = {"confluent-kafka": 10, "kafka-python": 2}
 """Of each sink, by the client; the second has what it does in common with the first tested there."""
 DEVICES, READINGS = 40, 100
 FAST = {
