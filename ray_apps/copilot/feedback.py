@@ -33,7 +33,7 @@ class Feedback:
     async def keep(self, principal: Principal, given: FeedbackRequest) -> bool:
         """Keep it; False where the audit knows no such answer of the tenant's.
 
-        An answer's row may still wait at the replica that gave it, so what is not there is looked for twice more.
+        Its row may still wait at the replica that gave it: what is not there is looked for twice more.
         """
         for wait_s in (0.0, 1.5 * FLUSH_EVERY_S, 3 * FLUSH_EVERY_S):
             await asyncio.sleep(wait_s)
