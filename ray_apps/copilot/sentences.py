@@ -12,8 +12,8 @@ from ray_apps.copilot.period import Period
 from ray_apps.copilot.planner import ALERTS
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
-POOR, FAIR = 50, 80
-"""Health scores below the first are poor, those from the second on are good."""
+POOR, FAIR = 40, 70
+"""Health scores below the first are bad, those from the second on are good, as the console colours them."""
 
 
 def health(insights: dict[str, Any], question: str = "") -> list[str]:

@@ -177,7 +177,7 @@ def test_causes_are_found_though_they_do_not_spell_the_machine(api: httpx.Client
         ("Is {} ok?", r"The health score of {} \("),
         ("Why is {} so unhealthy?", r"The health score of {} \("),
         ("Give me a summary of {}", r"The health score of {} \("),
-        ("How is the fleet doing?", r"Of \d+ devices \d+ have a health score below 50 "),
+        ("How is the fleet doing?", r"Of \d+ devices \d+ have a health score below 40 "),
         ("What needs my attention right now?", r"Of \d+ devices "),
         ("Which alerts are open?", r"\d+ alerts of the fleet are open\."),
     ],

@@ -21,7 +21,7 @@ function Health({ fleet: { devices, distribution } }) {
     <section class="card"><h2>Health of ${total.toLocaleString()} devices on ${devices[0].day}</h2>
       <${Distribution} counts=${distribution} /></section>
     <section class="card"><h2>Least healthy</h2>
-      <div class="scroll" tabindex="0" role="region" aria-label="Least healthy devices"><table>
+      <div class="scroll" tabindex="0" role="region" aria-label="Least healthy devices"><table class="worst">
         <thead><tr><th scope="col">Device</th><th scope="col">Health</th><th scope="col">Model</th><th scope="col">What weighs most</th></tr></thead>
         <tbody>${devices.map((device) => html`<tr>
           <th scope="row"><a href=${`#/devices/${encodeURIComponent(device.device_id)}`}>${device.device_id}</a></th>

@@ -12,7 +12,7 @@ export function told(steps, step) {
 export function Trace({ steps, running, open }) {
   if (!steps.length) return running && html`<p class="working">Working</p>`;
   return html`<details class="trace" open=${open}>
-    <summary class=${running ? "working" : ""}>${running ? steps.at(-1).message : `${steps.length} steps`}</summary>
+    <summary class=${running ? "working" : ""}>${running ? steps.at(-1).message : `${steps.length} step${steps.length === 1 ? "" : "s"}`}</summary>
     <ol>${steps.map((step) => html`<li>${step.message}${step.duration_ms != null && html`<span class="hint"> ${Math.round(step.duration_ms)} ms</span>`}</li>`)}</ol>
   </details>`;
 }
