@@ -181,13 +181,16 @@ class Answerer:
     def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:
         """Whether the evidence fits the question well enough for an answer.
 
-        What happened, and how things are, is told by records, whatever words ask for it.
+        What happened, and how things are, is told by records, whatever words ask for it; a code that they are
+        asked for must stand somewhere.
         Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use; words for
         a time were answered by looking there.
         """
-        if found.lead and (asked.plan.fleet_incidents or asked.plan.state):
+        if found.lead and asked.plan.fleet_incidents:
             return True
         question = spelt_out(without_period(asked.whole, datetime.now(UTC)), found.devices)
+        if found.lead and asked.plan.state and compose.holds_facts(question, found.passages):
+            return True
         question = ACTION.sub(" ", question) if guide else question
         best = max(found.cosines, default=0.0)
         return compose.confidence(question, found.passages, best) >= self._settings.least_confidence

@@ -58,6 +58,11 @@ def coverage(question: str, passages: list[Passage]) -> float:
     return sum(weight for weight, found in weights.values() if found) / total
 
 
+def holds_facts(question: str, passages: list[Passage]) -> bool:
+    """Whether every number and code of a question stands in a passage."""
+    return facts(question) <= set().union(*(facts(_whole(passage)) for passage in passages))
+
+
 def extract(
     question: str, focus: frozenset[str], sources: list[Quote], cosines: Vectors, wanted: int
 ) -> list[Support]:

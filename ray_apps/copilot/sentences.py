@@ -36,10 +36,10 @@ def scores(distribution: list[int], models: Collection[str] = ()) -> str:
     0 to 100."""
     poor, fair = (len(distribution) * score // 100 for score in (POOR, FAIR))
     counts = sum(distribution[:poor]), sum(distribution[poor:fair]), sum(distribution[fair:])
-    devices = f"{' and '.join([*models])} devices".lstrip()
+    of = " and ".join(models) + " devices" if models else "devices"
     return (
-        f"Of {sum(distribution)} {devices} {counts[0]} have a health score below {POOR} of 100, {counts[1]} "
-        f"from {POOR} to below {FAIR}, and {counts[2]} of {FAIR} or more."
+        f"Health scores of {sum(distribution)} {of}: {counts[0]} below {POOR} of 100, "
+        f"{counts[1]} from {POOR} to below {FAIR}, {counts[2]} of {FAIR} or more."
     )
 
 
@@ -53,9 +53,7 @@ def alerts(found: list[dict[str, Any]], of: str, question: str) -> list[str]:
 
 def open_alerts(count: int, of: str) -> str:
     """How many alerts were not resolved yet."""
-    return (
-        f"{count or 'No'} alert{' of' if count == 1 else 's of'} {of} {'is' if count == 1 else 'are'} open."
-    )
+    return f"1 alert of {of} is open." if count == 1 else f"{count or 'No'} alerts of {of} are open."
 
 
 def open_alert(alert: dict[str, Any], of: str) -> str:

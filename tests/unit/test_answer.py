@@ -217,6 +217,7 @@ def test_steps_answer_a_question_for_them_in_other_words(question: str, known: b
         ("Is machine-007 ok?", True),
         ("What is the matter with machine 7?", True),
         ("Who bought machine-007?", False),
+        ("Does machine-007 have E999?", False),
     ],
 )
 def test_how_a_device_is_is_told_by_its_record_in_whatever_words(question: str, grounded: bool):

@@ -133,7 +133,7 @@ def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():
     worst = [{"device_id": "press-1", "model": "P", "score": 4.0, "detail": "volt is low"}]
     told = evidence.fleet_passage([], worst, [1, 0, 0, 0, 1, 2, 0, 1, 5, 6]).text.split("\n\n")
     assert told == [
-        "Of 16 devices 1 have a health score below 40 of 100, 3 from 40 to below 70, and 12 of 70 or more.",
+        "Health scores of 16 devices: 1 below 40 of 100, 3 from 40 to below 70, 12 of 70 or more.",
         "press-1 (P) has a health score of 4 of 100: volt is low.",
     ]
-    assert sentences.scores([0] * 9 + [2], ["P"]).startswith("Of 2 P devices 0 have ")
+    assert sentences.scores([0] * 9 + [2], ["P"]).startswith("Health scores of 2 P devices: 0 below 40 ")
