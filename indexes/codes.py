@@ -9,6 +9,9 @@ from itertools import pairwise
 
 _WORD = re.compile(r"[^\W_]+(?:[-._/][^\W_]+)*")
 _VERSION = re.compile(r"v?(\d+(?:\.\d+)+(?:[-.]?[a-z]+\d*)*)")
+_CONSTANT = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
+_WITH_DIGIT = re.compile(r"(?<!\S)[^\s\d]*\d\S*")
+_DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _MAXIMUM_LENGTH = 40
 
 
@@ -22,9 +25,9 @@ def code_key(code: str) -> str:
 
 def codes_in(text: str) -> set[str]:
     """Keys of what looks like a code in a text: letters with digits, `A_B` in capitals, `1.2.3`."""
-    found = {code_key(word) for word in _WORD.findall(text) if _looks_like_code(word)}
-    found |= {code_key(word) for word in re.findall(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b", text)}
-    return found
+    words = [word for run in _WITH_DIGIT.findall(text) for word in _WORD.findall(run)]
+    found = [*filter(_looks_like_code, words), *(_CONSTANT.findall(text) if "_" in text else ())]
+    return {code_key(word) for word in found}
 
 
 @lru_cache(maxsize=64)  # a search asks several times
@@ -44,9 +47,9 @@ def keys(codes: Iterable[str]) -> set[str]:
 
 
 def _looks_like_code(word: str) -> bool:
-    if not _fits(word) or not any(character.isdigit() for character in word):
+    if not _fits(word) or not _DIGIT.search(word):
         return False
-    return _VERSION.fullmatch(word.lower()) is not None or any(character.isalpha() for character in word)
+    return _LETTER.search(word) is not None or _VERSION.fullmatch(word.lower()) is not None
 
 
 def _fits(key: str) -> bool:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ Terms = Sequence[Sequence[str]]
 """A chunk's terms by field, in the order of `FIELDS`."""
 _MOST = 255  # repetitions that are told apart
 _PLACES = 4096
+_CHUNKS_AT_ONCE = 4096
 _VOCABULARY = "vocabulary.arrow"
 _ARRAYS = ("starts", "terms", "counts", "lengths", "documents")
 
@@ -62,29 +64,23 @@ class ForwardIndex:
     @classmethod
     def build(cls, chunks: Iterable[Terms], directory: Path) -> ForwardIndex:
         """Index chunks by their terms into a new folder."""
-        ids: dict[str, int] = {}
-        terms, counts, lengths, starts = array("I"), array("B"), array("I"), array("q", [0])
+        ids: defaultdict[str, int] = defaultdict(count().__next__)
+        read, lengths = array("I"), array("I")
         for fields in chunks:
-            held: dict[int, list[int]] = {}
-            for place, field in enumerate(fields):
+            for field in fields:
+                read.extend(map(ids.__getitem__, field))
                 lengths.append(len(field))
-                for term, count in Counter(field).items():
-                    of_term = held.setdefault(ids.setdefault(term, len(ids)), [0] * len(FIELDS))
-                    of_term[place] = min(count, _MOST)
-            for number, of_term in held.items():
-                terms.append(number)
-                counts.extend(of_term)
-            starts.append(len(terms))
         words = sorted(ids)
-        sorted_ids = np.empty(len(ids), np.uint32)
-        sorted_ids[[ids[word] for word in words]] = np.arange(len(words))
-        placed = sorted_ids[np.frombuffer(terms, np.uint32)] if words else np.empty(0, np.uint32)
+        places = np.empty(len(ids), np.uint32)
+        places[[ids[word] for word in words]] = np.arange(len(words))
+        sizes = np.frombuffer(lengths, np.uint32).reshape(-1, len(FIELDS))
+        terms, counts, held = _counted(np.frombuffer(read, np.uint32), places, sizes)
         stored: dict[str, NDArray[Any]] = {
-            "starts": np.frombuffer(starts, np.int64),
-            "terms": placed,
-            "counts": np.frombuffer(counts, np.uint8).reshape(-1, len(FIELDS)),
-            "lengths": np.frombuffer(lengths, np.uint32).reshape(-1, len(FIELDS)),
-            "documents": np.bincount(placed, minlength=len(words)).astype(np.uint32),
+            "starts": np.concatenate([[0], np.cumsum(held, dtype=np.int64)]),
+            "terms": terms,
+            "counts": counts,
+            "lengths": sizes,
+            "documents": np.bincount(terms, minlength=len(words)).astype(np.uint32),
         }
         directory.mkdir(parents=True)
         for name, values in stored.items():
@@ -155,6 +151,33 @@ class ForwardIndex:
         place = bisect_left(range(len(self._vocabulary)), term, key=lambda at: self._vocabulary[at].as_py())
         held = place < len(self._vocabulary) and self._vocabulary[place].as_py() == term
         return place if held else None
+
+
+def _counted(
+    read: NDArray[np.uint32], places: NDArray[np.uint32], sizes: NDArray[np.uint32]
+) -> tuple[NDArray[np.uint32], NDArray[np.uint8], NDArray[np.int64]]:
+    """Each chunk's terms in the vocabulary's order (n,), their counts by field (n, fields), and how many
+    terms each chunk has.
+
+    `read` are the chunks' words as they follow each other, field by field, whose `sizes` are (chunks, fields);
+    `places` tells where in the vocabulary each stands.
+    """
+    terms, counts, held = [np.empty(0, np.uint32)], [np.empty((0, len(FIELDS)), np.uint8)], []
+    end = 0
+    for first in range(0, len(sizes), _CHUNKS_AT_ONCE):
+        some = sizes[first : first + _CHUNKS_AT_ONCE]
+        start, end = end, end + int(some.sum(dtype=np.int64))
+        of_field = np.repeat(np.arange(some.size), some.ravel())  # the chunk's number and the field's in one
+        term = places[read[start:end]].astype(np.int64)
+        key = (of_field // len(FIELDS) << 32 | term) * len(FIELDS) + of_field % len(FIELDS)
+        found, times = np.unique(key, return_counts=True)
+        entry, at = np.unique(found // len(FIELDS), return_inverse=True)
+        of_entry = np.zeros((len(entry), len(FIELDS)), np.uint8)
+        of_entry[at, found % len(FIELDS)] = np.minimum(times, _MOST)
+        terms.append((entry & 0xFFFFFFFF).astype(np.uint32))
+        counts.append(of_entry)
+        held.append(np.bincount(entry >> 32, minlength=len(some)))
+    return np.concatenate(terms), np.concatenate(counts), np.concatenate([np.empty(0, np.int64), *held])
 
 
 def _mapped(path: Path) -> NDArray[Any]:

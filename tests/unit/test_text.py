@@ -139,7 +139,7 @@ def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_codes_are_told_from_words() -> None:
-    assert codes_in("E421 on HX-200 with v2.4.1 and SENSOR_TIMEOUT, not 42 or pump-house") == {
+    assert codes_in("E421 on HX-200 with v2.4.1 and SENSOR_TIMEOUT, not 42, m³ or pump-house") == {
         "e421",
         "hx200",
         "2.4.1",
