@@ -159,8 +159,8 @@ def _counted(
     """Each chunk's terms in the vocabulary's order (n,), their counts by field (n, fields), and how many
     terms each chunk has.
 
-    `read` are the chunks' words as they follow each other, field by field, whose `sizes` are (chunks, fields);
-    `places` tells where in the vocabulary each stands.
+    `read` are the chunks' words as they follow each other, field by field, whose `sizes` are (chunks,
+    fields); `places` tells where in the vocabulary each stands.
     """
     terms, counts, held = [np.empty(0, np.uint32)], [np.empty((0, len(FIELDS)), np.uint8)], []
     end = 0

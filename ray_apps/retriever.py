@@ -57,10 +57,16 @@ class Retriever:
         self._model: EmbedderId | None = None
 
     async def search(
-        self, tenant_id: str, query: str, top_k: int = 10, filters: dict[str, Any] | None = None
+        self,
+        tenant_id: str,
+        query: str,
+        top_k: int = 10,
+        filters: dict[str, Any] | None = None,
+        vector: Vectors | None = None,
     ) -> dict[str, Any]:
         """The `top_k` best chunks for a query: `hits` and `timings_ms` as `POST /search` answers them.
 
+        `vector` is the query's (d,) by the embedder, where the caller has it.
         `index` and `shared_index` are the snapshots searched, None where there is none. Where the query
         cannot be embedded, words alone are searched and `timings_ms` says "unavailable", as it does for the
         reranker.
@@ -72,7 +78,8 @@ class Retriever:
         timings: dict[str, float | str | None] = {"embed": None, **asdict(Timings()), "rerank": None}
         hits: list[Hit] = []
         if snapshots:
-            vector, timings["embed"] = await self._embed(query)
+            if vector is None:
+                vector, timings["embed"] = await self._embed(query)
             indexes = [
                 HybridIndex(snapshot, self._ranking, self._comparable(snapshot)) for snapshot in snapshots
             ]

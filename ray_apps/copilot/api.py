@@ -125,7 +125,7 @@ class Copilot:
         self._versions = Versions(retriever, self._chat, self._devices)
         vectors = SentenceVectors(embedder)
         self._guard = Guard(settings.guard, embedder, vectors)
-        self._troubleshooter = Troubleshooter(retriever, self._rules, self._guard)
+        self._troubleshooter = Troubleshooter(retriever, vectors, self._rules, self._guard)
         self._runbooks = Runbooks(retriever, self._guard)
         tokens = Tokens.of(resolve_role(settings, "embedder"))
         lookup = Lookup(retriever, embedder, vectors, self._devices)

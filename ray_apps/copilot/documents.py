@@ -17,6 +17,7 @@ from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.period import without_period
 from ray_apps.copilot.planner import WORD
+from ray_apps.copilot.sentence_vectors import SentenceVectors
 
 Hits = list[dict[str, Any]]
 MOST_MORE = 2
@@ -25,8 +26,8 @@ MOST_MORE = 2
 class Documents:
     """The retriever, asked as a tenant."""
 
-    def __init__(self, retriever: DeploymentHandle) -> None:
-        self._retriever = retriever
+    def __init__(self, retriever: DeploymentHandle, vectors: SentenceVectors) -> None:
+        self._retriever, self._vectors = retriever, vectors
 
     async def answering(
         self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell
@@ -50,14 +51,19 @@ class Documents:
         return [*[hit for hit in new if _may_be_about(hit, asked.plan.codes)][:MOST_MORE], *hits], timings
 
     async def search(self, tenant: Tenant, query: str, top_k: int, tell: Tell) -> tuple[Hits, dict[str, Any]]:
-        """The best chunks, and how long each stage took (ms)."""
+        """The best chunks, and how long each stage took (ms).
+
+        The question has its vector already: the guard read it.
+        """
         trace = Trace(message="searching the documents", tool="search_documents", arguments={"query": query})
         tell(trace)
         started = time.perf_counter()
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)
-        found = await retriever.search.remote(tenant.id, query, top_k, {})
+        vector = (await self._vectors.of(tenant, [query]))[0]
+        embedded = ms(started)
+        found = await retriever.search.remote(tenant.id, query, top_k, {}, vector)
         tell(trace.model_copy(update={"message": _told(found["hits"], query), "duration_ms": ms(started)}))
-        return found["hits"], found["timings_ms"]
+        return found["hits"], {**found["timings_ms"], "embed": embedded}
 
 
 def _words(hits: Iterable[dict[str, Any]]) -> set[str]:

@@ -45,7 +45,7 @@ class Lookup:
         tool_timeout_s: float = TOOL_TIMEOUT_S,
     ) -> None:
         self._tool_timeout_s = tool_timeout_s
-        self._documents, self._embedder, self._vectors = Documents(retriever), embedder, vectors
+        self._documents, self._embedder, self._vectors = Documents(retriever, vectors), embedder, vectors
         self._devices, self._tools = devices, Toolbox(devices, retriever)
 
     async def gather(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Evidence:

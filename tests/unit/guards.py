@@ -1,9 +1,10 @@
-"""A guard for tests without the embedding model: its rules alone."""
+"""A guard and sentence vectors for tests without the embedding model: rules alone, and all alike."""
 
 from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 from ray.serve.handle import DeploymentHandle
 
 from iotops.settings import GuardSettings
@@ -16,8 +17,18 @@ class _Describe:
         return {"checksum": "of another model"}
 
 
+class _Encode:
+    async def remote(self, texts: list[str]) -> np.ndarray:
+        return np.ones((len(texts), 1), np.float32)
+
+
 class _Embedder:
-    describe = _Describe()
+    describe, encode = _Describe(), _Encode()
+
+
+def alike() -> SentenceVectors:
+    """Vectors that are the same for every text."""
+    return SentenceVectors(cast(DeploymentHandle, _Embedder()))
 
 
 def rules_alone() -> Guard:

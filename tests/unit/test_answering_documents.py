@@ -8,9 +8,11 @@ from typing import Any, cast
 import pytest
 from ray.serve.handle import DeploymentHandle
 
+from indexes.vector import Vectors
 from iotops.tenancy import Tenant
 from ray_apps.copilot.documents import Documents
 from ray_apps.copilot.follow_up import resolve
+from tests.unit.guards import alike
 
 
 def hit(name: str, text: str, models: list[str] | None = None) -> dict[str, Any]:
@@ -34,7 +36,10 @@ class Shelf:
     def options(self, **_: object) -> Shelf:
         return self
 
-    async def remote(self, tenant: str, query: str, top_k: int, filters: object) -> dict[str, Any]:
+    async def remote(
+        self, tenant: str, query: str, top_k: int, filters: object, vector: Vectors
+    ) -> dict[str, Any]:
+        assert vector.shape == (1,), "the retriever need not embed the query"
         self.asked.append(query)
         return {"hits": [RAISED] if "HX-200" in query else [OTHER, CAUSES, ANY, RAISED], "timings_ms": {}}
 
@@ -42,7 +47,7 @@ class Shelf:
 def found(question: str) -> tuple[list[str], list[str]]:
     """The chunks, and the queries that were asked."""
     shelf = Shelf()
-    documents = Documents(cast(DeploymentHandle, shelf))
+    documents = Documents(cast(DeploymentHandle, shelf), alike())
     asked = resolve(question, None, [])
     hits, _ = asyncio.run(documents.answering(Tenant("acme"), asked, 5, lambda event: None))
     return [each["chunk_id"] for each in hits], shelf.asked

@@ -29,6 +29,7 @@ from ray_apps.copilot.tools import (
     name_of,
     schemas,
 )
+from tests.unit.guards import alike
 
 ACME = Tenant("acme")
 
@@ -130,7 +131,7 @@ RECORD = Passage("device:press-7", "Device press-7", "/insights/press-7", "Healt
 @pytest.mark.parametrize("hangs", [False, True])
 def test_calls_run_as_the_caller_and_one_that_fails_or_hangs_costs_only_itself(hangs: bool):
     records, heard = Records(), []
-    lookup = Lookup(Shelf(hangs), None, None, records, tool_timeout_s=0.2)
+    lookup = Lookup(Shelf(hangs), None, alike(), records, tool_timeout_s=0.2)
     found = Evidence([RECORD, DOCUMENT], lead=1)
     wanted, _ = accepted(
         [
@@ -181,7 +182,7 @@ class Manual(Shelf):
 
 
 def test_records_that_do_not_come_cost_an_answer_only_themselves():
-    lookup, heard = Lookup(Manual(hangs=False), None, None, Stuck(), tool_timeout_s=0.1), []
+    lookup, heard = Lookup(Manual(hangs=False), None, alike(), Stuck(), tool_timeout_s=0.1), []
     asked = resolve("Which machines have the worst health?", None, [])
     found = asyncio.run(lookup.gather(ACME, asked, 5, heard.append))
     assert [passage.title for passage in found.passages] == ["Press"]

@@ -20,7 +20,7 @@ from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step, TroubleshootRequest
 from ray_apps.copilot.troubleshoot.guide import EXHAUSTED, advanced, explanation, instructions, reported
 from ray_apps.copilot.troubleshoot.workflow import Troubleshooter
-from tests.unit.guards import rules_alone
+from tests.unit.guards import alike, rules_alone
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 RULES = [ActionRule(name="metric-off", component="anomaly", penalty_at_least=10, action="Inspect the part.")]
@@ -190,7 +190,7 @@ class Remote:
 
 
 def test_a_guide_cites_documents_and_records_and_begins_with_the_likeliest():
-    troubleshooter = Troubleshooter(cast(DeploymentHandle, Shelf()), RULES, rules_alone())
+    troubleshooter = Troubleshooter(cast(DeploymentHandle, Shelf()), alike(), RULES, rules_alone())
     request = TroubleshootRequest(device_id="m-1", error_code="E421", symptom="it shakes")
     told: list[Event] = []
     made = asyncio.run(troubleshooter.guide(Tenant("acme"), request, insights(anomaly=30.0), told.append))
@@ -216,7 +216,7 @@ def test_a_guide_cites_documents_and_records_and_begins_with_the_likeliest():
 
 
 def made(shelf: Shelf) -> Guide:
-    troubleshooter = Troubleshooter(cast(DeploymentHandle, shelf), RULES, rules_alone())
+    troubleshooter = Troubleshooter(cast(DeploymentHandle, shelf), alike(), RULES, rules_alone())
     request = TroubleshootRequest(device_id="m-1", error_code="E421")
     return asyncio.run(troubleshooter.guide(Tenant("acme"), request, insights(), lambda event: None))
 

@@ -21,6 +21,7 @@ from ray_apps.copilot.documents import Documents
 from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.grounding import Passage, plain
 from ray_apps.copilot.guard.guard import Guard
+from ray_apps.copilot.sentence_vectors import SentenceVectors
 from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.causes import Candidate
 from ray_apps.copilot.troubleshoot.contracts import Guide, LikelyCause, Step, TroubleshootRequest
@@ -37,9 +38,11 @@ class Troubleshooter:
     sets aside.
     """
 
-    def __init__(self, retriever: DeploymentHandle, rules: list[ActionRule], guard: Guard) -> None:
+    def __init__(
+        self, retriever: DeploymentHandle, vectors: SentenceVectors, rules: list[ActionRule], guard: Guard
+    ) -> None:
         self._retriever, self._rules, self._guard = retriever, rules, guard
-        self._documents = Documents(retriever)
+        self._documents = Documents(retriever, vectors)
 
     async def guide(
         self, tenant: Tenant, request: TroubleshootRequest, insights: dict[str, Any], tell: Tell
