@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import asdict
 from datetime import timedelta
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from iotops.stack.embedded import ServerStatus
 
 STATE_COLOUR = {"up": "green", "failing": "red", "down": "dim"}
+_AROUND_HOST = re.compile(r"^\w+://|/.*")
+"""Of an address; the table has no room for it, `--json` has it whole."""
 
 
 def register(app: typer.Typer) -> None:
@@ -72,10 +75,9 @@ def _print(servers: list[ServerStatus], as_json: bool) -> None:
     if as_json:
         print_json([asdict(server) for server in servers])
         return
-    names = ("server", "state", "pid", "memory", "up for", "data", "address")
+    names = ("server", "state", "pid", "memory", "up for", "data", "listens on")
     table = Table(*names, box=box.SIMPLE, pad_edge=False)
-    table.columns[-1].overflow = "fold"
-    for column in table.columns[:-1]:
+    for column in table.columns:
         column.no_wrap = True
     for server in servers:
         table.add_row(
@@ -85,6 +87,6 @@ def _print(servers: list[ServerStatus], as_json: bool) -> None:
             f"{server.memory_bytes / 2**20:,.0f} MiB" if server.pid else "",
             str(timedelta(seconds=round(server.uptime_s))) if server.uptime_s is not None else "",
             f"{server.data_bytes / 2**20:,.1f} MiB",
-            server.address,
+            _AROUND_HOST.sub("", server.address),
         )
     results.print(table)

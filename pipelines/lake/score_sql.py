@@ -43,7 +43,7 @@ VALUES = (
     """
         SELECT device_id, day, 'alerts', alert_points, 0,
             CASE WHEN open_alerts + resolved_alerts = 0 THEN 'no alerts in the last 24 h'
-                ELSE format('{} alerts open and {} resolved in the last 24 h ({})', open_alerts,
+                ELSE format('{} open and {} resolved alerts in the last 24 h ({})', open_alerts,
                     resolved_alerts, rules) END
         FROM facts""",
     """

@@ -62,13 +62,18 @@ _ERRORS = """
 _WANTED = r"""(CAST(:keys AS text[]) IS NULL
     OR lower(regexp_replace(error_code, '[-_/\s]', '', 'g')) = ANY(CAST(:keys AS text[])))"""
 CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
-FLEET_EVENTS = text(f"{_ERRORS} AND {_WANTED} ORDER BY ts DESC LIMIT :limit")
+_OF_MODELS = "(CAST(:models AS text[]) IS NULL OR model = ANY(CAST(:models AS text[])))"
+_BY_MODELS = """(CAST(:models AS text[]) IS NULL OR device_id IN (
+    SELECT device_id FROM gold.device_health
+    WHERE day = (SELECT max(day) FROM gold.device_health) AND model = ANY(CAST(:models AS text[]))))"""
+FLEET_EVENTS = text(f"{_ERRORS} AND {_WANTED} AND {_BY_MODELS} ORDER BY ts DESC LIMIT :limit")
 FLEET_CODES = text(_COUNTED.format(FLEET_EVENTS.text))
-FLEET_ALERTS = text("""
+FLEET_ALERTS = text(f"""
     SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
-    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_MODELS}
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
-OPEN_ALERTS = text("SELECT count(*) FROM silver.alerts WHERE opened_at < :until AND resolved_at IS NULL")
+OPEN_ALERTS = text(f"""
+    SELECT count(*) FROM silver.alerts WHERE opened_at < :until AND resolved_at IS NULL AND {_BY_MODELS}""")
 ALL = 1_000_000
 """Events of a period that are counted at most, the latest of them."""
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
@@ -78,7 +83,6 @@ VERSION = text("""
         (SELECT sum(next_offset) FROM ingest.offsets), (SELECT max(position) FROM ingest.alert_messages)""")
 MODELS = text("""
     SELECT DISTINCT model FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health)""")
-_OF_MODELS = "(CAST(:models AS text[]) IS NULL OR model = ANY(CAST(:models AS text[])))"
 FLEET = text(f"""
     SELECT h.device_id, h.day, h.model, h.score, (
         SELECT detail FROM gold.device_health_components c
@@ -144,35 +148,41 @@ class DeviceRecords:
             return sorted(connection.execute(KNOWN, {"names": [*names]}).scalars())
 
     def incidents(
-        self, tenant: Tenant, period: Period = EVER, codes: Collection[str] = (), *, limit: int = 50
+        self,
+        tenant: Tenant,
+        period: Period = EVER,
+        codes: Collection[str] = (),
+        about: Collection[str] = (),
+        *,
+        limit: int = 50,
     ) -> dict[str, Any]:
-        """The whole fleet's latest events that have an error code, of some codes if any are given, its
-        alerts, how many are open, and how often which code was reported, of a period; of all time, of
-        late."""
+        """The latest events that have an error code, of some codes if any are given, alerts, how many are
+        open, and how often which code was reported, of a period; of all time, of late. They are the fleet's,
+        or of the devices of those `models` that the code keys `about` name."""
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(BRIEFLY)
-            keys = [code_key(code) for code in codes] or None
-            key = {**asdict(period), "keys": keys, "limit": limit}
+            keys, models = [code_key(code) for code in codes] or None, _models(connection, about)
+            key = {**asdict(period), "keys": keys, "models": models or None, "limit": limit}
             counted = key | {"limit": limit if period == EVER else ALL}
             return {
+                "models": models,
                 "events": _rows(connection, FLEET_EVENTS, key),
                 "alerts": _rows(connection, FLEET_ALERTS, key),
                 "open_alerts": connection.execute(OPEN_ALERTS, key).scalar_one(),
                 "codes": _rows(connection, FLEET_CODES, counted),
             }
 
-    def fleet(self, tenant: Tenant, codes: Collection[str] = (), *, limit: int = 5) -> dict[str, Any]:
-        """The health of the newest day, of the `models` that are among some codes, else of all: the `worst`
-        devices with the reason that weighs most, and how many are how healthy (`distribution`), in equal
-        bands of 0 to 100, the least healthy first."""
+    def fleet(self, tenant: Tenant, about: Collection[str] = (), *, limit: int = 5) -> dict[str, Any]:
+        """The health of the newest day, of the `models` that the code keys `about` name, else of all: the
+        `worst` devices with the reason that weighs most, and how many are how healthy (`distribution`), in
+        equal bands of 0 to 100, the least healthy first."""
         with tenant_transaction(self._engine, tenant) as connection:
-            models = connection.execute(MODELS).scalars() if codes else ()
-            chosen = [model for model in models if code_key(model or "") in codes]
-            key = {"models": chosen or None, "bands": BANDS, "limit": limit}
+            models = _models(connection, about)
+            key = {"models": models or None, "bands": BANDS, "limit": limit}
             counts = dict.fromkeys(range(1, BANDS + 1), 0)
             counts.update(tuple(row) for row in connection.execute(SCORES, key))
             return {
-                "models": chosen,
+                "models": models,
                 "worst": _rows(connection, FLEET, key),
                 "distribution": list(counts.values()),
             }
@@ -186,6 +196,12 @@ class DeviceRecords:
         """Raise where the database does not answer."""
         with self._engine.connect() as connection:
             connection.execute(text("SELECT 1"))
+
+
+def _models(connection: Connection, about: Collection[str]) -> list[str]:
+    """The models of the tenant's devices that are among some code keys."""
+    models = connection.execute(MODELS).scalars() if about else ()
+    return sorted(model for model in models if model and code_key(model) in about)
 
 
 def _rows(connection: Connection, statement: TextClause, values: dict[str, Any]) -> list[dict[str, Any]]:

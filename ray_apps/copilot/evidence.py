@@ -187,15 +187,17 @@ def fleet_passage(models: list[str], worst: list[dict[str, Any]], distribution: 
 
 
 def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
-    """What went wrong in the whole fleet, in sentences; of codes that it is asked of by name, only that."""
-    lines = sentences.incidents(incidents["codes"], "the fleet", plan.period, plan.reported, by_device=True)
-    still = [alert for alert in incidents["alerts"] if alert["resolved_at"] is None]
-    told = [sentences.open_alert(alert, alert["device_id"]) for alert in still[:MOST_DEVICES]]
+    """What went wrong in the fleet, or in all of some models, in sentences; of codes that it is asked of by
+    name, only that."""
+    of = sentences.fleet(incidents["models"])
+    lines = sentences.incidents(incidents["codes"], of, plan.period, plan.reported, by_device=True)
+    still = sentences.still_open(incidents["alerts"])[:MOST_DEVICES]
+    told = [sentences.open_alert(alert, alert["device_id"]) for alert in still]
     if plan.alerts:
-        lines = [sentences.open_alerts(incidents["open_alerts"], "the fleet"), *told, *lines]
+        lines = [sentences.open_alerts(incidents["open_alerts"], of), *told, *lines]
     elif not plan.reported:
         lines += told
-    text = "\n\n".join(lines[:MOST_LINES] or ["No error code and no alert is on record for the fleet."])
+    text = "\n\n".join(lines[:MOST_LINES] or [f"No error code and no alert is on record for {of}."])
     return Passage("fleet:incidents", "Fleet incidents", "/insights", "Errors and alerts", text, 0)
 
 

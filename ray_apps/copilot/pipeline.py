@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from iotops import __version__
 from iotops.auth import Principal
 from ray_apps.copilot.answer import Answerer, Draft
 from ray_apps.copilot.cache import AnswerCache, answer_key, normalised
@@ -81,9 +82,10 @@ class Pipeline:
 
 
 def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version) -> str:
-    """The question as it was resolved, so that a follow-up is never answered from another conversation."""
+    """The question as it was resolved, so that a follow-up is never answered from another conversation, and
+    all that its answer depends on, this program too."""
     about = (*asked.plan.names, "", *sorted(asked.plan.codes))
-    parts = (normalised(asked.question), normalised(asked.subject), str(request.top_k), *about)
+    parts = (__version__, normalised(asked.question), normalised(asked.subject), str(request.top_k), *about)
     return answer_key(caller, (*parts, version.index, version.data, version.model, version.author))
 
 

@@ -14,8 +14,10 @@ from ray_apps.copilot.period import Period, period, without_period
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 KINDS = "machine|device|unit|pump|compressor"
 NUMBERED = re.compile(rf"\b(?:{KINDS})\s+(?:no\.?\s*|number\s+|#\s*)?(\d{{1,6}})\b", re.I)
+_REPORTS = r"\b(?:had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b"
 FLEET = re.compile(
-    rf"\b(which|what)\b.*\b(?:(?:{KINDS})s|fleet)\b|\bworst\b|\bwhich (?:{KINDS})\b",
+    rf"\b(which|what)\b.*\b(?:(?:{KINDS})s|fleet)\b|\bworst\b|\bwhich (?:{KINDS})\b"
+    rf"|\bwhich \S*\d\S* {_REPORTS}",
     re.I,
 )
 WHOLE = re.compile(
@@ -35,7 +37,7 @@ STATE = content_words(
 )
 """Words that ask how something is, which its records answer without spelling them."""
 HEALTH = re.compile(r"\b(worst|health\w*|unhealth\w*)\b", re.I)
-REPORTED = re.compile(r"\b(had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b", re.I)
+REPORTED = re.compile(_REPORTS, re.I)
 ACTION = re.compile(
     r"\b(should i|do i|what to do|how (?:do|can|to|should)|fix|repair|reset|steps?|actions?|procedure)\b",
     re.I,

@@ -36,19 +36,26 @@ def scores(distribution: list[int], models: Collection[str] = ()) -> str:
     0 to 100."""
     poor, fair = (len(distribution) * score // 100 for score in (POOR, FAIR))
     counts = sum(distribution[:poor]), sum(distribution[poor:fair]), sum(distribution[fair:])
-    of = " and ".join(models) + " devices" if models else "devices"
     return (
-        f"Health scores of {sum(distribution)} {of}: {counts[0]} below {POOR} of 100, "
+        f"Health scores of {sum(distribution)} {_devices(models)}: {counts[0]} below {POOR} of 100, "
         f"{counts[1]} from {POOR} to below {FAIR}, {counts[2]} of {FAIR} or more."
     )
 
 
+def fleet(models: Collection[str]) -> str:
+    """What the devices of some models are called, or of all."""
+    return f"the {_devices(models)}" if models else "the fleet"
+
+
 def alerts(found: list[dict[str, Any]], of: str, question: str) -> list[str]:
     """The open alerts of a device; that there is none only where a question asks for alerts."""
-    still = [alert for alert in found if alert["resolved_at"] is None]
-    if not still and ALERTS.search(question):
-        return [open_alerts(0, of)]
-    return [open_alert(alert, of) for alert in still[:MOST_ALERTS]]
+    told = [open_alert(alert, of) for alert in still_open(found)[:MOST_ALERTS]]
+    return told or ([open_alerts(0, of)] if ALERTS.search(question) else [])
+
+
+def still_open(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The alerts that were not resolved yet."""
+    return [alert for alert in found if alert["resolved_at"] is None]
 
 
 def open_alerts(count: int, of: str) -> str:
@@ -119,6 +126,10 @@ def _words(text: str) -> list[str]:
     """Words in lower case and without the s of a plural; `oilTemp_1` has three."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
     return [word.removesuffix("s") for word in re.findall(r"[a-z]+|\d+", parted.lower())]
+
+
+def _devices(models: Collection[str]) -> str:
+    return f"{' and '.join(models)} devices" if models else "devices"
 
 
 def _named(detail: str, asked: set[str]) -> int:

@@ -145,7 +145,9 @@ class Toolbox:
             passages = [evidence.device_passage(record, period=plan.period)] if record else []
         else:
             period = plan.period or EVER
-            found = await asyncio.to_thread(self._devices.incidents, tenant, period, plan.reported)
+            found = await asyncio.to_thread(
+                self._devices.incidents, tenant, period, plan.reported, plan.codes
+            )
             passages = [evidence.incident_passage(found, plan)]
         given = {**wanted.model_dump(exclude_none=True), **evidence.within(plan.period)}
         return Result(ToolCall(name="get_incident_history", arguments=given, result=found), passages)

@@ -199,6 +199,9 @@ def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):
     of_model = ask(api, settings, "Which HX-450 machines are the least healthy?")
     assert re.match(r"Health scores of \d+ HX-450 devices: ", of_model["answer"]), of_model["answer"]
     assert {row["model"] for row in of_model["tools"][0]["result"]["worst"]} == {"HX-450"}
+    errors = ask(api, settings, "Which HX-450 machines reported errors?")
+    assert re.search(r"error codes of the HX-450 devices", errors["answer"]), errors["answer"]
+    assert errors["tools"][0]["result"]["models"] == ["HX-450"]
 
 
 def test_the_same_question_is_answered_from_the_cache(api: httpx.Client, settings: Settings):

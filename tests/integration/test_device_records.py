@@ -26,8 +26,9 @@ INSERT = text("""
 FLEET = [
     text(statement)
     for statement in (
-        """INSERT INTO gold.device_health (tenant_id, device_id, day, score, readings, errors)
-           SELECT :tenant, 'pump-' || device, current_date - day, device % 101, 24, 0
+        """INSERT INTO gold.device_health (tenant_id, device_id, day, model, score, readings, errors)
+           SELECT :tenant, 'pump-' || device, current_date - day,
+               CASE WHEN device % 100 = 0 THEN 'HX-200' ELSE 'CR-110' END, device % 101, 24, 0
            FROM generate_series(1, 2000) device, generate_series(0, 49) day""",
         """INSERT INTO gold.device_health_components (tenant_id, device_id, day, component, penalty, weight,
                detail)
@@ -163,3 +164,15 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
     asked = records.incidents(tenant, codes=["e-7"])
     assert [(row["error_code"], row["times"]) for row in asked["codes"]] == [("E7", 1)]
     assert [event["error_code"] for event in asked["events"]] == ["E7"]
+
+
+def test_what_went_wrong_can_be_asked_of_the_devices_of_a_model(settings: Settings, fleet: Tenant):
+    records = DeviceRecords(settings.database)
+    whole, of_model = records.incidents(fleet), records.incidents(fleet, about={"hx200", "e421"})
+    assert (whole["models"], of_model["models"]) == ([], ["HX-200"])
+    for kind in ("events", "alerts"):
+        names = {row["device_id"] for row in of_model[kind]}
+        assert names
+        assert names <= {f"pump-{number}" for number in range(100, 2000, 100)}
+    assert 0 < of_model["open_alerts"] < whole["open_alerts"]
+    assert records.incidents(fleet, about={"cr999"})["models"] == [], "no such model: of all"

@@ -160,7 +160,7 @@ def test_open_alerts_count_in_full_and_resolved_ones_by_half() -> None:
         score(stats, NO_EVENTS, [DAY], alerts=pa.Table.from_pylist(alerts, schema=ALERTS)), "alerts"
     )
     assert (found["value"], found["penalty"]) == (2.5, pytest.approx(6.25, abs=0.051))
-    assert found["detail"] == ("1 alerts open and 1 resolved in the last 24 h (critical-rule, error-rule)")
+    assert found["detail"] == ("1 open and 1 resolved alerts in the last 24 h (critical-rule, error-rule)")
     # Resolved after the day, it was open then: what came later does not change the day.
     later = pa.Table.from_pylist([alert("critical", -30, 3)], schema=ALERTS)
     assert component(score(stats, NO_EVENTS, [DAY], alerts=later), "alerts")["value"] == 2

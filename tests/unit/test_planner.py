@@ -38,6 +38,8 @@ def test_codes_are_recognised_in_any_spelling():
         ("What does E421 mean?", False),
         ("What is wrong with machine 7?", False),
         ("How is machine-001?", False),
+        ("Which HX-200 had E421?", True),
+        ("Which HX-200 manual tells of E421?", False),
     ],
 )
 def test_questions_about_the_fleet_are_told_apart(question, fleet):

@@ -87,7 +87,7 @@ def test_a_record_opens_with_its_health_and_ends_with_its_errors():
 
 def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_asked_for():
     alert = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": None}
-    found = {"codes": CODES, "events": [], "alerts": [alert], "open_alerts": 1}
+    found = {"models": [], "codes": CODES, "events": [], "alerts": [alert], "open_alerts": 1}
     told = evidence.incident_passage(found, plan("What happened in the fleet?")).text
     assert "The latest error codes of the fleet are E9 (2 times by press-2, press-1, last at" in told
     assert "The alert hot of press-3 is open since 2026-11-24 00:00 UTC." in told
@@ -102,6 +102,9 @@ def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_a
         told
         == "The latest error codes of the fleet are E7 (1 time by press-1, last at 2026-11-24 03:00 UTC)."
     )
+    found |= {"models": ["HX-200"], "codes": []}
+    told = evidence.incident_passage(found, plan("Which HX-200 had E7?")).text
+    assert told == "No E7 is on record for the HX-200 devices."
 
 
 def component(name: str, penalty: float, detail: str):

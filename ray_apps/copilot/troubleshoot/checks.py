@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
+from ray_apps.copilot.sentences import still_open
 from ray_apps.copilot.troubleshoot.contracts import Check
 
 QUIET_AFTER = timedelta(hours=2)
@@ -61,7 +62,7 @@ def reporting(insights: dict[str, Any], now: datetime) -> Check:
 
 def alerts(insights: dict[str, Any]) -> Check:
     """Whether an alert is open."""
-    opened = [alert for alert in insights["alerts"] if alert["resolved_at"] is None]
+    opened = still_open(insights["alerts"])
     rules = ", ".join(sorted({alert["rule"] for alert in opened}))
     return Check(
         name="alerts",
