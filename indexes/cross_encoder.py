@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
@@ -24,6 +25,8 @@ class RelevanceScorer:
             max_length=max_tokens,
             local_files_only=True,
             trust_remote_code=False,
+            # A sigmoid would make one of all that fit well: in bfloat16 it is 1 from a score of 6 on.
+            activation_fn=torch.nn.Identity(),
             model_kwargs={"dtype": preferred_dtype(self.device), "use_safetensors": True},
         )
         if self._encoder.num_labels != 1:

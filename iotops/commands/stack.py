@@ -76,7 +76,7 @@ def _print(servers: list[ServerStatus], as_json: bool) -> None:
         print_json([asdict(server) for server in servers])
         return
     names = ("server", "state", "pid", "memory", "up for", "data", "listens on")
-    table = Table(*names, box=box.SIMPLE, pad_edge=False)
+    table = Table(*names, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in table.columns:
         column.no_wrap = True
     for server in servers:
