@@ -6,11 +6,13 @@ export OMP_WAIT_POLICY := PASSIVE
 # Containers often forbid to keep bytecode: each of dozens of processes would compile torch and Ray anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# In this order: the stack of the first is down before that of the second comes up.
-OWN_STACK := tests/integration/test_stack.py tests/integration/test_crash.py
-# What computes most comes first, before the other half serves a language model.
-HEAVY := tests/integration/test_llm_fallback.py tests/integration/test_tuning.py
-SERVICES = $(HEAVY) $(filter-out $(HEAVY) $(OWN_STACK),$(sort $(wildcard tests/integration/test_*.py)))
+# Without the stack of the others: with a language model, which the other half must not serve then, and with
+# a stack that is killed again and again.
+APART := tests/integration/test_llm_fallback.py tests/integration/test_stack.py
+# What computes most comes first, before the other half serves a language model; a crash test before there is
+# anything else to read.
+FIRST := tests/integration/test_tuning.py tests/integration/test_crash.py
+SERVICES = $(FIRST) $(filter-out $(FIRST) $(APART),$(sort $(wildcard tests/integration/test_*.py)))
 
 .PHONY: help setup demo up down test half half-apart browser test-services test-faults test-apart test-e2e \
 	test-unit lint
@@ -52,14 +54,14 @@ test-faults:
 	@$(BIN)/python -m pytest tests/faults
 
 # Told when it ends, not into the middle of the other half's lines.
-APART = output=$$(mktemp); $(BIN)/python -m pytest -p no:cacheprovider $(1) >$$output 2>&1; \
+TOLD_LATER = output=$$(mktemp); $(BIN)/python -m pytest -p no:cacheprovider $(1) >$$output 2>&1; \
 	status=$$?; cat $$output; rm $$output; exit $$status
 
 test-apart:
-	@$(call APART,tests/unit $(OWN_STACK))
+	@$(call TOLD_LATER,tests/unit $(APART))
 
 test-e2e:
-	@$(call APART,tests/e2e)
+	@$(call TOLD_LATER,tests/e2e)
 
 test-unit: setup ## The tests that need no service
 	@$(BIN)/python -m pytest tests/unit

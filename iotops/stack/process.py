@@ -131,13 +131,22 @@ def stop(places: list[Path], signal: int, timeout_s: float) -> None:
     any process survives that.
     """
     found = owned(places)
-    shared, main = _shared_memory(found), roots(found)
+    shared, main = shared_memory(found), roots(found)
     _signal(main, signal)
     _wait(main, timeout_s)
     if left := owned(places):
         _kill(left, places)
     for segment in shared:
         segment.unlink(missing_ok=True)
+
+
+def shared_memory(processes: list[psutil.Process]) -> set[Path]:
+    """Segments that the processes have mapped."""
+    found = set[Path]()
+    for process in processes:
+        with suppress(OSError):  # it is gone
+            found |= set(map(Path, SEGMENT.findall(Path(f"/proc/{process.pid}/maps").read_text())))
+    return found
 
 
 def _kill(left: list[psutil.Process], places: list[Path]) -> None:
@@ -175,15 +184,6 @@ def tail(log: Path, lines: int = 15) -> str:
     if not log.is_file():
         return "(no log)"
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _shared_memory(processes: list[psutil.Process]) -> set[Path]:
-    """Segments that the processes have mapped."""
-    found = set[Path]()
-    for process in processes:
-        with suppress(OSError):  # it is gone
-            found |= set(map(Path, SEGMENT.findall(Path(f"/proc/{process.pid}/maps").read_text())))
-    return found
 
 
 def _signal(processes: list[psutil.Process], signal: int) -> None:

@@ -11,13 +11,16 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from iotops.models import resolve_role
 from iotops.models.catalogue import Catalogue, ModelSpec
 from iotops.settings import Settings
+from iotops.stack.process import shared_memory
 from ray_apps.chat import EngineError, LanguageModelClient, Messages, RequestRefused, Writing
 from ray_apps.circuit import FAILURES, Circuit
 from ray_apps.copilot.measures import used
@@ -60,13 +63,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             command, stdout=output, stderr=output, env=os.environ | environment, start_new_session=True
         ) as process,
     ):
+        segments: set[Path] = set()
         try:
             eventually(lambda: process.poll() is not None or _healthy(port), timeout_s=240)
             assert process.poll() is None, log.read_text()[-3000:]
+            segments = shared_memory(psutil.Process(process.pid).children(recursive=True))
             yield Server(process, port)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)  # asked to end while it starts, it does not
+            for segment in segments:
+                segment.unlink(missing_ok=True)
 
 
 def _healthy(port: int) -> bool:
