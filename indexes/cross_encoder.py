@@ -25,7 +25,7 @@ class RelevanceScorer:
             max_length=max_tokens,
             local_files_only=True,
             trust_remote_code=False,
-            # A sigmoid would make one of all that fit well: in bfloat16 it is 1 from a score of 6 on.
+            # A sigmoid would make one of all that fit well: in bfloat16 it is 1 from a score of 6.3 on.
             activation_fn=torch.nn.Identity(),
             model_kwargs={"dtype": preferred_dtype(self.device), "use_safetensors": True},
         )

@@ -53,7 +53,7 @@ class Documents:
     async def search(self, tenant: Tenant, query: str, top_k: int, tell: Tell) -> tuple[Hits, dict[str, Any]]:
         """The best chunks, and how long each stage took (ms).
 
-        The question has its vector already: the guard read it.
+        Embedded here, where vectors are kept: the guard had the question's made.
         """
         trace = Trace(message="searching the documents", tool="search_documents", arguments={"query": query})
         tell(trace)
