@@ -135,6 +135,7 @@ class Copilot:
             self._versions,
             self._cache,
             Conversations(client, settings.copilot.conversation_ttl_s),
+            self._devices,
         )
         self._feedback = Feedback(settings.database)
         admission()  # made now, as the recorder is: a mistake in their files stops the start, not a call

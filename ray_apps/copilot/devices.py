@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from threading import Lock
 from typing import Any
 
+from cachetools import TTLCache, cachedmethod
 from sqlalchemy import Connection, TextClause, text
 
 from indexes.codes import code_key
@@ -95,6 +97,8 @@ SCORES = text(f"""
     FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
     GROUP BY band""")
 BANDS = 10
+MOST_TENANTS, MODELS_TTL_S = 1000, 10
+"""Whose models are remembered, and for how long: a million devices have few, which take a second to find."""
 
 
 class DeviceRecords:
@@ -102,6 +106,8 @@ class DeviceRecords:
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self._engine = engine(settings)
+        self._models: TTLCache[Any, tuple[str, ...]] = TTLCache(MOST_TENANTS, MODELS_TTL_S)
+        self._lock = Lock()
 
     def insights(
         self,
@@ -159,9 +165,9 @@ class DeviceRecords:
         """The latest events that have an error code, of some codes if any are given, alerts, how many are
         open, and how often which code was reported, of a period; of all time, of late. They are the fleet's,
         or of the devices of those `models` that the code keys `about` name."""
+        keys, models = [code_key(code) for code in codes] or None, self.models(tenant, about)
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(BRIEFLY)
-            keys, models = [code_key(code) for code in codes] or None, _models(connection, about)
             key = {**asdict(period), "keys": keys, "models": models or None, "limit": limit}
             counted = key | {"limit": limit if period == EVER else ALL}
             return {
@@ -176,8 +182,8 @@ class DeviceRecords:
         """The health of the newest day, of the `models` that the code keys `about` name, else of all: the
         `worst` devices with the reason that weighs most, and how many are how healthy (`distribution`), in
         equal bands of 0 to 100, the least healthy first."""
+        models = self.models(tenant, about)
         with tenant_transaction(self._engine, tenant) as connection:
-            models = _models(connection, about)
             key = {"models": models or None, "bands": BANDS, "limit": limit}
             counts = dict.fromkeys(range(1, BANDS + 1), 0)
             counts.update(tuple(row) for row in connection.execute(SCORES, key))
@@ -186,6 +192,16 @@ class DeviceRecords:
                 "worst": _rows(connection, FLEET, key),
                 "distribution": list(counts.values()),
             }
+
+    def models(self, tenant: Tenant, about: Collection[str]) -> list[str]:
+        """The models of the tenant's devices, as they were seconds ago, that are among some code keys."""
+        known = self._models_of(tenant) if about else ()
+        return [model for model in known if code_key(model) in about]
+
+    @cachedmethod(lambda self: self._models, lock=lambda self: self._lock)
+    def _models_of(self, tenant: Tenant) -> tuple[str, ...]:
+        with tenant_transaction(self._engine, tenant) as connection:
+            return tuple(sorted(filter(None, connection.execute(MODELS).scalars())))
 
     def version(self, tenant: Tenant) -> str:
         """Changes whenever the tenant's events, alerts or health do."""
@@ -196,12 +212,6 @@ class DeviceRecords:
         """Raise where the database does not answer."""
         with self._engine.connect() as connection:
             connection.execute(text("SELECT 1"))
-
-
-def _models(connection: Connection, about: Collection[str]) -> list[str]:
-    """The models of the tenant's devices that are among some code keys."""
-    models = connection.execute(MODELS).scalars() if about else ()
-    return sorted(model for model in models if model and code_key(model) in about)
 
 
 def _rows(connection: Connection, statement: TextClause, values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from iotops import __version__
 from iotops.auth import Principal
+from iotops.tenancy import Tenant
 from ray_apps.copilot.answer import Answerer, Draft
 from ray_apps.copilot.cache import AnswerCache, answer_key, normalised
 from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, Trace, Usage
 from ray_apps.copilot.conversation import Conversations
+from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.follow_up import Asked, Turn, resolve
 from ray_apps.copilot.guard.guard import Guard
+from ray_apps.copilot.planner import of_models
 from ray_apps.copilot.recording import note
 from ray_apps.copilot.single_flight import SingleFlight
 from ray_apps.copilot.versions import Version, Versions
@@ -31,9 +36,10 @@ class Pipeline:
         versions: Versions,
         cache: AnswerCache,
         conversations: Conversations,
+        devices: DeviceRecords,
     ) -> None:
         self._guard, self._answerer, self._versions, self._cache = guard, answerer, versions, cache
-        self._conversations, self._flights = conversations, SingleFlight(cache)
+        self._conversations, self._flights, self._devices = conversations, SingleFlight(cache), devices
 
     async def ask(
         self,
@@ -53,7 +59,7 @@ class Pipeline:
         turns = earlier or []
         if earlier is None and request.conversation_id:
             turns = await self._conversations.turns(caller, conversation)
-        asked = resolve(request.question, request.device_id, turns)
+        asked = await self._placed(caller.tenant, resolve(request.question, request.device_id, turns))
         version = await self._versions.of(caller.tenant, asked.plan)
         key = _key(caller, asked, request, version)
         async with self._flights.board(key) as flight:
@@ -79,6 +85,13 @@ class Pipeline:
         if earlier is None:
             await self._conversations.add(caller, conversation, _turn(asked, answer))
         return answer
+
+    async def _placed(self, tenant: Tenant, asked: Asked) -> Asked:
+        """The question; of the fleet, where what it names are models of the tenant's devices."""
+        if not asked.plan.state or asked.plan.fleet:
+            return asked
+        models = await asyncio.to_thread(self._devices.models, tenant, asked.plan.codes)
+        return replace(asked, plan=of_models(asked.plan, models))
 
 
 def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version) -> str:

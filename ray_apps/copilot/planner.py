@@ -7,13 +7,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from indexes.codes import codes_in
+from indexes.codes import code_key, codes_in
 from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.period import Period, period, without_period
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 KINDS = "machine|device|unit|pump|compressor"
 NUMBERED = re.compile(rf"\b(?:{KINDS})\s+(?:no\.?\s*|number\s+|#\s*)?(\d{{1,6}})\b", re.I)
+PLURAL = re.compile(r"\b([A-Za-z]+[-_]?\d+)s\b")
 _REPORTS = r"\b(?:had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b"
 FLEET = re.compile(
     rf"\b(which|what)\b.*\b(?:(?:{KINDS})s|fleet)\b|\bworst\b|\bwhich (?:{KINDS})\b"
@@ -82,6 +83,7 @@ class Plan:
 def plan(question: str, device_id: str | None = None, now: datetime | None = None) -> Plan:
     """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""
     now = now or datetime.now(UTC)
+    question = PLURAL.sub(r"\1", question)
     timeless = without_period(question, now)
     names = [device_id] if device_id else []
     names += [word for word in WORD.findall(timeless) if _numbered(word)]
@@ -116,6 +118,14 @@ def spelt_out(question: str, devices: Collection[str]) -> str:
 def of_fleet(own: Plan) -> Plan:
     """The same; of the fleet, where it asks how things are and names nothing: `Is anything wrong today?`."""
     whole = own.state and not (own.names or own.codes or own.action)
+    return replace(own, fleet=True) if whole else own
+
+
+def of_models(own: Plan, models: Collection[str]) -> Plan:
+    """The same; of the fleet, where it asks how things are and all that it names are models of its devices:
+    `Are there alerts on HX-200 machines?`."""
+    named = {code_key(name) for name in own.names}
+    whole = own.state and not own.action and bool(named) and named <= set(map(code_key, models))
     return replace(own, fleet=True) if whole else own
 
 

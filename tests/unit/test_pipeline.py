@@ -18,6 +18,7 @@ from ray_apps.copilot.contracts import AskRequest, AskResponse, GuardReport, Tok
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import heard, unheard
 from ray_apps.copilot.pipeline import Pipeline
+from ray_apps.copilot.planner import Plan
 from ray_apps.copilot.versions import Version
 from tests.unit.guards import rules_alone
 
@@ -40,12 +41,14 @@ class Echo:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.plans: list[Plan] = []
         self.complete, self.stopped = True, False
         self.go = asyncio.Event()
         self.go.set()
 
     async def answer(self, tenant, asked, top_k, tell):
         self.asked.append(asked.whole)
+        self.plans.append(asked.plan)
         devices = [name for name in asked.plan.names if name.startswith("machine-")]
         tools = [ToolCall(name="look", arguments={"device_id": name}, result={}) for name in devices]
         tell(Trace(message="looking"))
@@ -70,6 +73,13 @@ class Fixed:
         return self.version
 
 
+class Fleet:
+    """Devices of one model."""
+
+    def models(self, tenant, about):
+        return ["HX-200"] if "hx200" in about else []
+
+
 class Desk:
     """A pipeline over an in-process Redis."""
 
@@ -77,7 +87,12 @@ class Desk:
         client = BurnerRedis()
         self.echo, self.versions = Echo(), Fixed()
         self.pipeline = Pipeline(
-            rules_alone(), self.echo, self.versions, AnswerCache(client, 60), Conversations(client, 60)
+            rules_alone(),
+            self.echo,
+            self.versions,
+            AnswerCache(client, 60),
+            Conversations(client, 60),
+            Fleet(),
         )
 
     async def ask(self, question, conversation=None, caller=ANNA, earlier=None) -> AskResponse:
@@ -103,6 +118,16 @@ def test_a_follow_up_is_resolved_within_its_conversation_alone():
         ):
             alone = await desk.ask("and its oil?", conversation, caller)
             assert (alone.answer, alone.cached) == ("and its oil? told.", caller is BERT)
+
+    asyncio.run(run())
+
+
+def test_how_the_machines_of_a_model_are_is_asked_of_the_fleet():
+    async def run() -> None:
+        desk = Desk()
+        for question in ("Are there alerts on HX-200 machines?", "Are there alerts on machine-007?"):
+            await desk.ask(question)
+        assert [plan.fleet for plan in desk.echo.plans] == [True, False]
 
     asyncio.run(run())
 

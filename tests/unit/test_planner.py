@@ -5,7 +5,7 @@ import pytest
 from ray_apps.copilot.follow_up import Turn, resolve
 from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import plan, spelt_out, symptom
+from ray_apps.copilot.planner import of_models, plan, spelt_out, symptom
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,7 @@ def test_codes_are_recognised_in_any_spelling():
         ("What is wrong with machine 7?", False),
         ("How is machine-001?", False),
         ("Which HX-200 had E421?", True),
+        ("Which CR-110s have E425?", True),
         ("Which HX-200 manual tells of E421?", False),
     ],
 )
@@ -156,3 +157,17 @@ def test_how_it_is_is_asked_of_what_it_refers_to():
 def test_a_device_is_spelt_out_where_it_is_known():
     assert spelt_out("machine 6 is loud", {"machine-006"}) == "machine-006 is loud"
     assert spelt_out("pump 6 is loud", {"machine-007"}) == "pump 6 is loud"
+
+
+@pytest.mark.parametrize(
+    ("question", "fleet"),
+    [
+        ("How many HX-200 machines are critical?", True),
+        ("Are there open alerts on the HX-200s?", True),
+        ("Is machine-999 an HX-200?", False),
+        ("What should I do about the HX-200?", False),
+        ("Are there open alerts on the HX-900s?", False),
+    ],
+)
+def test_the_name_of_a_model_stands_for_its_devices(question: str, fleet: bool):
+    assert of_models(plan(question), ["HX-200", "CR-110"]).fleet is fleet
