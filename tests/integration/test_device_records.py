@@ -13,7 +13,7 @@ from iotops.database import engine, tenant_transaction
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from ray_apps.copilot import devices
+from ray_apps.copilot import devices_sql
 from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.period import EVER, Period
 from ray_apps.copilot.sentences import incidents
@@ -89,7 +89,7 @@ def fleet(settings: Settings) -> Tenant:
     ],
 )
 def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Tenant, name: str):
-    statement = getattr(devices, name)
+    statement = getattr(devices_sql, name)
     assert isinstance(statement, TextClause)
     values = {
         "device": "pump-7",

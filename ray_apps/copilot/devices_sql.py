@@ -1,0 +1,84 @@
+"""What is asked of the database about devices; row-level security keeps other tenants' rows out."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+HEALTH = text("""
+    SELECT day, model, score, readings, errors FROM gold.device_health
+    WHERE device_id = :device ORDER BY day DESC LIMIT 1""")
+COMPONENTS = text("""
+    SELECT component, value, penalty, weight, detail FROM gold.device_health_components
+    WHERE device_id = :device AND day = :day ORDER BY penalty DESC, component""")
+RISK = text("""
+    SELECT horizon_hours, probability FROM gold.failure_risk
+    WHERE device_id = :device AND day = :day ORDER BY horizon_hours""")
+EVENTS = text("""
+    SELECT ts, type, severity, error_code, message FROM silver.events
+    WHERE device_id = :device ORDER BY ts DESC LIMIT :limit""")
+EVENTS_WITHIN = text("""
+    SELECT * FROM (
+        SELECT ts, type, severity, error_code, message FROM silver.events
+        WHERE device_id = :device AND ts >= :since AND ts < :until
+        ORDER BY error_code IS NULL, ts DESC LIMIT :limit
+    ) chosen ORDER BY ts DESC""")
+ALERTS = text("""
+    SELECT alert_id::text, rule, kind, metric, severity, opened_at, resolved_at, resolved_because, evidence
+    FROM silver.alerts
+    WHERE device_id = :device AND opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)
+    ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
+TREND = text("""
+    SELECT * FROM (
+        SELECT ts, metrics FROM silver.telemetry
+        WHERE device_id = :device AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit
+    ) latest ORDER BY ts""")
+KNOWN = text("""
+    SELECT name FROM unnest(CAST(:names AS text[])) AS name
+    WHERE EXISTS (SELECT FROM gold.device_health WHERE device_id = name)
+        OR EXISTS (SELECT FROM silver.telemetry WHERE device_id = name)
+        OR EXISTS (SELECT FROM silver.events WHERE device_id = name)""")
+_COUNTED = """
+    SELECT error_code, sum(times)::bigint AS times, max(latest) AS latest, count(*) AS devices,
+        (array_agg(device_id ORDER BY times DESC, device_id))[1:3] AS named
+    FROM (
+        SELECT error_code, device_id, count(*) AS times, max(ts) AS latest
+        FROM ({}) reported GROUP BY error_code, device_id
+    ) by_device
+    GROUP BY error_code ORDER BY times DESC, latest DESC"""
+_ERRORS = """
+    SELECT device_id, ts, type, severity, error_code, message FROM silver.events
+    WHERE error_code IS NOT NULL AND ts >= :since AND ts < :until"""
+# Spelt as `code_key` has it. Before the limit: else a code that is not among the latest would be none.
+_WANTED = r"""(CAST(:keys AS text[]) IS NULL
+    OR lower(regexp_replace(error_code, '[-_/\s]', '', 'g')) = ANY(CAST(:keys AS text[])))"""
+CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
+_OF_MODELS = "(CAST(:models AS text[]) IS NULL OR model = ANY(CAST(:models AS text[])))"
+_BY_MODELS = """(CAST(:models AS text[]) IS NULL OR device_id IN (
+    SELECT device_id FROM gold.device_health
+    WHERE day = (SELECT max(day) FROM gold.device_health) AND model = ANY(CAST(:models AS text[]))))"""
+FLEET_EVENTS = text(f"{_ERRORS} AND {_WANTED} AND {_BY_MODELS} ORDER BY ts DESC LIMIT :limit")
+FLEET_CODES = text(_COUNTED.format(FLEET_EVENTS.text))
+FLEET_ALERTS = text(f"""
+    SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_MODELS}
+    ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
+OPEN_ALERTS = text(f"""
+    SELECT count(*) FROM silver.alerts WHERE opened_at < :until AND resolved_at IS NULL AND {_BY_MODELS}""")
+BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
+"""For what reads the rows of a whole fleet."""
+VERSION = text("""
+    SELECT (SELECT max(computed_at) FROM gold.device_health),
+        (SELECT sum(next_offset) FROM ingest.offsets), (SELECT max(position) FROM ingest.alert_messages)""")
+MODELS = text("""
+    SELECT DISTINCT model FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health)""")
+FLEET = text(f"""
+    SELECT h.device_id, h.day, h.model, h.score, (
+        SELECT detail FROM gold.device_health_components c
+        WHERE (c.tenant_id, c.device_id, c.day) = (h.tenant_id, h.device_id, h.day)
+        ORDER BY penalty DESC LIMIT 1) AS detail
+    FROM gold.device_health h WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
+    ORDER BY score, device_id LIMIT :limit""")
+SCORES = text(f"""
+    SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
+    FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
+    GROUP BY band""")
