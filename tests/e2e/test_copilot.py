@@ -120,7 +120,7 @@ def test_errors_of_the_whole_fleet_are_its_incidents(api: httpx.Client, settings
     assert len({event["device_id"] for event in history["result"]["events"]}) > 1
     assert "fleet:incidents" in {citation["doc_id"] for citation in answer["citations"]}
     for tool in ask(api, settings, "Which machines reported errors?", tuned)["tools"]:
-        assert tool["result"] == {"codes": [], "events": [], "alerts": [], "open_alerts": 0}
+        assert tool["result"] == {"models": [], "codes": [], "events": [], "alerts": [], "open_alerts": 0}
 
 
 def test_what_happened_is_answered_whatever_words_ask_for_it(api: httpx.Client, settings: Settings):
