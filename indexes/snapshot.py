@@ -32,7 +32,9 @@ from iotops.errors import IotOpsError
 
 MANIFEST, CHUNKS, DOCUMENTS = "manifest.json", "chunks.parquet", "documents.parquet"
 VECTORS, TEXT = "vectors.faiss", "text"
-DEFAULT_RERANKER_WEIGHT = 0.5
+DEFAULT_RERANKER_WEIGHT = 0.3
+"""Where questions do not tell. Of 20 rerankers trained on SciFact it did best on training questions that they
+had not seen; weights that half of these questions chose for the other half gained a quarter less."""
 SNAPSHOT_ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{16}")
 # Tantivy's locks belong to whoever has the folder open, not to the snapshot.
 _LOCKS = frozenset({".tantivy-meta.lock", ".tantivy-writer.lock"})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from indexes.hits import Hit, documents, rerank
 from indexes.hybrid import HybridIndex, search_all
 from indexes.schema import passage
-from indexes.snapshot import Fusion
+from indexes.snapshot import DEFAULT_RERANKER_WEIGHT, Fusion
 from indexes.vector import Vectors
 from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.measures import ndcg
@@ -36,7 +36,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The weight that is best on all questions; nDCG@10 of each half with the weight that the other chose."""
+    """The weight that all questions choose; nDCG@10 of each half with the weight that the other chose."""
 
     weight: float
     before: float
@@ -83,24 +83,29 @@ def judge(
         return np.array(rows)
 
     halves = [values(one), values(other)]
-    places = [chosen(half.mean(axis=0)) for half in halves]
+    places = [chosen(half) for half in halves]
     before = np.concatenate([half[:, 0] for half in halves])
     after = np.concatenate([half[:, place] for half, place in zip(halves, places[::-1], strict=True)])
     drawn = np.random.default_rng(0).integers(len(before), size=(RESAMPLES, len(before)))
     certainty = float(((after - before)[drawn].mean(axis=1) > 0).mean())
-    weight = WEIGHTS[chosen(np.concatenate(halves).mean(axis=0))]
+    weight = WEIGHTS[chosen(np.concatenate(halves))]
     return Verdict(weight, float(before.mean()), float(after.mean()), certainty, len(before))
 
 
-def chosen(means: NDArray[np.float64]) -> int:
-    """The place of the weight to use, by the mean of each of `WEIGHTS`; of equals the smallest.
+def chosen(values: NDArray[np.float64]) -> int:
+    """The place of the weight to use, by nDCG@10 of questions with each of `WEIGHTS` (questions, weights).
 
-    A weight is judged with its two neighbours: what one weight alone gains over those beside it is the chance
-    of few questions. It has to be better than none.
+    A few questions tell weights apart by chance. Of those that lose no more than one standard error to the
+    best (Breiman, Friedman, Olshen, Stone 1984, "Classification and Regression Trees", section 3.4.3), it is
+    the nearest to `DEFAULT_RERANKER_WEIGHT`; none where none does better.
     """
-    among = np.convolve(means, np.full(3, 1 / 3), mode="valid")
-    place = int(np.argmax(among)) + 1
-    return place if among[place - 1] > means[0] else 0
+    best = int(np.argmax(values.mean(axis=0)))
+    if best == 0:
+        return 0
+    losses = values[:, [best]] - values
+    within = losses.mean(axis=0) <= losses.std(axis=0) / np.sqrt(len(values))
+    alike = [place for place in range(1, len(WEIGHTS)) if within[place]]
+    return min(alike, key=lambda place: (round(abs(WEIGHTS[place] - DEFAULT_RERANKER_WEIGHT), 6), place))
 
 
 def _values(hits: list[Hit], question: Question, scorer: Scorer) -> list[float]:
