@@ -105,7 +105,9 @@ def compare(
             if tuning:
                 best = next(each.fusion for each in systems if each.name == FITTED)
                 folder = tuning / corpus.name
-                systems.append(tuned(snapshot, questions, encoder, best, folder, say))
+                system, verdict = tuned(snapshot, questions, encoder, best, folder, say)
+                console.print(f"{corpus.name}, {system.name}: {verdict}")
+                systems.append(system)
         for system in systems:
             say(f"{corpus.name}: {system.name}")
             started = time.perf_counter()

@@ -14,7 +14,7 @@ from indexes.vector import Vectors
 from iotops.models import ResolvedModel
 from pipelines.evaluation.held_out import of_part
 from pipelines.evaluation.known_items import Question
-from pipelines.evaluation.reranking import judge
+from pipelines.evaluation.reranking import Verdict, judge
 from pipelines.tuning.examples import asked_of, of_labels, of_shelf
 from pipelines.tuning.training import Course, train
 from pipelines.tuning.tune import HALVED, LEARN, standing
@@ -27,8 +27,9 @@ def tuned(
     fusion: Fusion,
     folder: Path,
     on_progress: Callable[[str], None],
-) -> System:
-    """The hybrid with a reranker that is trained into `folder`, unless an earlier run left it there.
+) -> tuple[System, Verdict]:
+    """The hybrid with a reranker that is trained into `folder`, unless an earlier run left it there, and how
+    it was judged.
 
     It learns from some of the documents and the training questions about them; its weight is chosen by
     questions about the others. The split that is measured is not looked at.
@@ -47,8 +48,8 @@ def tuned(
     one, other = of_part(questions, LEARN, HALVED), of_part(questions, HALVED, 1)
     vectors = _encoded(encoder, [question.text for question in (*one, *other)])
     verdict = judge([index], one, other, vectors, scorer, fusion, on_progress)
-    on_progress(str(verdict))
-    return System(f"{FITTED} + tuned x {verdict.weight}", fusion, reranker=scorer, weight=verdict.weight)
+    name = f"{FITTED} + tuned x {verdict.weight}"
+    return System(name, fusion, reranker=scorer, weight=verdict.weight), verdict
 
 
 def _encoded(encoder: SentenceEncoder, texts: list[str]) -> Mapping[str, Vectors]:
