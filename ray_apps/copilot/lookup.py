@@ -124,6 +124,7 @@ class Lookup:
         return await self._in_time(record, trace, found, tell)
 
     async def _fleet(self, tenant: Tenant, plan: Plan, found: Evidence, tell: Tell) -> None:
+        """Put the records of the fleet into the evidence."""
         if plan.fleet_health:
             trace = Trace(message="reading the health of the fleet")
             tell(trace)
@@ -131,11 +132,13 @@ class Lookup:
             look_up = asyncio.to_thread(self._devices.fleet, tenant, plan.codes)
             health = await self._in_time(look_up, trace, found, tell)
             if health and health["worst"]:
+                found.focus -= _told(health["models"], plan)
                 found.passages.append(evidence.fleet_passage(**health))
                 tool = ToolCall(name="get_fleet_health", arguments={}, result=health)
                 _tell_tools([tool], found, tell, ms(started))
         if plan.fleet_incidents:
             for result in await self._run(tenant, [IncidentHistory()], plan, found, tell):
+                found.focus -= _told(result.tool.result["models"], plan)
                 found.add(result, len(found.passages))
 
     async def _run(
@@ -176,6 +179,11 @@ class Lookup:
             found.lacking = True
             tell(trace.model_copy(update={"message": f"{trace.message} failed"}))
             return None
+
+
+def _told(models: Sequence[str], plan: Plan) -> set[str]:
+    """The keys of models that no document need tell of: the question asks how their devices are, no more."""
+    return set(map(code_key, models)) if plan.state else set()
 
 
 def _tell_tools(tools: list[ToolCall], found: Evidence, tell: Tell, duration_ms: float) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.period import EVER
-from ray_apps.copilot.planner import plan
+from ray_apps.copilot.planner import of_models, plan
 from ray_apps.copilot.tools import (
     MOST_CALLS,
     TOOLS,
@@ -189,3 +190,29 @@ def test_records_that_do_not_come_cost_an_answer_only_themselves():
     assert found.lacking
     failed = [event.message for event in heard if "failed" in event.message]
     assert failed == ["looking the devices up failed", "reading the health of the fleet failed"]
+
+
+class Healthy:
+    """Records of a fleet of one model."""
+
+    def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
+        return []
+
+    def fleet(self, tenant: Tenant, about: frozenset[str]) -> dict[str, Any]:
+        worst = {"device_id": "m-1", "day": "2026-11-24", "model": "HX-200", "score": 91.0, "detail": "worn"}
+        return {"models": ["HX-200"], "worst": [worst], "distribution": [0] * 9 + [1]}
+
+
+@pytest.mark.parametrize(
+    ("question", "focus"),
+    [
+        ("How many HX-200 machines are critical?", set()),
+        ("Which HX-200 machines have the worst seals?", {"hx200"}),
+    ],
+)
+def test_no_document_need_tell_of_a_model_whose_devices_are_asked_for(question: str, focus: set[str]):
+    lookup = Lookup(Manual(hangs=False), None, alike(), Healthy())
+    asked = resolve(question, None, [])
+    asked = replace(asked, plan=of_models(asked.plan, ["HX-200"]))
+    found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
+    assert (found.of_fleet, found.focus) == (True, focus)
