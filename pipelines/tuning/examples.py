@@ -15,13 +15,14 @@ from indexes.hits import Hit
 from indexes.hybrid import HybridIndex, search_all
 from indexes.schema import passage
 from indexes.vector import Vectors
+from iotops.models.hardware import preferred_device
 from pipelines.evaluation.known_items import ABOUT, Question
 from pipelines.tuning.training import Example
 
 HITS = 50
 """Of the hybrid search, among which the wrong texts are: the hardest that there are."""
-MOST_OF_SHELF = 2_000
-"""Questions that are made from the documents."""
+MOST_OF_SHELF = {"cuda": 12_000, "cpu": 2_000}
+"""Questions that are made from the documents, by what learns them: more are better, and take a CPU hours."""
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _LEAST_WORDS, _MOST_WORDS = 6, 40
 
@@ -58,7 +59,7 @@ def asked_of(chunks: pa.Table, seed: int = 0) -> list[Asked]:
     asks = Counter(question for question, _ in {(asked.question, asked.uri) for asked in found})
     found = [asked for asked in found if asks[asked.question] == 1]
     found.sort(key=lambda asked: hashlib.sha256(f"{asked.question}{asked.uri}".encode()).digest())
-    return found[:MOST_OF_SHELF]
+    return found[: MOST_OF_SHELF[preferred_device()]]
 
 
 def of_shelf(
