@@ -14,6 +14,7 @@ from indexes.filters import Filters
 from indexes.forward import Bm25f
 from indexes.fusion import Scores, min_max, reciprocal_rank
 from indexes.hits import Hit, HitScores, best_first, distinct
+from indexes.schema import rows_of
 from indexes.snapshot import Fusion, Part, Snapshot
 from indexes.text import TermStatistics
 from indexes.vector import Vectors
@@ -236,7 +237,7 @@ def _hits(
     hits, offset = [], 0
     for pool in pools:
         chosen = np.flatnonzero(wanted[offset : offset + len(pool.rows)])
-        chunks = pool.part.snapshot.chunks.take(pool.rows[chosen]).to_pylist()
+        chunks = rows_of(pool.part.snapshot.chunks, pool.rows[chosen]).to_pylist()
         for chunk, place in zip(chunks, chosen, strict=True):
             at = offset + place
             scores = HitScores(_number(pool.vector[place]), _number(words[at]), None, float(fresh[at]))

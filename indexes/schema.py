@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from iotops.tenancy import SHARED_PREFIX, Tenant
 
@@ -52,3 +54,19 @@ def passage(title: str, section: str, text: str) -> str:
 def shelf_prefix(owner: str, area: str) -> str:
     """Lake prefix of an area of a tenant, or of the shelf that all tenants share (`shared`)."""
     return f"{SHARED_PREFIX}/{area}" if owner == SHARED_PREFIX else Tenant(owner).prefix(area)
+
+
+def rows_of(chunks: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+    """Some rows of a chunk table, given in ascending order.
+
+    Arrow's `take` first makes one array of each column that was read in pieces: 170 ms for a million chunks.
+    """
+    pieces = chunks.to_batches()
+    starts = np.cumsum([0, *(piece.num_rows for piece in pieces)])
+    bounds = np.searchsorted(rows, starts)
+    taken = [
+        piece.take(pa.array(rows[first:last] - start))
+        for piece, start, first, last in zip(pieces, starts, bounds, bounds[1:], strict=False)
+        if first < last
+    ]
+    return pa.Table.from_batches(taken, chunks.schema)

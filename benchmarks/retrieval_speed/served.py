@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from indexes.schema import shelf_prefix
 from iotops.auth import issue_token
 from iotops.errors import IotOpsError
 from iotops.lake import lake_filesystem
+from iotops.provisioning import create_tenant, list_tenants
 from iotops.settings import Settings
 from iotops.tenancy import SHARED_PREFIX, Tenant
 
@@ -62,8 +62,10 @@ def fetched(settings: Settings, tenant: Tenant, cache: Path) -> list[HybridIndex
 
 @contextmanager
 def shelved(settings: Settings, snapshot: Path) -> Iterator[Tenant]:
-    """A tenant of this benchmark's own, as long as it is searched, with a snapshot as its index."""
-    tenant, lake = Tenant(f"benchmark_{uuid.uuid4().hex[:8]}"), lake_filesystem(settings.lake)
+    """The benchmarks' own tenant, which stays, with a snapshot as its index as long as that is searched."""
+    tenant, lake = Tenant("benchmark"), lake_filesystem(settings.lake)
+    if tenant not in list_tenants(settings):
+        create_tenant(settings, tenant)
     prefix = shelf_prefix(tenant.id, "indexes")
     try:
         publish(lake, prefix, snapshot, None)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from indexes.filters import Filters
 from indexes.forward import Bm25f
 from indexes.hits import rerank
 from indexes.hybrid import HybridIndex, Ranking, search_all
+from indexes.schema import rows_of
 from indexes.snapshot import Snapshot, write_snapshot
 from tests.unit.shelves import EMBEDDER, hashed, loaded, table, vectors
 
@@ -203,3 +205,12 @@ def test_reranking_blends_by_weight_and_keeps_freshness(shelf: Shelf) -> None:
 def test_the_pool_of_candidates_bounds_what_is_ranked(shelf: Shelf) -> None:
     index = replace(shelf(*FILLER), ranking=Ranking(candidates=3, near_duplicate=1.1))
     assert len(index.search("belt motor line", vector("belt motor line"), 50)) <= 9
+
+
+def test_rows_of_a_table_read_in_pieces_are_those_that_arrow_takes():
+    chunks = pa.concat_tables(
+        [table(*({"text": f"{piece} {n}"} for n in range(piece))) for piece in (3, 1, 4)]
+    )
+    for rows in ([0, 2, 3, 7], [3], [4, 7], []):
+        at = np.array(rows, np.int64)
+        assert rows_of(chunks, at).equals(chunks.take(at))
