@@ -9,6 +9,7 @@ from itertools import pairwise
 
 _WORD = re.compile(r"[^\W_]+(?:[-._/][^\W_]+)*")
 _VERSION = re.compile(r"v?(\d+(?:\.\d+)+(?:[-.]?[a-z]+\d*)*)")
+_PLURAL = re.compile(r"^([A-Z][A-Z0-9_/-]*\d)s$")  # `X5S` is another model than `X5`
 _CONSTANT = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 _WITH_DIGIT = re.compile(r"(?<!\S)[^\s\d]*\d\S*")
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
@@ -16,8 +17,8 @@ _MAXIMUM_LENGTH = 40
 
 
 def code_key(code: str) -> str:
-    """The form in which spellings of one code meet: `HX-200`, `hx200`, `HX_200`; or `v2.4.1`, `2.4.1`."""
-    lowered = code.strip().lower()
+    """The form in which spellings of one code meet: `HX-200`, `hx200`, `HX_200s`; or `v2.4.1`, `2.4.1`."""
+    lowered = _PLURAL.sub(r"\1", code.strip()).lower()
     if version := _VERSION.fullmatch(lowered):
         return version[1]
     return re.sub(r"[-_/\s]", "", lowered)

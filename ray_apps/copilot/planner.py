@@ -14,7 +14,6 @@ from ray_apps.copilot.period import Period, period, without_period
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 KINDS = "machine|device|unit|pump|compressor"
 NUMBERED = re.compile(rf"\b(?:{KINDS})\s+(?:no\.?\s*|number\s+|#\s*)?(\d{{1,6}})\b", re.I)
-PLURAL = re.compile(r"\b([A-Za-z]+[-_]?\d+)s\b")
 _REPORTS = r"\b(?:had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b"
 FLEET = re.compile(
     rf"\b(which|what)\b.*\b(?:(?:{KINDS})s|fleet)\b|\bworst\b|\bwhich (?:{KINDS})\b"
@@ -83,7 +82,6 @@ class Plan:
 def plan(question: str, device_id: str | None = None, now: datetime | None = None) -> Plan:
     """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""
     now = now or datetime.now(UTC)
-    question = PLURAL.sub(r"\1", question)
     timeless = without_period(question, now)
     names = [device_id] if device_id else []
     names += [word for word in WORD.findall(timeless) if _numbered(word)]
@@ -124,8 +122,9 @@ def of_fleet(own: Plan) -> Plan:
 def of_models(own: Plan, models: Collection[str]) -> Plan:
     """The same; of the fleet, where it asks how things are and all that it names are models of its devices:
     `Are there alerts on HX-200 machines?`."""
-    named = {code_key(name) for name in own.names}
-    whole = own.state and not own.action and bool(named) and named <= set(map(code_key, models))
+    # A name stands before its lower spelling, which is for devices and has lost the mark of a plural.
+    named = {name.lower(): code_key(name) for name in reversed(own.names)}.values()
+    whole = own.state and not own.action and bool(named) and set(named) <= set(map(code_key, models))
     return replace(own, fleet=True) if whole else own
 
 

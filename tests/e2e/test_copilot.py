@@ -180,7 +180,7 @@ def test_causes_are_found_though_they_do_not_spell_the_machine(api: httpx.Client
         ("How is the fleet doing?", r"Health scores of \d+ devices: \d+ below 40 of 100, "),
         ("What needs my attention right now?", r"Health scores of \d+ devices: "),
         ("Which alerts are open?", r"\d+ alerts of the fleet are open\."),
-        ("How many HX-450 machines are critical?", r"Health scores of \d+ HX-450 devices: "),
+        ("How many HX-450s are critical?", r"Health scores of \d+ HX-450 devices: "),
         ("Are there open alerts on the HX-450s?", r"(\d+|No) alerts? of the HX-450 devices (is|are) open\."),
     ],
 )

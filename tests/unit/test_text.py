@@ -145,5 +145,6 @@ def test_codes_are_told_from_words() -> None:
         "2.4.1",
         "sensortimeout",
     }
+    assert code_key("HX-200s") == code_key("hx200") != code_key("HX-200S")
     assert code_key("V2.4.1") == code_key("2.4.1") != code_key("2.4.10")
     assert "e421" in codes_asked("Error E 421?")
