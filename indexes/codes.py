@@ -18,10 +18,15 @@ _MAXIMUM_LENGTH = 40
 
 def code_key(code: str) -> str:
     """The form in which spellings of one code meet: `HX-200`, `hx200`, `HX_200s`; or `v2.4.1`, `2.4.1`."""
-    lowered = _PLURAL.sub(r"\1", code.strip()).lower()
+    lowered = singular(code.strip()).lower()
     if version := _VERSION.fullmatch(lowered):
         return version[1]
     return re.sub(r"[-_/\s]", "", lowered)
+
+
+def singular(code: str) -> str:
+    """A code without the ending of its plural: `HX-200` of `HX-200s`."""
+    return _PLURAL.sub(r"\1", code)
 
 
 def codes_in(text: str) -> set[str]:

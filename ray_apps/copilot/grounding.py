@@ -17,6 +17,8 @@ import numpy as np
 import snowballstemmer
 from numpy.typing import NDArray
 
+from indexes.codes import singular
+
 Vectors = NDArray[np.float32]
 
 _stem = lru_cache(maxsize=50_000)(snowballstemmer.stemmer("english").stemWord)
@@ -173,7 +175,7 @@ def content_words(text: str) -> set[str]:
 
 def facts(text: str) -> set[str]:
     """Numbers and codes, in one spelling."""
-    return {fact.lower().rstrip(".").replace(",", "") for fact in FACTS.findall(text)}
+    return {singular(fact).lower().rstrip(".").replace(",", "") for fact in FACTS.findall(text)}
 
 
 def support(claim: str, vector: Vectors, sources: list[Quote], vectors: Vectors) -> Support | None:

@@ -17,7 +17,7 @@ NUMBERED = re.compile(rf"\b(?:{KINDS})\s+(?:no\.?\s*|number\s+|#\s*)?(\d{{1,6}})
 _REPORTS = r"\b(?:had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b"
 FLEET = re.compile(
     rf"\b(which|what)\b.*\b(?:(?:{KINDS})s|fleet)\b|\bworst\b|\bwhich (?:{KINDS})\b"
-    rf"|\bwhich \S*\d\S* {_REPORTS}",
+    rf"|\bhow many (?:of (?:my|our|the) )?(?:{KINDS})s {_REPORTS}|\b(?:which|how many) \S*\d\S* {_REPORTS}",
     re.I,
 )
 WHOLE = re.compile(
@@ -32,7 +32,7 @@ STATE = content_words(
     failure broken break worry worried concern concerning attention urgent urgently critical serious happened
     overview summary summarise summarize report score code history everything anything something thing right
     soon current currently active open incident alert alarm error event fault least most look check diagnose
-    diagnosis
+    diagnosis many
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""

@@ -101,6 +101,9 @@ def test_what_is_left_of_a_question_is_its_symptom(question: str, words: set[str
         ("Which HX-200 machines reported E421 or E-425 on Monday?", ("E421", "E-425")),
         ("Which machines have errors on an HX-200?", ()),
         ("Which machines are worst?", ()),
+        ("How many machines had E-421?", ("E-421",)),
+        ("How many HX-200s reported E421?", ("E421",)),
+        ("How many bolts has an HX-200?", ()),
         ("Has machine-006 shown E421?", ()),
     ],
 )
@@ -138,6 +141,7 @@ def test_whether_nothing_is_asked_but_how_something_is(question: str, state: boo
         ("What needs my attention right now?", True),
         ("Is anything wrong today?", True),
         ("What alerts are open?", True),
+        ("How many alerts are open?", True),
         ("Is machine-001 ok?", False),
         ("Is E421 critical?", False),
         ("How do I check for errors?", False),
@@ -163,6 +167,8 @@ def test_a_device_is_spelt_out_where_it_is_known():
     ("question", "fleet"),
     [
         ("How many HX-200 machines are critical?", True),
+        ("How many HX-200s are critical?", True),
+        ("How many bearings has an HX-200?", False),
         ("Are there open alerts on the HX-200s?", True),
         ("Is machine-999 an HX-200?", False),
         ("What should I do about the HX-200?", False),
