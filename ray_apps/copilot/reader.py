@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from iotops.tenancy import Tenant
 from ray_apps.copilot.contracts import GuardReport, SetAside
-from ray_apps.copilot.events import ms
 from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.guard.answers import AnswerCheck
@@ -31,24 +31,29 @@ class Reader:
         started = time.perf_counter()
         self._found.tools, withheld = await self._guard.withhold(self._tenant, self._found.tools)
         self.report.withheld += withheld
-        self._took("guard", started)
+        self._took("guard", started, time.perf_counter())
 
     async def passages(self, most: int | None = None) -> None:
         """Read so many of the passages that are not read yet, or all of them."""
         found, started = self._found, time.perf_counter()
         begin, end = found.read, len(found.passages) if most is None else found.read + most
-        await self._lookup.embed(self._tenant, self._asked, found, end)
-        self._took("embed_sources", started)
-        started = time.perf_counter()
-        hostile = await self._guard.hostile(self._tenant, found.passages[begin:end])
+        embedded, hostile = await asyncio.gather(  # mostly the same sentences, embedded once
+            self._embed(end), self._guard.hostile(self._tenant, found.passages[begin:end])
+        )
+        self._took("embed_sources", started, embedded)
         flagged = {begin + place: reason for place, reason in hostile.items()}
         self.report.flagged_passages += [
             SetAside(uri=found.passages[place].uri, reason=reason) for place, reason in flagged.items()
         ]
         found.leave_out(flagged)
         self.check.allow(f"{passage.uri} {passage.text}" for passage in found.passages[begin : found.read])
-        self._took("guard", started)
+        self._took("guard", embedded, time.perf_counter())
 
-    def _took(self, stage: str, started: float) -> None:
+    async def _embed(self, end: int) -> float:
+        """When (s) that was done."""
+        await self._lookup.embed(self._tenant, self._asked, self._found, end)
+        return time.perf_counter()
+
+    def _took(self, stage: str, started: float, ended: float) -> None:
         timings = self._found.timings_ms
-        timings[stage] = round(float(timings.get(stage) or 0) + ms(started), 1)
+        timings[stage] = round(float(timings.get(stage) or 0) + (ended - started) * 1000, 1)

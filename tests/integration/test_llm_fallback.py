@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import httpx
-import psutil
 import pytest
 
-from iotops.models import resolve_role
 from iotops.models.catalogue import Catalogue, ModelSpec
-from iotops.settings import Settings
-from iotops.stack.process import shared_memory
 from ray_apps.chat import EngineError, LanguageModelClient, Messages, RequestRefused, Writing
 from ray_apps.circuit import FAILURES, Circuit
 from ray_apps.copilot.measures import used
 from ray_apps.copilot.tools import IncidentHistory, accepted, schemas
 from ray_apps.routing import ChatModel, Route, chat_model, remote_model
-from tests.embedded import free_ports
+from tests.vllm_server import Server, endpoint, vllm_server
 from tests.waiting import eventually
 
 ASKED: Messages = [
@@ -37,55 +27,10 @@ TOKENS = 12
 pytestmark = pytest.mark.timeout(300)
 
 
-@dataclass
-class Server:
-    process: subprocess.Popen[bytes]
-    port: int
-
-    def running(self) -> float:
-        """Requests that it works on."""
-        lines = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text.splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running"))
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """vLLM's server with the demo's model."""
-    path, (port,) = resolve_role(Settings(), "llm").path, free_ports(1)
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={path}"]
-    command += ["--served-model-name=tiny", "--host=127.0.0.1", f"--port={port}", "--max-model-len=2048"]
-    command += ["--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser=hermes"]
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-    log = tmp_path_factory.mktemp("vllm") / "server.log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            command, stdout=output, stderr=output, env=os.environ | environment, start_new_session=True
-        ) as process,
-    ):
-        segments: set[Path] = set()
-        try:
-            eventually(lambda: process.poll() is not None or _healthy(port), timeout_s=240)
-            assert process.poll() is None, log.read_text()[-3000:]
-            segments = shared_memory(psutil.Process(process.pid).children(recursive=True))
-            yield Server(process, port)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # asked to end while it starts, it does not
-            for segment in segments:
-                segment.unlink(missing_ok=True)
-
-
-def _healthy(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def endpoint(api: str, port: int) -> dict[str, object]:
-    url = f"http://127.0.0.1:{port}" + ("/v1" if api == "openai" else "")
-    return {"api": api, "url": url, "model": "tiny", "temperature": 0, "tools": True}
+    with vllm_server(tmp_path_factory.mktemp("vllm") / "server.log") as server:
+        yield server
 
 
 def client(api: str, port: int) -> LanguageModelClient:
@@ -307,7 +252,7 @@ def test_a_server_that_is_killed_in_the_middle_leaves_what_it_wrote(server: Serv
     """The last test of this file: it ends the server."""
 
     async def kill() -> None:
-        os.killpg(server.process.pid, signal.SIGKILL)
+        server.kill()
 
     async def run() -> None:
         chat = ChatModel([Route(client("openai", server.port), 10)])

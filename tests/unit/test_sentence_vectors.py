@@ -21,9 +21,15 @@ class Lengths:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
         self.encode = self
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.fails = False
 
     async def remote(self, texts: list[str]) -> np.ndarray:
         self.asked.append(texts)
+        await self.answers.wait()
+        if self.fails:
+            raise RuntimeError("the embedder is gone")
         return np.array([[len(text)] for text in texts], np.float32)
 
 
@@ -55,3 +61,31 @@ def test_more_sentences_than_are_kept_are_answered_all_the_same(embedder: Length
     assert of(vectors, ACME, "a", "bb", "ccc") == [1, 2, 3]
     assert of(vectors, ACME, "a", "ccc") == [1, 3]
     assert embedder.asked == [["a", "bb", "ccc"], ["a"]]
+
+
+def test_who_asks_at_the_same_time_waits_for_the_same_answer_and_takes_it_from_nobody_by_leaving(
+    embedder: Lengths,
+):
+    vectors = SentenceVectors(cast(DeploymentHandle, embedder))
+
+    async def run() -> None:
+        embedder.answers.clear()
+        first = asyncio.create_task(vectors.of(ACME, ["aa", "b"]))
+        second = asyncio.create_task(vectors.of(ACME, ["b", "ccc", "aa"]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        embedder.answers.set()
+        assert (await second)[:, 0].tolist() == [1, 3, 2]
+
+    asyncio.run(run())
+    assert embedder.asked == [["aa", "b"], ["ccc"]]
+
+
+def test_after_a_failure_a_sentence_is_asked_for_again(embedder: Lengths):
+    vectors = SentenceVectors(cast(DeploymentHandle, embedder))
+    embedder.fails = True
+    with pytest.raises(RuntimeError, match="gone"):
+        of(vectors, ACME, "aa")
+    embedder.fails = False
+    assert of(vectors, ACME, "aa") == [2]

@@ -1,0 +1,77 @@
+"""vLLM's own server with the demo's model, for tests of a language model elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from iotops.models import resolve_role
+from iotops.settings import get_settings
+from iotops.stack.process import shared_memory
+from tests.embedded import free_ports
+from tests.waiting import eventually
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[bytes]
+    port: int
+
+    def running(self) -> float:
+        """Requests that it works on."""
+        lines = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running"))
+
+    def kill(self) -> None:
+        """End it at once, with all that it started."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def endpoint(api: str, port: int) -> dict[str, Any]:
+    """Where such a server would listen, as the catalogue of models has it."""
+    url = f"http://127.0.0.1:{port}" + ("/v1" if api == "openai" else "")
+    return {"api": api, "url": url, "model": "tiny", "temperature": 0, "tools": True}
+
+
+@contextmanager
+def vllm_server(log: Path, *arguments: str) -> Iterator[Server]:
+    """The server, which writes to `log` and is killed in the end; `arguments` go to its command line too."""
+    path, (port,) = resolve_role(get_settings(), "llm").path, free_ports(1)
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={path}"]
+    command += ["--served-model-name=tiny", "--host=127.0.0.1", f"--port={port}", "--max-model-len=2048"]
+    command += ["--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser=hermes", *arguments]
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, stdout=output, stderr=output, env=os.environ | environment, start_new_session=True
+        ) as process,
+    ):
+        server, segments = Server(process, port), set[Path]()
+        try:
+            eventually(lambda: process.poll() is not None or _healthy(port), timeout_s=240)
+            assert process.poll() is None, log.read_text()[-3000:]
+            segments = shared_memory(psutil.Process(process.pid).children(recursive=True))
+            yield server
+        finally:
+            if process.poll() is None:
+                server.kill()  # asked to end while it starts, it does not
+            for segment in segments:
+                segment.unlink(missing_ok=True)
+
+
+def _healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+    except httpx.TransportError:
+        return False
