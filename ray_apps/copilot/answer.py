@@ -92,9 +92,10 @@ class Answerer:
     async def answer(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Draft:
         """Answer for a tenant; says that it does not know rather than guess."""
         started, begun = time.perf_counter(), asyncio.get_running_loop().time()
-        found, proposal = await asyncio.gather(
+        found, (proposal, failed) = await asyncio.gather(
             self._lookup.gather(tenant, asked, top_k, tell), self._proposed(asked)
         )
+        found.lacking |= failed
         if proposal:
             await self._call(tenant, proposal, asked, found, tell)
 
@@ -158,14 +159,15 @@ class Answerer:
         best = _best(asked, found, writer.guide)[:1]
         writer.quote(lead or [each for each in best if each.score >= OPENING])
 
-    async def _proposed(self, asked: Asked) -> Proposal | None:
-        """The tools that the language model would use, if it can call any; an answer needs none of them."""
+    async def _proposed(self, asked: Asked) -> tuple[Proposal | None, bool]:
+        """The tools that the language model would use, if it can call any, and whether it failed to say so;
+        an answer needs none of them."""
         try:
             async with asyncio.timeout(TOOLS_TIMEOUT_S):
-                return await self._chat.propose(tool_messages(asked.whole), schemas(), TOOLS_TOKENS)
+                return await self._chat.propose(tool_messages(asked.whole), schemas(), TOOLS_TOKENS), False
         except Exception:
             logger.exception("the language model did not say which tools it would use")
-            return None
+            return None, True
 
     async def _call(
         self, tenant: Tenant, proposal: Proposal, asked: Asked, found: Evidence, tell: Tell

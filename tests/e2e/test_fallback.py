@@ -22,12 +22,12 @@ from tests.vllm_server import Server, endpoint, vllm_server
 
 ELSEWHERE, STRANGER = "elsewhere", Tenant("stranger")
 ASKED = ("What does E421 mean?", "What causes E421 on an HX-200?")
-LOUD = "Which errors does the loud one report?"
-"""Names nothing, so that nobody but a model that knows which one is loud can look it up."""
+LOUD = "What are the latest error codes where vibration averaged above the past?"
+"""Names no device, so that nobody but a model that knows which one that is can look it up."""
 CALL = '<tool_call>\n{{"name": "get_incident_history", "arguments": {{"device_id": "{}"}}}}\n</tool_call>'
 # A model of this size calls no tool by itself, but goes on as a conversation went.
 TEMPLATE = """
-{%- if tools %}{% for _ in range(4) %}<|im_start|>user
+{%- if tools %}{% for _ in range(3) %}<|im_start|>user
 QUESTION<|im_end|>
 <|im_start|>assistant
 CALL<|im_end|>
@@ -93,8 +93,14 @@ def client(settings: Settings, tenant: Tenant) -> httpx.Client:
 
 def test_tools_that_the_model_calls_are_run_as_the_callers_tenant(settings: Settings, served: Served):
     create_tenant(settings, STRANGER)
-    with client(settings, TENANT) as api, client(settings, STRANGER) as theirs:
-        answer, foreign = served.ask(api, LOUD), served.ask(theirs, LOUD)
+
+    def told(tenant: Tenant) -> dict[str, Any]:
+        """An answer with a tool in it: on a busy machine the model may take longer than it is given."""
+        with client(settings, tenant) as api:
+            answers = (served.ask(api, LOUD) for _ in range(5))
+            return next(answer for answer in answers if answer["tools"])
+
+    answer, foreign = told(TENANT), told(STRANGER)
     [tool], [same] = answer["tools"], foreign["tools"]
     for each in (tool, same):
         assert (each["name"], each["arguments"]) == ("get_incident_history", {"device_id": served.worst})

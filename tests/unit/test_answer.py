@@ -312,6 +312,16 @@ def test_what_the_model_does_not_write_in_time_is_quoted():
     assert len(draft.citations) > 3
 
 
+def test_an_answer_without_the_tools_that_the_model_may_have_wanted_is_not_complete():
+    class Mute(Author):
+        async def propose(self, messages, tools, max_tokens):
+            raise TimeoutError
+
+    draft, _ = answer(Mute("E421 means that vibration is high."))
+    assert draft.grounded
+    assert not draft.complete
+
+
 @pytest.mark.parametrize("lacking", [False, True])
 def test_an_answer_that_lacks_a_look_up_is_not_complete(lacking: bool):
     shelf = Shelf([MEANING], 0)
