@@ -8,15 +8,9 @@ from typing import Any
 from iotops.ray_cluster import connect, prepare_environment
 from iotops.settings import RaySettings
 
-CORE: dict[str, Any] = {"num_cpus": 1}
-"""What a task or an actor asks of the cluster. A task waits for storage half its time, but with two on a core
-the memory and the start of their processes cost more than that."""
-TASK: dict[str, Any] = {
-    **CORE,
-    "runtime_env": {"env_vars": {"MIMALLOC_PURGE_DELAY": "0", "MALLOC_TRIM_THRESHOLD_": "131072"}},
-}
-"""What a task of the lake asks. What Arrow and Python have freed goes back to the system at once: else it
-holds a third more. Not so where a model computes, which would spend a quarter of its time on that."""
+TASK: dict[str, Any] = {"num_cpus": 1}
+"""What a task asks of the cluster. A task waits for storage half its time, but with two on a core the memory
+and the start of their processes cost more than that."""
 GPU_SHARE = 0.2
 """What an actor with an embedding model asks of a GPU. It takes 1.2 GB of its memory, and a core, which makes
 tokens of the texts for longer than the GPU then computes."""
@@ -44,7 +38,7 @@ def model_actor() -> dict[str, Any]:
     import ray
 
     if ray.available_resources().get("GPU", 0) >= GPU_SHARE:
-        return {**CORE, "num_gpus": GPU_SHARE}
+        return {**TASK, "num_gpus": GPU_SHARE}
     if ray.cluster_resources().get("GPU", 0):
-        return {**CORE, "runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
-    return CORE
+        return {**TASK, "runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
+    return TASK

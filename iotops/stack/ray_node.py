@@ -82,6 +82,9 @@ class RayNode(Server):
                 "RAY_worker_maximum_startup_concurrency": str(LEAST_CPUS),
                 # Else (15) whatever else computes on the machine goes before sinks and answers.
                 "RAY_worker_niceness": "0",
+                # What Arrow has freed goes back at once: a load's tasks else hold a sixth more. Not so
+                # what glibc frees (MALLOC_TRIM_THRESHOLD_): models would wait for their memory.
+                "MIMALLOC_PURGE_DELAY": "0",
                 "VLLM_NO_USAGE_STATS": "1",
                 "VLLM_CPU_KVCACHE_SPACE": "1",
                 "DO_NOT_TRACK": "1",
