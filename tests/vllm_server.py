@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,15 @@ from tests.waiting import eventually
 class Server:
     process: subprocess.Popen[bytes]
     port: int
+    log: Path
+    segments: set[Path] = field(default_factory=set)
+    """Shared memory that nobody else removes once it is killed."""
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        eventually(lambda: self.process.poll() is not None or _healthy(self.port), timeout_s=240)
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        self.segments = shared_memory(psutil.Process(self.process.pid).children(recursive=True))
 
     def running(self) -> float:
         """Requests that it works on."""
@@ -45,7 +54,7 @@ def endpoint(api: str, port: int) -> dict[str, Any]:
 
 @contextmanager
 def vllm_server(log: Path, *arguments: str) -> Iterator[Server]:
-    """The server, which writes to `log` and is killed in the end; `arguments` go to its command line too."""
+    """The server as it starts, which is killed in the end; `arguments` go to its command line too."""
     path, (port,) = resolve_role(get_settings(), "llm").path, free_ports(1)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={path}"]
     command += ["--served-model-name=tiny", "--host=127.0.0.1", f"--port={port}", "--max-model-len=2048"]
@@ -57,16 +66,13 @@ def vllm_server(log: Path, *arguments: str) -> Iterator[Server]:
             command, stdout=output, stderr=output, env=os.environ | environment, start_new_session=True
         ) as process,
     ):
-        server, segments = Server(process, port), set[Path]()
+        server = Server(process, port, log)
         try:
-            eventually(lambda: process.poll() is not None or _healthy(port), timeout_s=240)
-            assert process.poll() is None, log.read_text()[-3000:]
-            segments = shared_memory(psutil.Process(process.pid).children(recursive=True))
             yield server
         finally:
             if process.poll() is None:
                 server.kill()  # asked to end while it starts, it does not
-            for segment in segments:
+            for segment in server.segments:
                 segment.unlink(missing_ok=True)
 
 

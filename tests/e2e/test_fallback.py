@@ -73,6 +73,7 @@ def served(settings: Settings, demo: str, tmp_path_factory: pytest.TempPathFacto
         front["ray_actor_options"]["num_cpus"] /= 2  # a replica that is made anew reads its configs anew
         applications.write_text(yaml.safe_dump(config))
         wait_until_running(settings, deploy(settings))
+        server.wait()
         yield Served(here, server, worst)
     for file, text in before.items():
         file.write_text(text)

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with vllm_server(tmp_path_factory.mktemp("vllm") / "server.log") as server:
+        server.wait()
         yield server
 
 
