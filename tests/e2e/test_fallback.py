@@ -46,12 +46,6 @@ class Served:
     server: Server
     worst: str
 
-    def ask(self, api: httpx.Client, question: str) -> dict[str, Any]:
-        response = api.post("/ask", json={"question": question})
-        assert response.status_code == 200, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
-
 
 @pytest.fixture(scope="module")
 def served(settings: Settings, demo: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -92,13 +86,20 @@ def client(settings: Settings, tenant: Tenant) -> httpx.Client:
     return httpx.Client(base_url=settings.serve.url, headers=bearer, timeout=120)
 
 
+def ask(api: httpx.Client, question: str) -> dict[str, Any]:
+    response = api.post("/ask", json={"question": question})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
 def test_tools_that_the_model_calls_are_run_as_the_callers_tenant(settings: Settings, served: Served):
     create_tenant(settings, STRANGER)
 
     def told(tenant: Tenant) -> dict[str, Any]:
         """An answer with a tool in it: on a busy machine the model may take longer than it is given."""
         with client(settings, tenant) as api:
-            answers = (served.ask(api, LOUD) for _ in range(5))
+            answers = (ask(api, LOUD) for _ in range(5))
             return next(answer for answer in answers if answer["tools"])
 
     answer, foreign = told(TENANT), told(STRANGER)
@@ -125,8 +126,8 @@ def test_the_model_served_here_answers_is_named_and_its_answers_are_kept(setting
         assert circuits() == {ELSEWHERE: "closed", served.here: "closed"}
         assert len(ASKED) < FAILURES < 2 * len(ASKED), "for each it is asked for tools, then for an answer"
         for question in ASKED:
-            answer = served.ask(api, question)
+            answer = ask(api, question)
             assert (answer["model"], answer["cached"]) == (served.here, False)
             assert answer["usage"]["completion_tokens"] > 0
         assert circuits() == {ELSEWHERE: "open", served.here: "closed"}
-        assert [served.ask(api, ASKED[0])["cached"] for _ in range(2)] == [False, True]
+        assert [ask(api, ASKED[0])["cached"] for _ in range(2)] == [False, True]
