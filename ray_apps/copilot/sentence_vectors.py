@@ -15,6 +15,7 @@ from ray_apps.copilot.grounding import Vectors
 MOST = 20_000
 """Sentences of a replica, all tenants together: 1.5 KB each of MiniLM's, so some 35 MB."""
 Key = tuple[str, str]
+"""Id of a tenant, and a sentence."""
 
 
 class SentenceVectors:

@@ -22,7 +22,7 @@ from tests.vllm_server import Server, endpoint, vllm_server
 
 ELSEWHERE, STRANGER = "elsewhere", Tenant("stranger")
 ASKED = ("What does E421 mean?", "What causes E421 on an HX-200?")
-LOUD = "What are the latest error codes where vibration averaged above the past?"
+UNNAMED = "What are the latest error codes where vibration averaged above the past?"
 """Names no device, so that nobody but a model that knows which one that is can look it up."""
 CALL = '<tool_call>\n{{"name": "get_incident_history", "arguments": {{"device_id": "{}"}}}}\n</tool_call>'
 # A model of this size calls no tool by itself, but goes on as a conversation went.
@@ -75,9 +75,9 @@ def served(settings: Settings, demo: str, tmp_path_factory: pytest.TempPathFacto
 
 
 def template(folder: Path, device: str) -> Path:
-    """A chat template for a model that has learnt to look `device` up for the question `LOUD`."""
+    """A chat template for a model that has learnt to look `device` up for the question `UNNAMED`."""
     file = folder / "tools.jinja"
-    file.write_text(TEMPLATE.replace("QUESTION", LOUD).replace("CALL", CALL.format(device)).lstrip())
+    file.write_text(TEMPLATE.replace("QUESTION", UNNAMED).replace("CALL", CALL.format(device)).lstrip())
     return file
 
 
@@ -99,7 +99,7 @@ def test_tools_that_the_model_calls_are_run_as_the_callers_tenant(settings: Sett
     def told(tenant: Tenant) -> dict[str, Any]:
         """An answer with a tool in it: on a busy machine the model may take longer than it is given."""
         with client(settings, tenant) as api:
-            answers = (ask(api, LOUD) for _ in range(5))
+            answers = (ask(api, UNNAMED) for _ in range(5))
             return next(answer for answer in answers if answer["tools"])
 
     answer, foreign = told(TENANT), told(STRANGER)
