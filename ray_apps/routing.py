@@ -34,11 +34,13 @@ NO_KEY = "no-key"
 
 @dataclass(frozen=True)
 class Route:
-    """A model, how long its first token may take (s), whether it can call tools, and its circuit."""
+    """A model, how long its first token may take (s), whether it can call tools, how long it may take to say
+    which (s), and its circuit."""
 
     model: LanguageModelClient
     first_token_s: float
     calls_tools: bool = False
+    tools_s: float = 5.0
     circuit: Circuit = field(default_factory=Circuit)
 
 
@@ -69,12 +71,13 @@ class ChatModel:
 
     async def propose(self, messages: Messages, tools: Schemas, max_tokens: int) -> Proposal | None:
         """What the model that would write the answer would have called before; none where it cannot call
-        tools. Raises `EngineError` where it fails."""
+        tools. Raises `EngineError` where it fails, `TimeoutError` where it takes longer than it has."""
         route = next((each for each in self._routes if each.circuit.admits), None)
         if route is None or not route.calls_tools:
             return None
-        with route.circuit.attempt():
-            return await route.model.propose(messages, tools, max_tokens)
+        async with asyncio.timeout(route.tools_s):  # slow with tools is not failed
+            with route.circuit.attempt():
+                return await route.model.propose(messages, tools, max_tokens)
 
     async def describe(self) -> dict[str, Any]:
         """What the first model says of itself, then for each model its circuit.
@@ -129,7 +132,7 @@ def _route(catalogue: Catalogue, name: str, served: DeploymentHandle | None) -> 
         model = ServedModel(name, served)
     else:
         raise ModelError(f"{name} is to be served here, and the graph was built without it: deploy it again")
-    return Route(model, spec.first_token_s, spec.calls_tools)
+    return Route(model, spec.first_token_s, spec.calls_tools, spec.tools_s)
 
 
 def remote_model(name: str, spec: ModelSpec, endpoint: Endpoint) -> LanguageModelClient:

@@ -118,6 +118,9 @@ class ModelSpec(_Strict):
         "then is quoted.",
         gt=0,
     )
+    tools_s: float = Field(
+        5.0, description="Time to say which tools it would use (s): an answer goes on without.", gt=0
+    )
     price: Price = Field(default_factory=Price, description="What its tokens cost.")
 
     @model_validator(mode="after")

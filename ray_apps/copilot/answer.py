@@ -42,7 +42,7 @@ OPENING = 0.75
 """A source's sentence that fits the question so well (0-1) opens the answer, while the model still reads."""
 LATE_OPENING, LATE_S = 0.45, 0.5
 """One that fits so well does where the model has shown nothing so long (s) after the question."""
-TOOLS_TOKENS, TOOLS_TIMEOUT_S = 160, 5.0
+TOOLS_TOKENS = 160
 """For a model to say which tools it would use."""
 
 
@@ -163,8 +163,7 @@ class Answerer:
         """The tools that the language model would use, if it can call any, and whether it failed to say so;
         an answer needs none of them."""
         try:
-            async with asyncio.timeout(TOOLS_TIMEOUT_S):
-                return await self._chat.propose(tool_messages(asked.whole), schemas(), TOOLS_TOKENS), False
+            return await self._chat.propose(tool_messages(asked.whole), schemas(), TOOLS_TOKENS), False
         except Exception:
             logger.exception("the language model did not say which tools it would use")
             return None, True

@@ -179,6 +179,19 @@ def test_the_model_that_would_answer_proposes_tools_if_it_can_and_its_failures_c
     asyncio.run(run())
 
 
+def test_a_model_that_takes_long_over_its_tools_is_not_waited_for_and_has_not_failed():
+    async def run() -> None:
+        slow = Author("a", HANG)
+        chat = ChatModel([Route(slow, 20, calls_tools=True, tools_s=0.01)])
+        for _ in range(FAILURES):
+            with pytest.raises(TimeoutError):
+                await chat.propose(ASKED, [], 10)
+        assert slow.ended == FAILURES
+        assert (await chat.describe())["circuits"] == {"a": "closed"}
+
+    asyncio.run(run())
+
+
 def catalogue(**models: Any) -> Catalogue:
     roles = {"embedder": "e", "llm": "big"}
     return Catalogue.model_validate({"roles": roles, "fallbacks": ["small"], "models": models})
