@@ -55,6 +55,12 @@ def test_a_secret_is_recognised_and_leaves_nothing_of_itself(kind):
     assert cleaned.endswith("for uploads.")
 
 
+@pytest.mark.timeout(60)
+def test_no_text_of_a_device_keeps_the_search_for_secrets_busy():
+    for piece in ("a-", "a.", "eyJ-", "x=", "Bearer "):
+        assert not list(secrets_in("fault of pump 1 " + piece * 100_000))
+
+
 @pytest.mark.parametrize("named", ["password: ", "admin_password=", 'api_key = "', "the token is "])
 def test_a_value_that_is_called_a_secret_is_one(named):
     check_ = check()

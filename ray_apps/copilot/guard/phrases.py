@@ -115,25 +115,56 @@ PATTERNS: dict[str, re.Pattern[str]] = {
 }
 """By name, for text in lower case; every one of them is a feature of the heads, in this order."""
 
-_DECISIVE = {
-    "override_before": "instruction_override",
-    "override_foreign": "instruction_override",
-    "override_your": "instruction_override",
-}
-_DECISIVE_PAIRS = {
-    ("reveal", "assistant"): "prompt_disclosure",
-    ("unbound", "persona"): "role_play",
-    ("unbound", "assistant"): "role_play",
-    ("no_refusal", "persona"): "role_play",
-    ("delimiter", "secret"): "forged_turn",
-    ("exfiltrate", "keep_from_reader"): "exfiltration",
-}
-_REVEAL = re.compile(
-    r"\b(?:reveal|print|show|repeat|output|display|tell me|leak|disclose|what (?:is|are))\b.{0,20}\byour\b"
-    r".{0,15}\b(?:prompt|instructions|system message|guidelines|rules)\b|"
-    r"\b(?:print|repeat|output|recite)\b.{0,10}\b(?:everything|all (?:the )?text|the conversation)\b"
-    r".{0,20}\b(?:above|before|so far)\b",
-    re.S,
+# What decides alone must not be what operators and runbooks say of alarms, bypasses and simulated loads.
+_LINKING = (
+    "(?:of|that|the|this|these|those|you|was|were|has|have|had|been|is|are|stands?|came|comes|written|stated)"
+)
+_OWN = "(?:own|full|complete|entire|exact|initial|original|first|current|hidden|secret|internal|system)"
+_FREED = re.compile(
+    r"\b(?:do anything now|jail ?b\w+|unfiltered|uncensored|unrestricted|unethical|amoral|immoral|"
+    r"no (?:moral\w*|ethic\w*|rules?|restrictions?|filters?)|ethical guidelines|not bound|broken free|"
+    r"without (?:any )?(?:moral\w*|ethic\w*|restrictions?|rules?|censor\w*)|"
+    r"(?:developer|god|dan|evil|chaos) mode|freed? (?:from|of) (?:all |any |your |its |the )?(?:moral\w*|"
+    r"ethic\w*|rules?|restrictions?|limit\w*|filters?))\b"
+)
+_PLAYED = re.compile(
+    r"\b(?:you are (?:now|going to)|you're now|from now on|pretend|role-?play\w*|imagine (?:that )?you|"
+    r"you will (?:be|act|play|now)|i want you to|respond as|speak as|answer as|in character|break character|"
+    r"persona|play the role|take on the|act(?:ing)? (?:as|like) (?:if |though )?(?:you|an? (?:\w+ )?"
+    r"(?:ai|model|assistant|chat ?bot|hacker|person|character))|"
+    r"simulate (?:an? )?(?:\w+ )?(?:ai|model|assistant|chat ?bot|persona))\b"
+)
+_DECISIVE: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (
+        "instruction_override",
+        re.compile(
+            r"\b(?:ignore|disregard|forget|override|discard|do not follow|don't follow|stop following)\b"
+            rf".{{0,25}}?\b{_BEFORE}\b.{{0,20}}?\b{_STRICT}\b|"
+            rf"\b(?:ignore|disregard|forget) (?:everything|all|what)(?: {_LINKING})* "
+            r"(?:above(?! \d)|before|previously|learned|told|said)\b",
+            re.S,
+        ),
+    ),
+    ("instruction_override", PATTERNS["override_foreign"]),
+    ("instruction_override", PATTERNS["override_your"]),
+    (
+        "prompt_disclosure",
+        re.compile(
+            r"\b(?:reveal|print|show|repeat|output|display|tell me|leak|disclose|what (?:is|are))\b.{0,20}"
+            rf"\byour(?: {_OWN})* (?:prompt|instructions|system message|guidelines|rules)\b|"
+            r"\b(?:print|repeat|output|recite)\b.{0,10}\b(?:everything|all (?:the )?text|the conversation)\b"
+            r".{0,20}\b(?:above(?! \d)|so far|before (?:this|that)|before(?=\W*$))",
+            re.S,
+        ),
+    ),
+)
+_DECISIVE_PAIRS = (
+    ("prompt_disclosure", PATTERNS["reveal"], PATTERNS["assistant"]),
+    ("role_play", _FREED, _PLAYED),
+    ("role_play", _FREED, PATTERNS["assistant"]),
+    ("role_play", PATTERNS["no_refusal"], _PLAYED),
+    ("forged_turn", PATTERNS["delimiter"], PATTERNS["secret"]),
+    ("exfiltration", PATTERNS["exfiltrate"], PATTERNS["keep_from_reader"]),
 )
 _REASONS = {
     "role_play": ("persona", "unbound", "dan", "no_refusal", "harm"),
@@ -165,13 +196,11 @@ def features(window: str) -> NDArray[np.float32]:
 def decisive(window: str) -> str | None:
     """The reason for which the wording alone condemns a window, or None."""
     window = window.lower()
-    for name, reason in _DECISIVE.items():
-        if PATTERNS[name].search(window):
+    for reason, pattern in _DECISIVE:
+        if pattern.search(window):
             return reason
-    if _REVEAL.search(window):
-        return "prompt_disclosure"
-    for (one, other), reason in _DECISIVE_PAIRS.items():
-        if PATTERNS[one].search(window) and PATTERNS[other].search(window):
+    for reason, one, other in _DECISIVE_PAIRS:
+        if one.search(window) and other.search(window):
             return reason
     return None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 _KEYS: dict[str, str] = {
     "private_key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"(?:.*?-----END [A-Z ]*PRIVATE KEY-----|[A-Za-z0-9+/=\s]*)",
-    "json_web_token": r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
+    "json_web_token": r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     "aws_key": r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}\b",
     "github_token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,})",
     "gitlab_token": r"\bglpat-[\w-]{20,}",
@@ -18,11 +18,12 @@ _KEYS: dict[str, str] = {
     "model_provider_key": r"\bsk-(?:[a-z]+-)*[A-Za-z0-9_-]{20,}|\bhf_[A-Za-z0-9]{30,}",
     "package_token": r"\bnpm_[A-Za-z0-9]{36}\b|\bpypi-[\w-]{50,}",
     "azure_key": r"\bAccountKey=[A-Za-z0-9+/=]{40,}",
-    "password_in_url": r"\b[a-z][a-z0-9+.-]*://[^\s/:@<>{}]*:(?!\*+@|<)[^\s/@<>{}]+@",
+    "password_in_url": r"\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@<>{}]*:(?!\*+@|<)[^\s/@<>{}]+@",
     "bearer_token": r"\bBearer\s+(?=[\w.~+/-]*\d)[\w.~+/-]{20,}=*",
 }
 _ASSIGNED = re.compile(
-    r"(?i)\b(?:[\w-]*(?:password|passwd|passphrase|pwd|secret|token|api[_ -]?key|access[_ -]?key))[\"']?"
+    r"(?i)(?<![\w-])(?:[\w-]*(?:password|passwd|passphrase|pwd|secret|token|api[_ -]?key|access[_ -]?key))"
+    r"[\"']?"
     r"\s*(?:[:=]|\bis\b)\s*[\"'`]?(?P<value>[^\s\"'`,;<>{}$*]{8,})"
 )
 _PLACEHOLDER = re.compile(
