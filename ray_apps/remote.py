@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from iotops.models.catalogue import Endpoint
-from ray_apps.chat import Completion, EngineError, Messages, Piece, RequestRefused
+from ray_apps.chat import Busy, Completion, EngineError, Messages, Piece, RequestRefused
 
 CONNECT_S = 5.0
 REFUSALS = (400, 413, 422)
 """Statuses of a request that is at fault itself."""
+BUSY = (429, 529)
+"""Statuses of a server that works, and has no room for this request."""
 CHARACTERS_PER_TOKEN = 4
 MOST_TOLD = 300
 
@@ -31,6 +33,8 @@ def failures(name: str, key: str) -> Iterator[None]:
         if status in REFUSALS:
             told = str(error).replace(key, "***")[:MOST_TOLD]
             raise RequestRefused(f"{name} refused the request: {told}") from None
+        if status in BUSY:
+            raise Busy(f"{name} has no room: status {status}") from None
         if status:
             raise EngineError(f"{name} answered with status {status}") from None
         raise EngineError(f"{name} failed: {type(error).__name__}") from error

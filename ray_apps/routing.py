@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -120,10 +121,14 @@ def chat_model(catalogue: Catalogue, served: DeploymentHandle | None) -> ChatMod
 
     Raises `ModelError` where a key is not in the environment.
     """
-    return ChatModel([_route(catalogue, name, served) for name in catalogue.language_models()])
+    names = catalogue.language_models()
+    half_s = catalogue.spec(names[0]).answer_s / 2
+    routes = [_route(catalogue, name, served, half_s) for name in names[:-1]]
+    return ChatModel([*routes, _route(catalogue, names[-1], served, math.inf)])
 
 
-def _route(catalogue: Catalogue, name: str, served: DeploymentHandle | None) -> Route:
+def _route(catalogue: Catalogue, name: str, served: DeploymentHandle | None, most_s: float) -> Route:
+    """The way to a model, which has `most_s` for its first token, so that the next one has time to answer."""
     spec = catalogue.spec(name)
     model: LanguageModelClient
     if spec.endpoint:
@@ -132,7 +137,7 @@ def _route(catalogue: Catalogue, name: str, served: DeploymentHandle | None) -> 
         model = ServedModel(name, served)
     else:
         raise ModelError(f"{name} is to be served here, and the graph was built without it: deploy it again")
-    return Route(model, spec.first_token_s, spec.calls_tools, spec.tools_s)
+    return Route(model, min(spec.first_token_s, most_s), spec.calls_tools, spec.tools_s)
 
 
 def remote_model(name: str, spec: ModelSpec, endpoint: Endpoint) -> LanguageModelClient:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from iotops.models.catalogue import ModelSpec
-from ray_apps.chat import EngineError, LanguageModelClient, RequestRefused
+from ray_apps.chat import Busy, EngineError, LanguageModelClient, RequestRefused
 from ray_apps.copilot.tools import schemas
 from ray_apps.routing import remote_model
 
@@ -73,6 +73,7 @@ def test_a_refused_request_is_told_from_a_failure_and_no_key_is_told(
             with pytest.raises(EngineError) as failed:
                 [piece async for piece in model.pieces(ASKED, 9)]
         assert isinstance(failed.value, RequestRefused) is (status in (400, 413, 422))
+        assert isinstance(failed.value, Busy) is (status in (429, 529))
         assert KEY not in str(failed.value)
         assert KEY in server.head
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -195,6 +196,17 @@ def test_a_model_that_takes_long_over_its_tools_is_not_waited_for_and_has_not_fa
 def catalogue(**models: Any) -> Catalogue:
     roles = {"embedder": "e", "llm": "big"}
     return Catalogue.model_validate({"roles": roles, "fallbacks": ["small"], "models": models})
+
+
+def test_the_first_token_leaves_a_fallback_half_of_the_answers_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("IOTOPS_MODEL_LLM", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.listen()
+        port = silent.getsockname()[1]
+        far = {"endpoint": {"api": "openai", "url": f"http://127.0.0.1:{port}"}}
+        models = catalogue(big={**far, "answer_s": 0.2}, small={**far, "first_token_s": 0.3})
+        with pytest.raises(EngineError, match=r"big wrote nothing within 0\.1 s; small: .*within 0\.3 s"):
+            asyncio.run(read(chat_model(models, None)))
 
 
 def test_a_key_that_is_not_in_the_environment_stops_the_start(monkeypatch: pytest.MonkeyPatch):
