@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, text
@@ -16,16 +17,21 @@ from iotops.tenancy import Tenant
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 
-def engine(settings: DatabaseSettings, *, as_owner: bool = False) -> Engine:
-    """A pooled engine of the application role, shared by the process; or the owner's, for migrations."""
-    return _engine(settings.url(as_owner=as_owner))
+def engine(settings: DatabaseSettings, *, as_owner: bool = False, statement_s: float = 0) -> Engine:
+    """A pooled engine of the application role, shared by the process; or the owner's, for migrations.
+
+    A statement is given up after `statement_s` (0: never), and so is a server that does not acknowledge.
+    """
+    return _engine(settings.url(as_owner=as_owner), statement_s)
 
 
 @lru_cache(maxsize=16)
-def _engine(url: URL) -> Engine:
-    return create_engine(
-        url, pool_size=5, max_overflow=10, pool_pre_ping=True, connect_args={"connect_timeout": 5}
-    )
+def _engine(url: URL, statement_s: float) -> Engine:
+    milliseconds = round(statement_s * 1000)
+    connect: dict[str, Any] = {"connect_timeout": 5}
+    if statement_s:
+        connect |= {"options": f"-c statement_timeout={milliseconds}", "tcp_user_timeout": 2 * milliseconds}
+    return create_engine(url, pool_size=5, max_overflow=10, pool_pre_ping=True, connect_args=connect)
 
 
 @contextmanager

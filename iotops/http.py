@@ -123,6 +123,11 @@ class _Observe:
                 HTTP_ERRORS.inc(tags={**tags, "status": str(status)})
 
 
+def refused(scope: Scope, error: ApiError) -> Response:
+    """The answer to a call that a middleware refuses."""
+    return _refused(Request(scope), error)
+
+
 def error_body(error: Exception, request_id: str) -> dict[str, dict[str, str]]:
     """The envelope of an error; of one that nobody foresaw the caller hears nothing of the inside."""
     if isinstance(error, ApiError):
@@ -141,6 +146,10 @@ def _envelope(
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
+    return _refused(request, error)
+
+
+def _refused(request: Request, error: ApiError) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)

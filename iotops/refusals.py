@@ -46,7 +46,7 @@ EXAMPLES = {
         "unknown_device",
         "device 'machine-999' has sent nothing for this tenant",
     ),
-    413: ("Too large", "too_large", "the body has more than 5242880 bytes: send smaller batches"),
+    413: ("Too large", "too_large", "the body has more than 5242880 bytes: send less at once"),
     415: (
         "Unknown encoding",
         "unsupported_encoding",
@@ -66,6 +66,11 @@ EXAMPLES = {
         "No room now; from Serve's proxy as a line of text",
         "overloaded",
         "32 questions are being answered here: send this again in 2 s",
+    ),
+    504: (
+        "No answer in time",
+        "timed_out",
+        "there was no answer within 120 s: send this again in a while",
     ),
 }
 

@@ -26,7 +26,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         except zlib.error as error:
             raise ApiError(400, "invalid_gzip", f"the body is no gzip: {error}") from None
         if len(body) > limit:
-            raise ApiError(413, "too_large", f"the body has more than {limit} bytes: send smaller batches")
+            raise ApiError(413, "too_large", f"the body has more than {limit} bytes: send less at once")
     if unpack and not unpack.eof:
         raise ApiError(400, "invalid_gzip", "the gzip body ends early: send it whole")
     return bytes(body)

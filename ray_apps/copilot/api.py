@@ -15,11 +15,13 @@ from indexes.tokens import Tokens
 from iotops.auth import Principal
 from iotops.http import ApiError, Front, install, request_id
 from iotops.models import load_catalogue, resolve_role
+from iotops.refusals import refusals
 from iotops.settings import get_settings
 from ray_apps import console
 from ray_apps.copilot import openai_api, responses, sse
 from ray_apps.copilot.actions import load_rules, suggest
 from ray_apps.copilot.answer import Answerer
+from ray_apps.copilot.bounds import Bounded
 from ray_apps.copilot.cache import AnswerCache, redis_client
 from ray_apps.copilot.contracts import (
     AskRequest,
@@ -65,8 +67,10 @@ app = Front(
     title="IoT Ops Copilot",
     version="1",
     description="What is wrong with this device, and what do I do? Answers with sources, per tenant.",
+    responses=refusals(413, 504),
 )
-app.add_middleware(Recorded, recorder=recorder)  # before the one that gives request ids, so within it
+app.add_middleware(Bounded)  # each within those that are added after it
+app.add_middleware(Recorded, recorder=recorder)
 install(app)
 console.install(app)
 

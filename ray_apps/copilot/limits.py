@@ -55,8 +55,8 @@ class Admission:
             await self._count(tenant, policy, call)
             try:
                 yield
-            except BackPressureError:
-                raise _overloaded("a part of the copilot has no room for more") from None
+            except BackPressureError as error:
+                raise refusal(error) from None
 
     @contextmanager
     def _place(self, tenant: Tenant) -> Iterator[None]:
@@ -112,6 +112,12 @@ def admitted(
             yield principal
 
     return admit
+
+
+def refusal(error: Exception) -> Exception:
+    """An error as a caller is told of it: that a part of the copilot is too busy is no failure of it."""
+    busy = isinstance(error, BackPressureError)
+    return _overloaded("a part of the copilot has no room for more") if busy else error
 
 
 def _overloaded(why: str) -> ApiError:

@@ -37,6 +37,8 @@ class Note:
     question: str | None = None
     keep_question: bool = False
     """The tenant's policy."""
+    broke: bool = False
+    """Whether a stream told of a failure, after its answer had begun."""
     cited: bool | None = None
     """Of an answer: whether sources support it."""
     completions: list[Completion] = field(default_factory=list)
@@ -90,7 +92,7 @@ class Recorded:
 
         try:
             await self._app(scope, receive, notice)
-            outcome = None  # as its status says
+            outcome = "failed" if own.broke else None  # as its status says
         except asyncio.CancelledError:
             outcome, status = "cancelled", CANCELLED
             raise

@@ -16,6 +16,8 @@ from starlette.types import Receive, Scope, Send
 from iotops.http import ApiError, error_body, request_id
 from ray_apps.copilot.contracts import Citation, Token, Trace
 from ray_apps.copilot.events import Tell, Whole, heard, unheard
+from ray_apps.copilot.limits import refusal
+from ray_apps.copilot.recording import note
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +65,11 @@ async def streamed(
             async for event in events:
                 yield told(event)
         except Exception as error:
-            if not isinstance(error, ApiError):
+            told_of = refusal(error)
+            if not isinstance(told_of, ApiError):
                 logger.exception("a stream of events broke off")
-            yield failed(error)
+            note().broke = True
+            yield failed(told_of)
         yield end
 
     return EventStream(events, frames())

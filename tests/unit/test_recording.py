@@ -12,21 +12,26 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 from pydantic import SecretStr
 from ray._common.formatters import JSONFormatter
+from ray.serve.exceptions import BackPressureError
 
 from iotops.audit import AuditTrail, Entry
 from iotops.auth import issue_token
-from iotops.http import caller, install
+from iotops.http import caller, install, request_id
 from iotops.metrics import Ratio
 from iotops.models.catalogue import Catalogue, ModelSpec, Price
 from iotops.settings import DatabaseSettings, get_settings
 from iotops.tenancy import Tenant
 from ray_apps.chat import Completion
+from ray_apps.copilot import sse
+from ray_apps.copilot.contracts import Token
+from ray_apps.copilot.events import Tell, heard
 from ray_apps.copilot.measures import Usage, used
 from ray_apps.copilot.recording import Recorded, Recorder, note
+from ray_apps.copilot.sse import EventStream
 
 AWAY = DatabaseSettings(host="127.0.0.1", port=9, password=SecretStr("x" * 20))
 PRICED = Catalogue(roles={}, models={"large": ModelSpec(price=Price(prompt=0.5, completion=4.0))})
@@ -92,6 +97,17 @@ def client(
 
         return StreamingResponse(pieces())
 
+    @app.get("/events")
+    async def events(request: Request) -> EventStream:
+        async def work(tell: Tell) -> Token:
+            tell(Token(text="first"))
+            await asyncio.sleep(0)
+            raise BackPressureError(64, 64)
+
+        return await sse.streamed(
+            heard(work), sse.event_frame, lambda error: sse.error_frame(error, request_id(request))
+        )
+
     @app.get("/endless")
     async def endless() -> None:
         arrived.set()
@@ -126,6 +142,15 @@ def test_a_stream_that_breaks_off_failed_though_its_status_was_sent(
     assert [(line["outcome"], line["status"], line["completion_tokens"]) for line in lines] == [
         ("failed", 200, 20)
     ]
+
+
+def test_a_stream_that_tells_of_its_failure_failed_too(
+    client: httpx.AsyncClient, lines: list[dict[str, Any]]
+) -> None:
+    answer = asyncio.run(client.get("/events"))
+    assert '"text":"first"' in answer.text
+    assert '"code": "overloaded"' in answer.text
+    assert [(line["outcome"], line["status"]) for line in lines] == [("failed", 200)]
 
 
 def test_a_call_that_nobody_waits_for_is_recorded_as_such(

@@ -1,0 +1,74 @@
+"""What a call may take at most: bytes of a body, which is read before it is known who sends it, and time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from iotops.http import ApiError, refused
+
+logger = logging.getLogger(__name__)
+
+MOST_BYTES = 256 * 1024
+MOST_S = 120.0
+"""Longer than any answer may take (`answer_s` of a language model) beside what is looked up for it."""
+
+
+class Bounded:
+    """Refuses a body that is too large, and ends a call that takes too long."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int = MOST_BYTES, most_s: float = MOST_S) -> None:
+        self._app, self._most_bytes, self._most_s = app, most_bytes, most_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def notice(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self._most_s) as limit:
+                body = await self._body(receive)
+                await self._app(scope, _again(body, receive), notice)
+        except TimeoutError:
+            if begun or not limit.expired():
+                raise
+            logger.warning("%s %s took longer than %g s", scope["method"], scope["path"], self._most_s)
+            late = f"there was no answer within {self._most_s:g} s: send this again in a while"
+            await refused(scope, ApiError(504, "timed_out", late))(scope, receive, send)
+        except ApiError as error:
+            await refused(scope, error)(scope, receive, send)
+
+    async def _body(self, receive: Receive) -> bytes:
+        """The whole body; raises `ApiError` 413 where it is too large."""
+        body, more = bytearray(), True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._most_bytes:
+                large = f"the body has more than {self._most_bytes} bytes: send less at once"
+                raise ApiError(413, "too_large", large)
+        return bytes(body)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """The body as one message, then whatever comes, such as that the caller goes away."""
+    told = False
+
+    async def first() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return first
