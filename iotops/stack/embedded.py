@@ -153,7 +153,9 @@ def _size(folder: Path) -> int:
 
 
 def _memory(each: psutil.Process) -> int:
+    """Bytes; of what it shares with others, its share (Linux), else what is its own."""
     try:
-        return int(each.memory_info().rss)
-    except psutil.NoSuchProcess:
+        used = each.memory_full_info()
+    except psutil.Error:
         return 0
+    return int(getattr(used, "pss", used.uss))
