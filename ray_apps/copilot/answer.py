@@ -24,8 +24,9 @@ from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import Quote, Support
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.lookup import Lookup
+from ray_apps.copilot.naming import spelt_out
 from ray_apps.copilot.period import without_period
-from ray_apps.copilot.planner import ACTION, spelt_out, symptom
+from ray_apps.copilot.planner import ACTION, symptom
 from ray_apps.copilot.prompt import messages, tool_messages
 from ray_apps.copilot.reader import Reader
 from ray_apps.copilot.tools import accepted, schemas
@@ -183,14 +184,15 @@ class Answerer:
         """Whether the evidence fits the question well enough for an answer.
 
         What happened, and how things are, is told by records, whatever words ask for it; a code that they are
-        asked for must stand somewhere.
+        asked for must stand somewhere, and so must whatever else the question names.
         Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use; words for
         a time were answered by looking there.
         """
-        if found.lead and asked.plan.fleet_incidents:
-            return True
-        question = spelt_out(without_period(asked.whole, datetime.now(UTC)), found.devices)
-        if found.lead and asked.plan.state and compose.holds_facts(question, found.passages):
+        question = spelt_out(without_period(asked.whole, datetime.now(UTC)), found.devices | found.left_out)
+        for device in found.left_out:
+            question = question.replace(device, " ")
+        told = found.lead and (asked.plan.state or asked.plan.fleet_incidents)
+        if told and compose.holds_facts(question, found.passages):
             return True
         question = ACTION.sub(" ", question) if guide else question
         best = max(found.cosines, default=0.0)

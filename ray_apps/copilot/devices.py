@@ -19,6 +19,7 @@ from ray_apps.copilot.period import EVER, Period
 
 ALL = 1_000_000
 """Events of a period that are counted at most, the latest of them."""
+STATEMENT_S = 5.0
 BANDS = 10
 MOST_TENANTS, MODELS_TTL_S = 1000, 10
 """Whose models are remembered, and for how long: a million devices have few, which take a second to find."""
@@ -28,7 +29,7 @@ class DeviceRecords:
     """Reads health, events and trends; row-level security keeps other tenants' rows out."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._engine = engine(settings)
+        self._engine = engine(settings, statement_s=STATEMENT_S)
         self._models: TTLCache[Any, tuple[str, ...]] = TTLCache(MOST_TENANTS, MODELS_TTL_S)
         self._lock = Lock()
 
@@ -42,9 +43,9 @@ class DeviceRecords:
         alerts: int = 20,
         trend: int = 72,
     ) -> dict[str, Any] | None:
-        """Newest health, components and failure risk; of the period its latest events, alerts (open ones
-        first), last readings, and how often it reported which error code: of all time, of late. None for an
-        unknown device.
+        """Health of the newest day up to the period's end, its components and failure risk; of the period the
+        device's latest events, alerts (open ones first), last readings, and how often it reported which error
+        code: of all time, of late. None for an unknown device.
 
         Of the events of a period those with an error code go before the others: where none is among them, it
         had none.
@@ -86,12 +87,13 @@ class DeviceRecords:
         limit: int = 50,
     ) -> dict[str, Any]:
         """The latest events that have an error code, of some codes if any are given, alerts, how many are
-        open, and how often which code was reported, of a period; of all time, of late. They are the fleet's,
-        or of the devices of those `models` that the code keys `about` name."""
+        open, or were in the period, and how often which code was reported, of a period; of all time, of late.
+        They are the fleet's, or of the devices of those `models` that the code keys `about` name."""
         keys, models = [code_key(code) for code in codes] or None, self.models(tenant, about)
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(sql.BRIEFLY)
             key = {**asdict(period), "keys": keys, "models": models or None, "limit": limit}
+            key |= {"within": period != EVER}
             counted = key | {"limit": limit if period == EVER else ALL}
             return {
                 "models": models,
@@ -101,16 +103,20 @@ class DeviceRecords:
                 "codes": _rows(connection, sql.FLEET_CODES, counted),
             }
 
-    def fleet(self, tenant: Tenant, about: Collection[str] = (), *, limit: int = 5) -> dict[str, Any]:
-        """The health of the newest day, of the `models` that the code keys `about` name, else of all: the
-        `worst` devices with the reason that weighs most, and how many are how healthy (`distribution`), in
-        equal bands of 0 to 100, the least healthy first."""
+    def fleet(
+        self, tenant: Tenant, about: Collection[str] = (), period: Period = EVER, *, limit: int = 5
+    ) -> dict[str, Any]:
+        """The health of the newest `day` up to a period's end, of the `models` that the code keys `about`
+        name, else of all: the `worst` devices with the reason that weighs most, and how many are how healthy
+        (`distribution`), in equal bands of 0 to 100, the least healthy first."""
         models = self.models(tenant, about)
         with tenant_transaction(self._engine, tenant) as connection:
-            key = {"models": models or None, "bands": BANDS, "limit": limit}
+            day = connection.execute(sql.DAY, asdict(period)).scalar_one()
+            key = {"day": day, "models": models or None, "bands": BANDS, "limit": limit}
             counts = dict.fromkeys(range(1, BANDS + 1), 0)
             counts.update(tuple(row) for row in connection.execute(sql.SCORES, key))
             return {
+                "day": day,
                 "models": models,
                 "worst": _rows(connection, sql.FLEET, key),
                 "distribution": list(counts.values()),

@@ -6,7 +6,8 @@ from sqlalchemy import text
 
 HEALTH = text("""
     SELECT day, model, score, readings, errors FROM gold.device_health
-    WHERE device_id = :device ORDER BY day DESC LIMIT 1""")
+    WHERE device_id = :device AND day < :until ORDER BY day DESC LIMIT 1""")
+DAY = text("SELECT max(day) FROM gold.device_health WHERE day < :until")
 COMPONENTS = text("""
     SELECT component, value, penalty, weight, detail FROM gold.device_health_components
     WHERE device_id = :device AND day = :day ORDER BY penalty DESC, component""")
@@ -63,7 +64,8 @@ FLEET_ALERTS = text(f"""
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_MODELS}
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
 OPEN_ALERTS = text(f"""
-    SELECT count(*) FROM silver.alerts WHERE opened_at < :until AND resolved_at IS NULL AND {_BY_MODELS}""")
+    SELECT count(*) FROM silver.alerts WHERE opened_at < :until AND {_BY_MODELS}
+        AND (resolved_at IS NULL OR (:within AND resolved_at >= :since))""")
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
 """For what reads the rows of a whole fleet."""
 VERSION = text("""
@@ -76,9 +78,8 @@ FLEET = text(f"""
         SELECT detail FROM gold.device_health_components c
         WHERE (c.tenant_id, c.device_id, c.day) = (h.tenant_id, h.device_id, h.day)
         ORDER BY penalty DESC LIMIT 1) AS detail
-    FROM gold.device_health h WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
+    FROM gold.device_health h WHERE day = :day AND {_OF_MODELS}
     ORDER BY score, device_id LIMIT :limit""")
 SCORES = text(f"""
     SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
-    FROM gold.device_health WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
-    GROUP BY band""")
+    FROM gold.device_health WHERE day = :day AND {_OF_MODELS} GROUP BY band""")

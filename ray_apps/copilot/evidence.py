@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class Evidence:
     focus: frozenset[str] = frozenset()
     tools: list[ToolCall] = field(default_factory=list)
     timings_ms: dict[str, float | str | None] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    """Devices that the question names beside those that were read."""
     lacking: bool = False
     """Whether a look-up failed or took too long: the next time there may be more."""
     read: int = 0
@@ -116,7 +119,7 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     lines = [
         *sentences.health(insights, question),
         *sentences.metrics(insights, question),
-        *sentences.alerts(insights["alerts"], insights["device_id"], question),
+        *sentences.alerts(insights["alerts"], insights["device_id"], question, period),
         *sentences.incidents(insights["codes"], insights["device_id"], period),
     ]
     return record_passage(
@@ -175,9 +178,12 @@ def within(period: Period | None) -> dict[str, str]:
     return {name: moment.isoformat() for name, moment in asdict(period).items()} if period else {}
 
 
-def fleet_passage(models: list[str], worst: list[dict[str, Any]], distribution: list[int]) -> Passage:
-    """How healthy the fleet's devices are, of some models if any are given, and the worst, in sentences."""
-    lines = [sentences.scores(distribution, models)]
+def fleet_passage(
+    day: date | None, models: list[str], worst: list[dict[str, Any]], distribution: list[int]
+) -> Passage:
+    """How healthy the fleet's devices are on a day, of some models if any are given, and the worst, in
+    sentences."""
+    lines = [sentences.scores(distribution, day, models)]
     lines += [
         f"{row['device_id']} ({row['model']}) has a health score of {row['score']:.0f} of 100: "
         f"{row['detail']}."
@@ -191,10 +197,10 @@ def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
     name, only that."""
     of = sentences.fleet(incidents["models"])
     lines = sentences.incidents(incidents["codes"], of, plan.period, plan.reported, by_device=True)
-    still = sentences.still_open(incidents["alerts"])[:MOST_DEVICES]
-    told = [sentences.open_alert(alert, alert["device_id"]) for alert in still]
+    alerts = incidents["alerts"] if plan.period else sentences.still_open(incidents["alerts"])
+    told = [sentences.alert(each, each["device_id"]) for each in alerts[:MOST_DEVICES]]
     if plan.alerts:
-        lines = [sentences.open_alerts(incidents["open_alerts"], of), *told, *lines]
+        lines = [sentences.open_alerts(incidents["open_alerts"], of, plan.period), *told, *lines]
     elif not plan.reported:
         lines += told
     text = "\n\n".join(lines[:MOST_LINES] or [f"No error code and no alert is on record for {of}."])

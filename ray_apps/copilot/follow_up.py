@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from indexes.codes import code_key, codes_in
 from ray_apps.copilot.grounding import STOP_WORDS
-from ray_apps.copilot.planner import ACTION, KINDS, MOST_NAMES, NUMBERED, WORD, Plan, of_fleet, plan
+from ray_apps.copilot.naming import KINDS, NUMBERED, mentions
+from ray_apps.copilot.planner import ACTION, MOST_NAMES, WORD, Plan, of_fleet, plan
 
 MOST_WORDS = 8
 """Of an earlier question that are added to a follow-up."""
@@ -87,11 +88,14 @@ def resolve(
         return Asked(question, "", of_fleet(own))
     said = {word.lower() for word in WORD.findall(question)}
     words = [word for word in _subject(turn) if word.lower() not in said]
-    names = dict.fromkeys([*own.names, *turn.devices])
+    names = tuple(dict.fromkeys([*own.names, *turn.devices]))
+    numbered = () if turn.devices else tuple(mentions(turn.question)[:MOST_NAMES])
     codes = own.codes | {code_key(code) for code in turn.codes}
-    return Asked(
-        question, " ".join(words), replace(own, names=tuple(names)[:MOST_NAMES], codes=frozenset(codes))
+    of_device = bool(turn.devices or numbered)
+    meant = replace(
+        own, names=names[:MOST_NAMES], numbered=numbered, codes=frozenset(codes), of_device=of_device
     )
+    return Asked(question, " ".join(words), meant)
 
 
 def refers_back(question: str) -> bool:

@@ -28,7 +28,7 @@ from ray_apps.copilot.tools import Arguments, IncidentHistory, RelatedDocs, Tool
 
 logger = logging.getLogger(__name__)
 
-MOST_DEVICES, MOST_CODES = 2, 2
+MOST_DEVICES, MOST_CODES = 4, 2
 TOOL_TIMEOUT_S = 5.0
 Found = TypeVar("Found")
 
@@ -70,11 +70,17 @@ class Lookup:
         self, tenant: Tenant, asked: Asked, found: Evidence, tell: Tell
     ) -> tuple[list[dict[str, Any]], list[Result]]:
         """The records of the devices that the question names, and what declares its codes."""
-        names = asyncio.to_thread(self._devices.known, tenant, asked.plan.names)
-        known = await self._in_time(names, Trace(message="looking the devices up"), found, tell) or []
-        codes = [code for code in dict.fromkeys(asked.codes) if code not in known][:MOST_CODES]
+        names = asyncio.to_thread(self._devices.known, tenant, asked.plan.device_ids)
+        known = await self._in_time(names, Trace(message="looking the devices up"), found, tell)
+        devices = asked.plan.devices(known or [])
+        if left := devices[MOST_DEVICES:]:
+            tell(Trace(message=f"leaving out {', '.join(left)}: {MOST_DEVICES} devices are the most at once"))
+        found.left_out = frozenset(left)
+        # Whether a word names a device is not known where the look-up failed; a device is never the fleet.
+        of_fleet = not (devices or asked.plan.of_device or (known is None and asked.plan.names))
+        codes = [code for code in dict.fromkeys(asked.codes) if code not in devices][:MOST_CODES]
         insights, related = await asyncio.gather(
-            self._records(tenant, asked, known[:MOST_DEVICES], found, tell),
+            self._records(tenant, asked, None if of_fleet else devices[:MOST_DEVICES], found, tell),
             self._run(tenant, [RelatedDocs(error_code=code) for code in codes], asked.plan, found, tell),
         )
         return insights, related
@@ -99,10 +105,13 @@ class Lookup:
         return np.asarray(await self._embedder.encode_query.remote(sentence), dtype=np.float32)
 
     async def _records(
-        self, tenant: Tenant, asked: Asked, devices: Sequence[str], found: Evidence, tell: Tell
+        self, tenant: Tenant, asked: Asked, devices: Sequence[str] | None, found: Evidence, tell: Tell
     ) -> list[dict[str, Any]]:
-        """Put the records of the devices that the question names into the evidence, else the fleet's."""
+        """Put the records of devices into the evidence, or where none is named the fleet's."""
         plan, started = asked.plan, time.perf_counter()
+        if devices is None:
+            await self._fleet(tenant, plan, found, tell)
+            return []
         records = await asyncio.gather(
             *(self._record(tenant, device, plan, found, tell) for device in devices)
         )
@@ -111,8 +120,6 @@ class Lookup:
             found.passages.append(evidence.device_passage(record, asked.whole, plan.period))
             found.focus |= {code_key(code) for code in evidence.device_codes(record)}
             _tell_tools(evidence.device_tools(record, plan.period), found, tell, ms(started))
-        if not insights:
-            await self._fleet(tenant, plan, found, tell)
         return insights
 
     async def _record(
@@ -129,12 +136,13 @@ class Lookup:
             trace = Trace(message="reading the health of the fleet")
             tell(trace)
             started = time.perf_counter()
-            look_up = asyncio.to_thread(self._devices.fleet, tenant, plan.codes)
+            look_up = asyncio.to_thread(self._devices.fleet, tenant, plan.codes, plan.period or EVER)
             health = await self._in_time(look_up, trace, found, tell)
             if health and health["worst"]:
                 found.focus -= _told(health["models"], plan)
                 found.passages.append(evidence.fleet_passage(**health))
-                tool = ToolCall(name="get_fleet_health", arguments={}, result=health)
+                given = evidence.within(plan.period)
+                tool = ToolCall(name="get_fleet_health", arguments=given, result=health)
                 _tell_tools([tool], found, tell, ms(started))
         if plan.fleet_incidents:
             for result in await self._run(tenant, [IncidentHistory()], plan, found, tell):

@@ -10,27 +10,66 @@ from datetime import UTC, date, datetime, timedelta
 DAY = timedelta(days=1)
 UNITS = {
     "minute": timedelta(minutes=1),
+    "min": timedelta(minutes=1),
     "hour": timedelta(hours=1),
+    "hr": timedelta(hours=1),
+    "h": timedelta(hours=1),
     "day": DAY,
     "week": 7 * DAY,
     "month": 30 * DAY,
 }
+NUMBERS = "a one two three four five six seven eight nine ten eleven twelve".split()
 WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 MONTHS = "january february march april may june july august september october november december".split()
-_MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" if month != "may" else month for month in MONTHS)
+_MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in MONTHS if month != "may")
+_NTH = r"\d{1,2}(?:st|nd|rd|th)"
+# `Machine 1 may have a fault` names no day: of May are an ordinal, a number before a year, at the end, or
+# after a word that a time follows, unless a verb comes behind it.
+_VERB = (
+    r"(?!\s+(?:also|be|become|cause|fail|get|go|have|indicate|mean|need|not|only|require|show|still|trip)\b)"
+)
+_FOLLOWS = "|".join(
+    rf"(?<=\b{word} )" for word in "on since from before after until till to and between".split()
+)
+_OF_MAY = (
+    rf"{_NTH}\s+(?:of\s+)?may|\d{{1,2}}\s+may(?=\s+\d{{4}}\b|\W*$)|(?:{_FOLLOWS})\d{{1,2}}\s+may\b{_VERB}"
+    r"|may\s+\d{1,2}(?:st|nd|rd|th)\b"
+    rf"|(?:{_FOLLOWS})may\s+\d{{1,2}}\b(?!\d)"
+)
 _DAY = (
-    rf"today|yesterday|{'|'.join(WEEKDAYS)}|\d{{4}}-\d\d-\d\d"
-    rf"|\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?(?:{_MONTH})(?:\s+\d{{4}})?"
+    rf"today|(?:the\s+)?day\s+before\s+yesterday|yesterday|{'|'.join(WEEKDAYS)}|\d{{4}}-\d\d-\d\d"
+    rf"|(?<![\w-])(?:(?:\d{{1,2}}|{_NTH})\s+(?:of\s+)?(?:{_MONTH})|{_OF_MAY})(?:,?\s+\d{{4}})?"
     rf"|(?:{_MONTH})\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\d)(?:,?\s+\d{{4}})?"
 )
+_COUNT = rf"(?P<count>\d{{1,4}}|{'|'.join(NUMBERS)})"
+_UNIT = rf"(?P<unit>{'|'.join(UNITS)})s?\b"
+_UP_TO = r"until|till|up\s+to|through"
 ROLLING = re.compile(
-    rf"\b(?:(?:in|over|during|within|for)\s+)?(?:the\s+)?(?:last|past|previous)\s+(?:(\d{{1,4}})\s+)?({'|'.join(UNITS)})s?\b",
+    rf"\b(?:(?P<how>before|{_UP_TO}|in|over|during|within|for|since|from)\s+)?(?:the\s+)?(?:last|past|previous)\s+"
+    rf"(?:{_COUNT}\s*)?{_UNIT}",
     re.I,
 )
-THIS_WEEK = re.compile(r"\b(?:since the (?:start|beginning) of )?this week\b", re.I)
+AGO = re.compile(rf"\b(?:(?P<how>before|{_UP_TO}|since|from|about)\s+)?{_COUNT}\s*{_UNIT}\s+ago\b", re.I)
+THIS = re.compile(
+    rf"\b(?:(?P<how>before|{_UP_TO}|in|during|since|from)\s+)?(?:the\s+(?:start|beginning)\s+of\s+)?"
+    r"this\s+(?P<unit>week|month)\b",
+    re.I,
+)
+MONTH = re.compile(
+    rf"\b(?:in|during|throughout)\s+(?P<month>{_MONTH}|may)\b(?!\s+\d{{1,2}}\b)(?:\s+(?P<year>\d{{4}}))?",
+    re.I,
+)
+_TO = r"\s*(?:\b(?:to|until|till|through)\b|[-\u2013])\s*"
+_NUMBER = rf"\d{{1,2}}(?:st|nd|rd|th)?(?=(?:{_TO}|\s+and\s+)\d)"
 SPAN = re.compile(
-    rf"\b(?:between|from)\s+(?P<first>{_DAY})\s+(?:and|to|until|till)\s+(?P<last>{_DAY})\b"
-    rf"|\b(?P<how>since|from|before|until|till|on)?\s*\b(?P<day>{_DAY})\b",
+    rf"\b(?:between|from)\s+(?P<first>{_DAY}|{_NUMBER})(?:\s+and\s+|{_TO})(?P<last>{_DAY})\b"
+    rf"|(?<![\w-])(?P<opens>{_DAY}|{_NUMBER}){_TO}(?P<ends>{_DAY})\b"
+    rf"|(?:\b(?P<how>since|from|before|after|on|{_UP_TO})\s+)?(?<![\w-])(?P<day>{_DAY})\b",
+    re.I,
+)
+CLOCK = re.compile(
+    r"\b(?:between|from)\s+(?P<first>[0-2]?\d:[0-5]\d)\s*(?:and|to|until|till|[-\u2013])\s*(?P<last>[0-2]?\d:[0-5]\d)"
+    r"(?:\s+UTC)?\b",
     re.I,
 )
 
@@ -66,28 +105,92 @@ def without_period(question: str, now: datetime) -> str:
 
 
 def _named(question: str, now: datetime) -> Iterator[tuple[str, Period]]:
-    """The words that name a time, and the time; one that lies ahead of `now` is none."""
+    """The words that name a time, and the time; one that lies ahead of `now` is none.
+
+    A time of day is of the day that is named, else of today.
+    """
+    days = [each for each in _days(question, now) if each[1].since < each[1].until]
+    clock = CLOCK.search(question)
+    if clock and (hours := _hours(clock, days[0][1] if days else None, now)):
+        yield clock[0], hours
+    yield from days
+
+
+def _days(question: str, now: datetime) -> Iterator[tuple[str, Period]]:
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     for rolling in ROLLING.finditer(question):
-        yield rolling[0], Period(now - int(rolling[1] or 1) * UNITS[rolling[2].lower()], now)
-    if week := THIS_WEEK.search(question):
-        yield week[0], Period(today - today.weekday() * DAY, now)
+        yield rolling[0], _bound(rolling["how"], now - _long(rolling), now, now)
+    for ago in AGO.finditer(question):
+        since = now - _long(ago)
+        whole = ago["unit"].lower() in ("day", "week", "month") and not ago["how"]
+        since = since.replace(hour=0, minute=0, second=0, microsecond=0) if whole else since
+        yield ago[0], _bound(ago["how"], since, since + DAY if whole else now, now)
+    for this in THIS.finditer(question):
+        week = this["unit"].lower() == "week"
+        yield (
+            this[0],
+            _bound(this["how"], today - (today.weekday() if week else today.day - 1) * DAY, now, now),
+        )
+    for month in MONTH.finditer(question):
+        begins = _day(f"1 {month['month']} {month['year'] or ''}".strip(), today)
+        if begins:
+            yield month[0], _bound(None, begins, (begins + 31 * DAY).replace(day=1), now)
     for span in SPAN.finditer(question):
-        first, last = _day(span["first"] or span["day"], today), _day(span["last"] or span["day"], today)
-        if first is None or last is None:
-            continue
-        how = (span["how"] or "on").lower()
-        since = EVER.since if how in ("before", "until", "till") else first
-        until = {"since": now, "from": now, "before": first}.get(how, last + DAY)
-        if since < min(until, now):
-            yield span[0], Period(since, min(until, now))
+        last = _day(span["last"] or span["ends"] or span["day"], today)
+        first = _first(
+            span["first"] or span["opens"] or span["day"], span["last"] or span["ends"], last, today
+        )
+        if first is not None and last is not None:
+            yield span[0], _bound(span["how"], first, last + DAY, now)
+
+
+def _bound(how: str | None, since: datetime, until: datetime, now: datetime) -> Period:
+    """The time from `since` to `until`, or what lies before, after or up to it, as `how` says."""
+    word = " ".join((how or "").lower().split())
+    if word == "before":
+        return Period(EVER.since, min(since, now))
+    if word == "after":
+        return Period(until, now)
+    if word in ("until", "till", "up to", "through"):
+        return Period(EVER.since, min(until, now))
+    return Period(since, now if word in ("since", "from") else min(until, now))
+
+
+def _long(found: re.Match[str]) -> timedelta:
+    count = (found["count"] or "1").lower()
+    return (int(count) if count.isdigit() else max(1, NUMBERS.index(count))) * UNITS[found["unit"].lower()]
+
+
+def _hours(clock: re.Match[str], day: Period | None, now: datetime) -> Period | None:
+    """A time of a day; None where more than one day is named, or there is no such time."""
+    start = day.since if day else now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if day and day.until - day.since > DAY:
+        return None
+    try:
+        first, last = (datetime.strptime(clock[end], "%H:%M") for end in ("first", "last"))
+    except ValueError:
+        return None
+    since, until = (start.replace(hour=each.hour, minute=each.minute) for each in (first, last))
+    return Period(since, min(until, now)) if since < min(until, now) else None
+
+
+def _first(words: str, last_words: str | None, last: datetime | None, today: datetime) -> datetime | None:
+    """The day that a span begins on: `20` of `20 to 22 November`; a weekday before the one that ends it."""
+    if last is None:
+        return None
+    if last_words and re.fullmatch(r"\d{1,2}\D{0,2}", words) and re.search(r"[a-z]{3}", last_words, re.I):
+        words = re.sub(r"\b\d{1,2}(?:st|nd|rd|th)?\b", words, last_words, count=1)
+    first = _day(words, today)
+    return first - 7 * DAY if first and first > last and words.lower() in WEEKDAYS else first
 
 
 def _day(words: str, today: datetime) -> datetime | None:
     """The beginning of a day; a weekday, and a date without its year, is the latest that has come."""
     words = words.lower()
-    if words in ("today", "yesterday"):
-        return today - (words == "yesterday") * DAY
+    if words.endswith("yesterday"):
+        return today - (1 + ("before" in words)) * DAY
+    if words == "today":
+        return today
     if words in WEEKDAYS:
         return today - ((today.weekday() - WEEKDAYS.index(words)) % 7) * DAY
     try:

@@ -96,8 +96,8 @@ class Pipeline:
 
 def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version) -> str:
     """The question as it was resolved, so that a follow-up is never answered from another conversation, and
-    all that its answer depends on, this program too."""
-    about = (*asked.plan.names, "", *sorted(asked.plan.codes))
+    all that its answer depends on, this program too. A time that goes on until now is another in a minute."""
+    about = (*asked.plan.names, "", *sorted(asked.plan.codes), str(asked.plan.period))
     parts = (__version__, normalised(asked.question), normalised(asked.subject), str(request.top_k), *about)
     return answer_key(caller, (*parts, version.index, version.data, version.model, version.author))
 

@@ -5,21 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from indexes.codes import code_key, codes_in
 from ray_apps.copilot.grounding import content_words
+from ray_apps.copilot.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.period import Period, period, without_period
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
-KINDS = "machine|device|unit|pump|compressor"
-NUMBERED = re.compile(rf"\b(?:{KINDS})\s+(?:no\.?\s*|number\s+|#\s*)?(\d{{1,6}})\b", re.I)
 _REPORTS = r"\b(?:had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b"
+# `Which machines are`, `which HX-450 pump had`; not `which pump seal fits`, `which unit is torque given in`.
+_DOES = (
+    r"(?:is|are|was|were|had|has|have|needs?|do|does|did|can|could|will|would|should|may|might|must|looks?|runs?|"
+    r"ran|fail(?:s|ed)?|report(?:s|ed)?|show(?:s|ed)?|raised?|requires?|with|without|of|in|on|at|that|right|now|"
+    r"currently)"
+)
 FLEET = re.compile(
-    rf"\b(which|what)\b.*\b(?:(?:{KINDS})s|fleet)\b|\bworst\b|\bwhich (?:{KINDS})\b"
+    rf"\b(?:which|what)(?: of (?:my|our|the))? (?:\S+ )?(?:(?:{KINDS})s|(?!unit\b)(?:{KINDS}))"
+    rf"(?= {_DOES}\b|\W*$)|\b(?:which|what)\b.*\bfleet\b"
+    rf"|\bworst(?= (?:\S+ )?(?:{KINDS})s?\b| health\b|\W*$)|\bare (?:the )?worst\b"
     rf"|\bhow many (?:of (?:my|our|the) )?(?:{KINDS})s {_REPORTS}|\b(?:which|how many) \S*\d\S* {_REPORTS}",
     re.I,
 )
+ALL_OF_THEM = re.compile(rf"\b(?:which|what)\b.*\b(?:{KINDS})s\b", re.I)
+"""Asks of the fleet where it asks how that is, or what happened, not `What oil do the pumps need?`."""
 WHOLE = re.compile(
     rf"\bfleet\b|\b(?:(?:all|any|how many|which|what)(?: of)? )?(?:(?:my|our|the) )?(?:{KINDS})s\b"
     rf"|\b(?:any|every|which|what) (?:{KINDS})\b",
@@ -49,24 +58,44 @@ ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
 LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
 MOST_NAMES = 20
+COUNTED_BACK = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a question is about: words that may be device ids, and codes; codes, as they are spelt, that some
-    device of the fleet is asked for; the time that it names; whether it asks of the fleet as a whole, of
-    health, what happened, alerts, what to do, and of nothing but how what it names is."""
+    """What a question is about: words that may name devices or their models; of devices that it names by kind
+    and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
+    asked for; the time that it names; whether it surely names a device, and whether it asks of the fleet as a
+    whole, of health, what happened, alerts, what to do, and of nothing but how what it names is."""
 
     names: tuple[str, ...]
+    numbered: tuple[tuple[str, ...], ...]
     codes: frozenset[str]
     reported: tuple[str, ...]
     period: Period | None
+    of_device: bool
     fleet: bool
     health: bool
     incidents: bool
     alerts: bool
     action: bool
     state: bool
+
+    @property
+    def device_ids(self) -> list[str]:
+        """The ids that it may name: words as they are spelt, and lower, and those of numbered devices."""
+        return list(dict.fromkeys([*self._spelt, *(each for ids in self.numbered for each in ids)]))
+
+    @property
+    def _spelt(self) -> list[str]:
+        return [form for name in self.names for form in (name, name.lower())]
+
+    def devices(self, known: Collection[str]) -> list[str]:
+        """The devices that it names, of those that are known."""
+        numbered = (next((each for each in ids if each in known), None) for ids in self.numbered)
+        return list(
+            dict.fromkeys([*(each for each in self._spelt if each in known), *filter(None, numbered)])
+        )
 
     @property
     def fleet_health(self) -> bool:
@@ -85,46 +114,40 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     timeless = without_period(question, now)
     names = [device_id] if device_id else []
     names += [word for word in WORD.findall(timeless) if _numbered(word)]
-    names += [_device(number) for number in NUMBERED.findall(question)]
-    spellings = dict.fromkeys(form for name in names for form in (name, name.lower()))
-    codes, fleet = frozenset(codes_in(question)), bool(FLEET.search(question))
+    numbered = tuple(mentions(timeless)[:MOST_NAMES])
+    health, incidents = bool(HEALTH.search(question)), bool(INCIDENTS.search(question))
+    state = _asks_state(timeless, bool(names or numbered))
+    how_it_is = health or incidents or state
+    fleet = bool(FLEET.search(question)) or (how_it_is and bool(ALL_OF_THEM.search(question)))
     reported = _reported(question) if fleet else ()
     return Plan(
-        names=tuple(spellings)[:MOST_NAMES],
-        codes=codes,
+        names=tuple(dict.fromkeys(names))[:MOST_NAMES],
+        numbered=numbered,
+        codes=frozenset(codes_in(question)),
         reported=reported,
-        period=period(question, now),
+        period=period(question, now) or (_lately(now) if reported else None),
+        of_device=device_id is not None or bool(numbered),
         fleet=fleet,
-        health=bool(HEALTH.search(question)),
-        incidents=bool(reported) or bool(INCIDENTS.search(question)),
+        health=health,
+        incidents=bool(reported) or incidents,
         alerts=bool(ALERTS.search(question)),
         action=bool(ACTION.search(question)),
-        state=_asks_state(timeless, bool(names)),
+        state=state,
     )
-
-
-def spelt_out(question: str, devices: Collection[str]) -> str:
-    """The question with the ids of devices in place of their kind and number: `machine 6`."""
-
-    def spelt(found: re.Match[str]) -> str:
-        device = _device(found[1])
-        return device if device in devices else found[0]
-
-    return NUMBERED.sub(spelt, question)
 
 
 def of_fleet(own: Plan) -> Plan:
     """The same; of the fleet, where it asks how things are and names nothing: `Is anything wrong today?`."""
-    whole = own.state and not (own.names or own.codes or own.action)
+    whole = own.state and not (own.names or own.numbered or own.codes or own.action)
     return replace(own, fleet=True) if whole else own
 
 
 def of_models(own: Plan, models: Collection[str]) -> Plan:
     """The same; of the fleet, where it asks how things are and all that it names are models of its devices:
     `Are there alerts on HX-200 machines?`."""
-    # A name stands before its lower spelling, which is for devices and has lost the mark of a plural.
-    named = {name.lower(): code_key(name) for name in reversed(own.names)}.values()
-    whole = own.state and not own.action and bool(named) and set(named) <= set(map(code_key, models))
+    named = set(map(code_key, own.names))
+    models_alone = bool(named) and named <= set(map(code_key, models)) and not own.numbered
+    whole = own.state and not own.action and models_alone
     return replace(own, fleet=True) if whole else own
 
 
@@ -148,8 +171,9 @@ def symptom(question: str) -> str:
     return " ".join(word for word in rest.split() if not _numbered(word))
 
 
-def _device(number: str) -> str:
-    return f"machine-{int(number):03d}"
+def _lately(now: datetime) -> Period:
+    """The time in which reports are counted where a question names none."""
+    return Period(now.replace(hour=0, minute=0, second=0, microsecond=0) - COUNTED_BACK, now)
 
 
 def _numbered(word: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from ray_apps.copilot.grounding import content_words
@@ -31,13 +31,13 @@ def health(insights: dict[str, Any], question: str = "") -> list[str]:
     return [f"{score} on {insights['day']}.", *(_sentence(part["detail"]) for part in told)]
 
 
-def scores(distribution: list[int], models: Collection[str] = ()) -> str:
-    """How many devices, all of some models, have which health; `distribution` counts them in equal bands of
-    0 to 100."""
+def scores(distribution: list[int], day: date | None, models: Collection[str] = ()) -> str:
+    """How many devices, all of some models, have which health on a day; `distribution` counts them in equal
+    bands of 0 to 100."""
     poor, fair = (len(distribution) * score // 100 for score in (POOR, FAIR))
     counts = sum(distribution[:poor]), sum(distribution[poor:fair]), sum(distribution[fair:])
     return (
-        f"Health scores of {sum(distribution)} {_devices(models)}: {counts[0]} below {POOR} of 100, "
+        f"Health scores of {sum(distribution)} {_devices(models)} on {day}: {counts[0]} below {POOR} of 100, "
         f"{counts[1]} from {POOR} to below {FAIR}, {counts[2]} of {FAIR} or more."
     )
 
@@ -47,25 +47,32 @@ def fleet(models: Collection[str]) -> str:
     return f"the {_devices(models)}" if models else "the fleet"
 
 
-def alerts(found: list[dict[str, Any]], of: str, question: str) -> list[str]:
-    """The open alerts of a device; that there is none only where a question asks for alerts."""
-    told = [open_alert(alert, of) for alert in still_open(found)[:MOST_ALERTS]]
-    return told or ([open_alerts(0, of)] if ALERTS.search(question) else [])
+def alerts(found: list[dict[str, Any]], of: str, question: str, period: Period | None = None) -> list[str]:
+    """The alerts of a device that are open, or were in a period; that there is none only where a question
+    asks for alerts."""
+    told = [alert(each, of) for each in (found if period else still_open(found))[:MOST_ALERTS]]
+    return told or ([open_alerts(0, of, period)] if ALERTS.search(question) else [])
 
 
 def still_open(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The alerts that were not resolved yet."""
-    return [alert for alert in found if alert["resolved_at"] is None]
+    return [each for each in found if each["resolved_at"] is None]
 
 
-def open_alerts(count: int, of: str) -> str:
-    """How many alerts were not resolved yet."""
-    return f"1 alert of {of} is open." if count == 1 else f"{count or 'No'} alerts of {of} are open."
+def open_alerts(count: int, of: str, period: Period | None = None) -> str:
+    """How many alerts are not resolved yet, or were not in a period."""
+    when = f" {period}" if period else ""
+    if count == 1:
+        return f"1 alert of {of} {'was' if period else 'is'} open{when}."
+    return f"{count or 'No'} alerts of {of} {'were' if period else 'are'} open{when}."
 
 
-def open_alert(alert: dict[str, Any], of: str) -> str:
-    """An alert that was not resolved yet."""
-    return f"The alert {alert['rule']} of {of} is open since {at(alert['opened_at'])}."
+def alert(found: dict[str, Any], of: str) -> str:
+    """An alert, and how long it has been open, or was."""
+    named, opened = f"The alert {found['rule']} of {of}", at(found["opened_at"])
+    if found["resolved_at"] is None:
+        return f"{named} is open since {opened}."
+    return f"{named} was open from {opened} to {at(found['resolved_at'])}."
 
 
 def metrics(insights: dict[str, Any], question: str) -> list[str]:
@@ -107,8 +114,11 @@ def incidents(
     )
     if (more := len(codes) - MOST_CODES) > 0:
         listed += f" and {more} other{'s' * (more > 1)}"
-    named = f"The error codes of {of} {period}" if period else f"The latest error codes of {of}"
-    return [f"{named} are {listed}."]
+    if period:
+        return [f"The error codes of {of} {period} are {listed}."]
+    count = sum(row["times"] for row in codes)
+    latest = f"latest {count} error events" if count > 1 else "latest error event"
+    return [f"The error codes of the {latest} of {of} are {listed}."]
 
 
 def _reporters(row: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ class Versions:
         """Nothing where documents alone answer: in a fleet that always reports, what is kept would else never
         be found again."""
         by_records = plan.fleet or plan.fleet_incidents or self._chat.calls_tools
-        if by_records or self._devices.known(tenant, plan.names):
+        if by_records or self._devices.known(tenant, plan.device_ids):
             return self._devices.version(tenant)
         return ""
 

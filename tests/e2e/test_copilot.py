@@ -177,10 +177,10 @@ def test_causes_are_found_though_they_do_not_spell_the_machine(api: httpx.Client
         ("Is {} ok?", r"The health score of {} \("),
         ("Why is {} so unhealthy?", r"The health score of {} \("),
         ("Give me a summary of {}", r"The health score of {} \("),
-        ("How is the fleet doing?", r"Health scores of \d+ devices: \d+ below 40 of 100, "),
-        ("What needs my attention right now?", r"Health scores of \d+ devices: "),
+        ("How is the fleet doing?", r"Health scores of \d+ devices on [\d-]+: \d+ below 40 of 100, "),
+        ("What needs my attention right now?", r"Health scores of \d+ devices on [\d-]+: "),
         ("Which alerts are open?", r"\d+ alerts of the fleet are open\."),
-        ("How many HX-450s are critical?", r"Health scores of \d+ HX-450 devices: "),
+        ("How many HX-450s are critical?", r"Health scores of \d+ HX-450 devices on [\d-]+: "),
         ("Are there open alerts on the HX-450s?", r"(\d+|No) alerts? of the HX-450 devices (is|are) open\."),
     ],
 )
@@ -199,7 +199,9 @@ def test_the_fleet_is_answered_from_gold(api: httpx.Client, settings: Settings):
     assert answer["grounded"]
     assert [tool["name"] for tool in answer["tools"]] == ["get_fleet_health"]
     of_model = ask(api, settings, "Which HX-450 machines are the least healthy?")
-    assert re.match(r"Health scores of \d+ HX-450 devices: ", of_model["answer"]), of_model["answer"]
+    assert re.match(r"Health scores of \d+ HX-450 devices on [\d-]+: ", of_model["answer"]), of_model[
+        "answer"
+    ]
     assert {row["model"] for row in of_model["tools"][0]["result"]["worst"]} == {"HX-450"}
     errors = ask(api, settings, "Which HX-450 machines reported errors?")
     assert re.search(r"error codes of the HX-450 devices", errors["answer"]), errors["answer"]

@@ -56,7 +56,7 @@ def test_a_follow_up_is_about_the_turn_before(question: str):
     assert refers_back(question)
     found = resolve(question, None, [MACHINE])
     assert "machine-007" in found.whole
-    assert "machine-007" in found.plan.names
+    assert "machine-007" in found.plan.device_ids
     assert "machine007" in found.plan.codes
 
 
@@ -99,7 +99,7 @@ def test_a_chain_of_follow_ups_keeps_its_subject():
     for question in asked:
         found = resolve(question, None, turns)
         turns.append(Turn(question=found.whole, devices=["machine-007"], codes=found.codes))
-        assert "machine-007" in found.plan.names
+        assert "machine-007" in found.plan.device_ids
     assert turns[2].question == "how do I replace them? (machine-007 bearings)"
     assert turns[3].question == "and how often? (machine-007 replace bearings)"
 

@@ -43,9 +43,9 @@ def test_the_last_message_of_the_user_is_the_question_and_may_refer_to_earlier_o
     asked, earlier = request.question()
     assert asked.question == "how do I replace them?"
     found = resolve(asked.question, None, earlier)
-    assert found.whole == "how do I replace them? (machine-007 bearings)"
-    assert "machine-007" in found.plan.names
-    assert not {"machine-001", "machine-002"} & set(found.plan.names)
+    assert found.whole == "how do I replace them? (bearings machine 7)"
+    assert "machine-007" in found.plan.device_ids
+    assert not {"machine-001", "machine-002"} & set(found.plan.device_ids)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -49,7 +50,7 @@ class Echo:
     async def answer(self, tenant, asked, top_k, tell):
         self.asked.append(asked.whole)
         self.plans.append(asked.plan)
-        devices = [name for name in asked.plan.names if name.startswith("machine-")]
+        devices = [name for name in asked.plan.device_ids if re.fullmatch(r"machine-\d{3}", name)]
         tools = [ToolCall(name="look", arguments={"device_id": name}, result={}) for name in devices]
         tell(Trace(message="looking"))
         tell(Token(text=asked.whole))

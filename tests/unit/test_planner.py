@@ -4,8 +4,9 @@ import pytest
 
 from ray_apps.copilot.follow_up import Turn, resolve
 from ray_apps.copilot.grounding import content_words
+from ray_apps.copilot.naming import spelt_out
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import of_models, plan, spelt_out, symptom
+from ray_apps.copilot.planner import of_models, plan, symptom
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,23 @@ from ray_apps.copilot.planner import of_models, plan, spelt_out, symptom
     ],
 )
 def test_words_that_may_be_devices_are_found(question, name):
-    assert name in plan(question).names
+    assert plan(question).devices({name}) == [name]
+
+
+@pytest.mark.parametrize(
+    ("question", "fleet", "devices"),
+    [
+        ("Is pump 7 ok?", {"pump-7", "machine-007"}, ["pump-7"]),
+        ("Is pump 7 ok?", {"machine-007"}, ["machine-007"]),
+        ("Is machine-6 ok?", {"machine-006"}, ["machine-006"]),
+        ("Are machines 6, 7 and 8 ok?", {"machine-006", "machine-008"}, ["machine-006", "machine-008"]),
+        ("Is Machine-006 ok?", {"machine-006"}, ["machine-006"]),
+        ("Is machine-006-b ok?", {"machine-006"}, []),
+        ("Is machine 6 ok?", set(), []),
+    ],
+)
+def test_a_kind_and_a_number_name_the_likeliest_device(question, fleet, devices):
+    assert plan(question).devices(fleet) == devices
 
 
 def test_the_device_beside_the_question_comes_first():
@@ -41,6 +58,17 @@ def test_codes_are_recognised_in_any_spelling():
         ("Which HX-200 had E421?", True),
         ("Which CR-110s have E425?", True),
         ("Which HX-200 manual tells of E421?", False),
+        ("Which compressor oil does the CR-310 take?", False),
+        ("What is the worst vibration that the HX-200 tolerates?", False),
+        ("Which unit is torque given in for the HX-200?", False),
+        ("Which device manual describes E421?", False),
+        ("Which pump seal fits the HX-200?", False),
+        ("What spare parts do the pumps need?", False),
+        ("Which HX-450 pumps need service?", True),
+        ("Which pump is worst?", True),
+        ("Which of my machines are critical?", True),
+        ("What are the worst devices?", True),
+        ("What is wrong with my machines?", True),
     ],
 )
 def test_questions_about_the_fleet_are_told_apart(question, fleet):
@@ -74,12 +102,13 @@ def test_the_fleets_health_and_what_it_reported_are_told_apart(question, health,
 def test_a_time_is_read_with_the_rest():
     asked = plan("Errors of machine-007 yesterday?", now=datetime(2026, 11, 26, 9, tzinfo=UTC))
     assert asked.period == Period(datetime(2026, 11, 25, tzinfo=UTC), datetime(2026, 11, 26, tzinfo=UTC))
-    assert "machine-007" in asked.names
+    assert "machine-007" in asked.device_ids
     assert plan("Is machine-007 hot?").period is None
 
 
 def test_a_hostile_question_stays_bounded():
     assert len(plan(" ".join(f"x{i}" for i in range(5000))).names) <= 20
+    assert len(plan("machine " + " ".join(map(str, range(5000)))).numbered) <= 20
 
 
 @pytest.mark.parametrize(
@@ -160,6 +189,7 @@ def test_how_it_is_is_asked_of_what_it_refers_to():
 
 def test_a_device_is_spelt_out_where_it_is_known():
     assert spelt_out("machine 6 is loud", {"machine-006"}) == "machine-006 is loud"
+    assert spelt_out("machines 6 and 7", {"machine-006", "machine-007"}) == "machine-006 and machine-007"
     assert spelt_out("pump 6 is loud", {"machine-007"}) == "pump 6 is loud"
 
 

@@ -9,6 +9,7 @@ from ray_apps.copilot.period import Period
 from ray_apps.copilot.planner import plan
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
+NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)
 DAY = Period(START, START + timedelta(days=1))
 TREND = [
     {"ts": START + timedelta(hours=hour), "metrics": {"vibration": value, "oilTemp_1": 60.0}}
@@ -80,7 +81,7 @@ def test_codes_that_are_not_listed_are_counted():
 
 def test_a_record_opens_with_its_health_and_ends_with_its_errors():
     told = evidence.device_passage(record(), "vibration?").text.split("\n\n")
-    assert [line.split()[1] for line in told] == ["health", "latest", "latest"]
+    assert [line.split()[1] for line in told] == ["health", "latest", "error"]
     empty = record(score=None, codes=[], trend=[])
     assert evidence.device_passage(empty).text == "No health score has been computed for press-1 yet."
 
@@ -89,7 +90,7 @@ def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_a
     alert = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": None}
     found = {"models": [], "codes": CODES, "events": [], "alerts": [alert], "open_alerts": 1}
     told = evidence.incident_passage(found, plan("What happened in the fleet?")).text
-    assert "The latest error codes of the fleet are E9 (2 times by press-2, press-1, last at" in told
+    assert "The error codes of the latest 3 error events of the fleet are E9 (2 times by press-2, " in told
     assert "The alert hot of press-3 is open since 2026-11-24 00:00 UTC." in told
     told = evidence.incident_passage(found, plan("Which alerts does the fleet have?")).text.split("\n\n")
     assert told[:2] == [
@@ -97,14 +98,29 @@ def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_a
         "The alert hot of press-3 is open since 2026-11-24 00:00 UTC.",
     ]
     found["codes"] = CODES[1:]
-    told = evidence.incident_passage(found, plan("Which machine had E7?")).text
-    assert (
-        told
-        == "The latest error codes of the fleet are E7 (1 time by press-1, last at 2026-11-24 03:00 UTC)."
+    told = evidence.incident_passage(found, plan("Which machine had E7?", now=NOW)).text
+    lately = "from 2026-10-27 00:00 to 2026-11-26 14:30 UTC"
+    assert told == (
+        f"The error codes of the fleet {lately} are E7 (1 time by press-1, last at 2026-11-24 03:00 UTC)."
     )
     found |= {"models": ["HX-200"], "codes": []}
-    told = evidence.incident_passage(found, plan("Which HX-200 had E7?")).text
-    assert told == "No E7 is on record for the HX-200 devices."
+    told = evidence.incident_passage(found, plan("Which HX-200 had E7?", now=NOW)).text
+    assert told == f"No E7 was reported by the HX-200 devices {lately}."
+
+
+def test_alerts_of_a_time_are_told_though_they_are_over():
+    over = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": START}
+    asked = plan("Which alerts were raised on Tuesday?", now=NOW)
+    found = {"models": [], "codes": [], "events": [], "alerts": [over], "open_alerts": 1}
+    told = evidence.incident_passage(found, asked).text.split("\n\n")
+    assert told[:2] == [
+        "1 alert of the fleet was open from 2026-11-24 00:00 to 2026-11-25 00:00 UTC.",
+        "The alert hot of press-3 was open from 2026-11-24 00:00 UTC to 2026-11-24 00:00 UTC.",
+    ]
+    assert sentences.alerts([over], "press-3", "alerts?", asked.period) == told[1:2]
+    assert sentences.alerts([], "press-3", "alerts?", asked.period) == [
+        "No alerts of press-3 were open from 2026-11-24 00:00 to 2026-11-25 00:00 UTC."
+    ]
 
 
 def component(name: str, penalty: float, detail: str):
@@ -134,9 +150,11 @@ def test_open_alerts_are_told_and_that_there_is_none_where_it_is_asked_for():
 
 def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():
     worst = [{"device_id": "press-1", "model": "P", "score": 4.0, "detail": "volt is low"}]
-    told = evidence.fleet_passage([], worst, [1, 0, 0, 0, 1, 2, 0, 1, 5, 6]).text.split("\n\n")
+    told = evidence.fleet_passage(START.date(), [], worst, [1, 0, 0, 0, 1, 2, 0, 1, 5, 6]).text.split("\n\n")
     assert told == [
-        "Health scores of 16 devices: 1 below 40 of 100, 3 from 40 to below 70, 12 of 70 or more.",
+        "Health scores of 16 devices on 2026-11-24: "
+        "1 below 40 of 100, 3 from 40 to below 70, 12 of 70 or more.",
         "press-1 (P) has a health score of 4 of 100: volt is low.",
     ]
-    assert sentences.scores([0] * 9 + [2], ["P"]).startswith("Health scores of 2 P devices: 0 below 40 ")
+    told = sentences.scores([0] * 9 + [2], START.date(), ["P"])
+    assert told.startswith("Health scores of 2 P devices on 2026-11-24: 0 below 40 ")

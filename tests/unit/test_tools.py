@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -17,8 +18,8 @@ from ray_apps.copilot.contracts import ToolCall, Trace
 from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.grounding import Passage
-from ray_apps.copilot.lookup import Lookup
-from ray_apps.copilot.period import EVER
+from ray_apps.copilot.lookup import MOST_DEVICES, Lookup
+from ray_apps.copilot.period import EVER, Period
 from ray_apps.copilot.planner import of_models, plan
 from ray_apps.copilot.tools import (
     MOST_CALLS,
@@ -168,7 +169,7 @@ class Stuck:
         time.sleep(0.5)
         return list(names)
 
-    def fleet(self, tenant: Tenant, codes: frozenset[str]) -> dict[str, Any]:
+    def fleet(self, tenant: Tenant, about: frozenset[str], period: Period) -> dict[str, Any]:
         time.sleep(0.5)
         return {}
 
@@ -198,9 +199,10 @@ class Healthy:
     def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
         return []
 
-    def fleet(self, tenant: Tenant, about: frozenset[str]) -> dict[str, Any]:
-        worst = {"device_id": "m-1", "day": "2026-11-24", "model": "HX-200", "score": 91.0, "detail": "worn"}
-        return {"models": ["HX-200"], "worst": [worst], "distribution": [0] * 9 + [1]}
+    def fleet(self, tenant: Tenant, about: frozenset[str], period: Period) -> dict[str, Any]:
+        day = date(2026, 11, 24)
+        worst = {"device_id": "m-1", "day": day, "model": "HX-200", "score": 91.0, "detail": "worn"}
+        return {"day": day, "models": ["HX-200"], "worst": [worst], "distribution": [0] * 9 + [1]}
 
 
 @pytest.mark.parametrize(
@@ -216,3 +218,53 @@ def test_no_document_need_tell_of_a_model_whose_devices_are_asked_for(question: 
     asked = replace(asked, plan=of_models(asked.plan, ["HX-200"]))
     found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
     assert (found.of_fleet, found.focus) == (True, focus)
+
+
+class Eventful(Healthy):
+    """Records of a fleet that reported an error, and of few devices."""
+
+    def __init__(self, *devices: str) -> None:
+        self.devices, self.read = devices, list[str]()
+
+    def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self.devices]
+
+    def insights(self, tenant: Tenant, device: str, period: Period) -> None:
+        self.read.append(device)
+
+    def incidents(self, tenant: Tenant, *asked: Any) -> dict[str, Any]:
+        self.read.append("fleet")
+        return {"models": [], "codes": [], "events": [], "alerts": [], "open_alerts": 0}
+
+
+@pytest.mark.parametrize(
+    ("question", "device", "read"),
+    [
+        ("What errors happened yesterday?", None, ["fleet"]),
+        ("What errors did machine-999 have yesterday?", None, []),
+        ("What errors did machine 999 have yesterday?", None, []),
+        ("Which errors happened yesterday?", "machine-999", []),
+        ("What errors did machine-006 have yesterday?", None, ["machine-006"]),
+        ("Are machines 6 and 7 ok?", None, ["machine-006", "machine-007"]),
+    ],
+)
+def test_a_device_that_is_not_known_is_never_answered_for_by_the_fleet(
+    question: str, device: str | None, read: list[str]
+):
+    records = Eventful("machine-006", "machine-007")
+    lookup = Lookup(Manual(hangs=False), None, alike(), records)
+    found = asyncio.run(lookup.gather(ACME, resolve(question, device, []), 5, lambda event: None))
+    assert records.read == read
+    assert found.lead == (read == ["fleet"])
+
+
+def test_devices_beyond_the_most_are_said_to_be_left_out():
+    devices = [f"machine-00{number}" for number in range(1, 7)]
+    lookup, heard = Lookup(Manual(hangs=False), None, alike(), Eventful(*devices)), []
+    found = asyncio.run(
+        lookup.gather(ACME, resolve(f"Are {', '.join(devices)} ok?", None, []), 5, heard.append)
+    )
+    assert found.left_out == set(devices[MOST_DEVICES:])
+    assert f"leaving out machine-005, machine-006: {MOST_DEVICES} devices are the most at once" in [
+        event.message for event in heard
+    ]
