@@ -244,6 +244,8 @@ def _best(asked: Asked, found: Evidence, guide: list[Quote]) -> list[Support]:
     if found.lead and asked.plan.state:
         return compose.meanings(found.focus, found.sources)
     best = compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
+    if found.lead:  # records answer already: beside them only what fits
+        best = [each for each in best if each.score >= LATE_OPENING]
     if asked.plan.reported:  # the records say who reported a code: beside them only what is about the code
         best = [each for each in best if compose.about(found.sources[each.quote], found.focus)]
     return compose.in_order(best, found.sources, found.passages, guide) if asked.plan.action else best

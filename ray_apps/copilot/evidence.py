@@ -13,7 +13,7 @@ from ray_apps.copilot import sentences
 from ray_apps.copilot.contracts import Citation, ToolCall
 from ray_apps.copilot.grounding import Passage, Quote, Vectors
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import Plan
+from ray_apps.copilot.planner import ALERTS, INCIDENTS, Plan
 
 MOST_DEVICES, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
@@ -114,14 +114,19 @@ def cleaned(cited: Citation, clean: Callable[[str], str]) -> Citation:
 def device_passage(insights: dict[str, Any], question: str = "", period: Period | None = None) -> Passage:
     """A device's record in sentences, as a source that can be cited like a document.
 
-    Metrics that the question names are told too; error codes are those of the period, if it names one.
+    Metrics that the question names are told too; alerts and error codes are those of the period, if it names
+    one, and come first where they are asked for.
     """
-    lines = [
-        *sentences.health(insights, question),
-        *sentences.metrics(insights, question),
-        *sentences.alerts(insights["alerts"], insights["device_id"], question, period),
-        *sentences.incidents(insights["codes"], insights["device_id"], period),
-    ]
+    device = insights["device_id"]
+    alerts = sentences.alerts(insights["alerts"], device, question, period)
+    incidents = sentences.incidents(insights["codes"], device, period)
+    health = [*sentences.health(insights, question), *sentences.metrics(insights, question)]
+    if ALERTS.search(question):
+        lines = [*alerts, *health, *incidents]
+    elif INCIDENTS.search(question):
+        lines = [*incidents, *alerts, *health]
+    else:
+        lines = [*health, *alerts, *incidents]
     return record_passage(
         insights["device_id"],
         "\n\n".join(lines or [f"No health score has been computed for {insights['device_id']} yet."]),

@@ -134,6 +134,8 @@ def test_a_minute_of_questions_is_one_for_all_replicas_and_each_call_is_audited(
     async def scenario() -> list[httpx.Response]:
         replicas = [replica(settings, trail) for _ in range(2)]
         asking = {"params": {"question": "why?\0"}}
+        for each in replicas:  # on a busy machine the first word with the counter takes too long
+            await each.post("/ask", headers=bearer(settings, RIVAL), **asking)
         answers = []
         for number in range(limit + 1):
             caller = bearer(settings, ACME)
@@ -176,8 +178,8 @@ def test_a_minute_of_questions_is_one_for_all_replicas_and_each_call_is_audited(
         "GET /insights/{device_id}", "pump-1", "alice"
     )  # fmt: skip
     assert all(each["latency_ms"] > 0 for each in asked)
-    (kept,) = entries(settings.database, RIVAL, BEFORE)
-    assert kept["question"] == "why?�", "its policy keeps questions"
+    kept = entries(settings.database, RIVAL, BEFORE)
+    assert [each["question"] for each in kept] == ["why?�"] * 3, "its policy keeps questions"
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,10 @@ def test_codes_that_are_not_listed_are_counted():
 def test_a_record_opens_with_its_health_and_ends_with_its_errors():
     told = evidence.device_passage(record(), "vibration?").text.split("\n\n")
     assert [line.split()[1] for line in told] == ["health", "latest", "error"]
+    told = evidence.device_passage(record(), "Which errors had it, and what vibration?").text.split("\n\n")
+    assert [line.split()[1] for line in told] == ["error", "health", "latest"]
+    told = evidence.device_passage(record(), "Which alerts had it?").text.split("\n\n")
+    assert [line.split()[1] for line in told] == ["alerts", "health", "error"]
     empty = record(score=None, codes=[], trend=[])
     assert evidence.device_passage(empty).text == "No health score has been computed for press-1 yet."
 
