@@ -10,18 +10,25 @@ from itertools import pairwise
 _WORD = re.compile(r"[^\W_]+(?:[-._/][^\W_]+)*")
 _VERSION = re.compile(r"v?(\d+(?:\.\d+)+(?:[-.]?[a-z]+\d*)*)")
 _PLURAL = re.compile(r"^([A-Z][A-Z0-9_/-]*\d)s$")  # `X5S` is another model than `X5`
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[-_/\s]+(?=\d)")
+_SEPARATORS = re.compile(r"(?<!\d)[-_/\s]|[-_/\s](?!\d)")
 _CONSTANT = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 _WITH_DIGIT = re.compile(r"(?<!\S)[^\s\d]*\d\S*")
+_DASHES = str.maketrans({**dict.fromkeys("\u2010\u2011\u2012\u2212", "-"), "\u00ad": None})
+_EN_DASH = re.compile(r"(?<=[^\W\d_])\u2013(?=\d)")  # between codes it is a range: `E101–E104`
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _MAXIMUM_LENGTH = 40
 
 
 def code_key(code: str) -> str:
-    """The form in which spellings of one code meet: `HX-200`, `hx200`, `HX_200s`; or `v2.4.1`, `2.4.1`."""
-    lowered = singular(code.strip()).lower()
+    """The form in which spellings of one code meet: `HX-200`, `hx200`, `HX_200s`; or `v2.4.1`, `2.4.1`.
+
+    Between digits a separator stays, as `-`: `E1-12` and `E11-2` are two codes.
+    """
+    lowered = singular(_plain(code).strip()).lower()
     if version := _VERSION.fullmatch(lowered):
         return version[1]
-    return re.sub(r"[-_/\s]", "", lowered)
+    return _SEPARATORS.sub("", _BETWEEN_DIGITS.sub("-", lowered))
 
 
 def singular(code: str) -> str:
@@ -31,6 +38,7 @@ def singular(code: str) -> str:
 
 def codes_in(text: str) -> set[str]:
     """Keys of what looks like a code in a text: letters with digits, `A_B` in capitals, `1.2.3`."""
+    text = _plain(text)
     words = [word for run in _WITH_DIGIT.findall(text) for word in _WORD.findall(run)]
     found = [*filter(_looks_like_code, words), *(_CONSTANT.findall(text) if "_" in text else ())]
     return {code_key(word) for word in found}
@@ -42,7 +50,7 @@ def codes_asked(query: str) -> tuple[str, ...]:
 
     Wider than `codes_in` on purpose: only those that some chunk carries as a code can match.
     """
-    words = re.findall(r"\w+(?:[-./]\w+)*", query)
+    words = re.findall(r"\w+(?:[-./]\w+)*", _plain(query))
     joined = [left + right for left, right in pairwise(words) if right[:1].isdigit()]
     return tuple(dict.fromkeys(key for word in [*words, *joined] if (key := code_key(word)) and _fits(key)))
 
@@ -50,6 +58,11 @@ def codes_asked(query: str) -> tuple[str, ...]:
 def keys(codes: Iterable[str]) -> set[str]:
     """Keys of codes that the author of a document declared."""
     return {key for code in codes if (key := code_key(code)) and _fits(key)}
+
+
+def _plain(text: str) -> str:
+    """A text with the hyphens of typesetters as the one of keyboards, and without soft ones."""
+    return text if text.isascii() else _EN_DASH.sub("-", text.translate(_DASHES))
 
 
 def _looks_like_code(word: str) -> bool:

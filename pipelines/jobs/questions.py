@@ -51,7 +51,7 @@ def parse_questions(name: str, content: bytes) -> list[Question]:
         elif suffix == "csv":
             rows = list(csv.DictReader(io.StringIO(text)))
         else:
-            rows = [orjson.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [orjson.loads(line) for line in text.split("\n") if line.strip()]
     except ValueError as error:
         raise IotOpsError(f"{name} cannot be read as .{suffix}: {error}") from None
     questions = [_question(name, number, row) for number, row in enumerate(rows, start=1)]
@@ -72,7 +72,8 @@ def _question(name: str, number: int, row: Any) -> Question:
         raise IotOpsError(
             f"{name}, question {number}: {len(words)} characters; a question has {LIMITS[0]} to {LIMITS[1]}"
         )
-    return Question(str(row.get("id") or number), words, row.get("device_id") or None)
+    given = row.get("id")
+    return Question(str(number if given in (None, "") else given), words, row.get("device_id") or None)
 
 
 def pause(attempt: int, retry_after: str | None, chance: float) -> float:

@@ -32,8 +32,13 @@ def text_files(place: Place) -> ds.Dataset:
             f"input {place} is refused: it holds {', '.join(sorted(suffixes)) or 'no'} files; "
             f"give files of one kind: .{', .'.join(FORMATS)}"
         )
+    kind = FORMATS[suffixes.pop()]
     try:
-        return ds.dataset(paths, filesystem=place.filesystem, format=FORMATS[suffixes.pop()])
+        texts = ds.dataset(paths, filesystem=place.filesystem, format=kind)
+        if kind == "csv":  # all is text there: read as a number, the id 00123 would be another
+            columns = pa.schema([(name, pa.string()) for name in texts.schema.names])
+            texts = ds.dataset(paths, schema=columns, filesystem=place.filesystem, format=kind)
+        return texts
     except (pa.ArrowInvalid, OSError) as error:
         raise IotOpsError(f"input {place} cannot be read: {error}") from None
 
@@ -59,11 +64,12 @@ def fingerprint(texts: ds.Dataset) -> str:
 def parts_of(texts: ds.Dataset, column: str, id_column: str | None, rows_per_part: int) -> Iterator[pa.Table]:
     """Tables (`TEXTS`) of `rows_per_part` rows, the last one of fewer, in the order of the files.
 
-    Without an id column the id is the row's number, from 0; a text that is null is an empty one.
+    Without an id column the id is the row's number, from 0; a text that is null is an empty one. Raises
+    `IotOpsError` where a file is broken further on.
     """
     held: list[pa.RecordBatch] = []
     rows = number = 0
-    for batch in texts.to_batches(columns=[*filter(None, (id_column,)), column]):
+    for batch in _batches(texts, [*filter(None, (id_column,)), column]):
         ids = (
             pc.cast(batch[id_column], pa.string())
             if id_column
@@ -81,3 +87,10 @@ def parts_of(texts: ds.Dataset, column: str, id_column: str | None, rows_per_par
             rows += rest.num_rows
     if rows:
         yield pa.Table.from_batches(held, TEXTS)
+
+
+def _batches(texts: ds.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from texts.to_batches(columns=columns)
+    except pa.ArrowInvalid as error:
+        raise IotOpsError(f"the input cannot be read to its end: {error}") from None

@@ -98,7 +98,8 @@ def build_index(
         return report
     on_progress(f"cutting {len(shelf.documents):,} documents")
     plan: Addition | None = planned(usable, [document_uri(owner, path) for path in shelf.unchanged], sizes)
-    fresh = chunk_documents(shelf.documents, model.count_tokens, model.max_tokens)
+    fresh = chunk_documents(shelf.documents, model.count_tokens, model.max_tokens, shelf.refuse)
+    files, report.refused = shelf.table, shelf.refused
     parts = EmbeddedParts(filesystem, prefix, model.identity, sizes.part)
     vectors = KnownVectors(before, model.identity, parts)
     report.embedded = _embed(vectors.missing(fresh), model, vectors, parts, on_progress)

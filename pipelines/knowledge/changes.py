@@ -46,6 +46,10 @@ class ShelfRead:
         """The reasons by path."""
         return {row["path"]: row["refused"] for row in self.rows if row["refused"] is not None}
 
+    def refuse(self, document: Document, reason: str) -> None:
+        """Note that a document was read but cannot be indexed."""
+        next(row for row in self.rows if row["path"] == document.path)["refused"] = reason
+
 
 def read_shelf(filesystem: FileSystem, owner: str, known: pa.Table | None = None) -> ShelfRead:
     """Read the documents of a shelf that are not among the `known` ones (`DOCUMENT_SCHEMA`) as they are.

@@ -19,6 +19,7 @@ import pyarrow as pa
 from indexes.schema import CHUNK_SCHEMA, passage
 from indexes.tokens import CHARACTERS_PER_TOKEN
 from pipelines.knowledge.documents import Document
+from pipelines.knowledge.extracted import DocumentRefused
 from pipelines.knowledge.sections import Outline, Section, outline
 
 CHUNKER = "headings-1"
@@ -27,6 +28,8 @@ CHUNKER = "headings-1"
 TokenCounter = Callable[[list[str]], Sequence[int]]
 """Number of the model's own tokens in each text."""
 
+# What a broken tokenizer raises is no fault of a document and ends a build, or it would empty the shelf.
+_OF_ONE_DOCUMENT = (ValueError, TypeError, LookupError, RecursionError, MemoryError)
 _SPECIAL_TOKENS = 2
 _SMALL_TOKENS = 48
 _HARD_CUT = 64
@@ -45,13 +48,27 @@ class Span:
     tokens: int
 
 
-def chunk_documents(documents: Iterable[Document], count: TokenCounter, limit: int) -> pa.Table:
+def chunk_documents(
+    documents: Iterable[Document],
+    count: TokenCounter,
+    limit: int,
+    refuse: Callable[[Document, str], None] | None = None,
+) -> pa.Table:
     """Chunks of documents as a table of `CHUNK_SCHEMA`.
 
     `limit` is the model's input size in tokens. A chunk with its title and section path fits it, unless those
-    alone take more than half.
+    alone take more than half. `refuse` is told of each document that cannot be cut, and why; without it that
+    raises `DocumentRefused`.
     """
-    tables = [chunk_table(document, spans(document, count, limit)) for document in documents]
+    tables = []
+    for document in documents:
+        try:
+            tables.append(chunk_table(document, spans(document, count, limit)))
+        except _OF_ONE_DOCUMENT as error:
+            reason = f"{document.path}: cannot be cut: {error!r}"
+            if refuse is None:
+                raise DocumentRefused(reason) from error
+            refuse(document, reason)
     return pa.concat_tables(tables) if tables else CHUNK_SCHEMA.empty_table()
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
 
-from pipelines.knowledge.extracted import MAXIMUM_TEXT, DocumentRefused, Extracted
+from pipelines.knowledge.extracted import MAXIMUM_TEXT, DocumentRefused, Extracted, naming, storable
 from pipelines.knowledge.extraction import EXTRACTORS, MAXIMUM_BYTES
-from pipelines.knowledge.metadata import BESIDE, Metadata, front_matter, mapping, metadata
+from pipelines.knowledge.metadata import Metadata, beside, front_matter, metadata
 from pipelines.knowledge.sections import first_heading
 
 UNKNOWN_LANGUAGE = "und"
-_MAXIMUM_PATH, _MAXIMUM_TITLE, _MAXIMUM_REASON = 300, 300, 200
+_MAXIMUM_PATH, _MAXIMUM_TITLE = 300, 300
 _WITH_FRONT_MATTER = (".md", ".markdown", ".txt")
 
 
@@ -26,6 +24,11 @@ class Document:
     source: str
     body_start: int
     about: Metadata
+
+    @property
+    def path(self) -> str:
+        """Its path on the shelf."""
+        return self.uri.partition("/documents/")[2]
 
 
 def document_id(relative: str) -> str:
@@ -66,17 +69,12 @@ def check_size(relative: str, size: int) -> None:
 def extract(relative: str, content: bytes) -> Extracted:
     """The text of a file by its suffix; raises `DocumentRefused` with the reason."""
     check_size(checked_path(relative), len(content))
-    try:
+    with naming(relative):
         found = EXTRACTORS[PurePosixPath(relative).suffix.lower()](content)
-    except DocumentRefused as refused:
-        raise DocumentRefused(f"{relative}: {refused}") from None
-    except Exception as error:  # a parser raises anything when a file is broken on purpose
-        reason = "needs too much memory" if isinstance(error, MemoryError) else f"cannot be read: {error!r}"
-        raise DocumentRefused(f"{relative}: {reason[:_MAXIMUM_REASON]}") from error
-    if not found.text.strip("\ufeff \t\r\n"):
-        raise DocumentRefused(f"{relative}: empty")
-    if len(found.text) > MAXIMUM_TEXT:
-        raise DocumentRefused(f"{relative}: {len(found.text):,} characters, the limit is {MAXIMUM_TEXT:,}")
+        if not found.text.strip("\ufeff \t\r\n"):
+            raise DocumentRefused("empty")
+        if len(found.text) > MAXIMUM_TEXT:
+            raise DocumentRefused(f"{len(found.text):,} characters, the limit is {MAXIMUM_TEXT:,}")
     return found
 
 
@@ -89,25 +87,21 @@ def document(owner: str, relative: str, extracted: Extracted, described: bytes =
     """A document of a file's text and the YAML beside it; raises `DocumentRefused` with the reason.
 
     What the YAML says, or in a text its front matter, goes before what the file says of itself. The title
-    falls back to the first heading, then to the file's name; the rest to nothing (`doc_type` to "document").
+    falls back to the first heading, where that may be one, then to the file's name; the rest to nothing
+    (`doc_type` to "document").
     """
-    source, body_start = extracted.text, 0
-    said: Mapping[str, Any] = {}
-    try:
-        if relative.lower().endswith(_WITH_FRONT_MATTER):
-            said, body_start = front_matter(source)
-        beside = mapping(described.decode("utf-8"))
-        if beside is None:
-            raise DocumentRefused(f"{relative}{BESIDE} is no mapping of names to values")
-        found = metadata({**said, **beside})
-    except (DocumentRefused, UnicodeDecodeError) as refused:
-        raise DocumentRefused(f"{relative}: {refused}") from None
-    titles = (found.title, extracted.title, first_heading(source, body_start), PurePosixPath(relative).stem)
+    with naming(relative):
+        source = storable(extracted.text)
+        written = relative.lower().endswith(_WITH_FRONT_MATTER)
+        said, body_start = front_matter(source) if written else ({}, 0)
+        found = metadata({**said, **beside(described)})
+        heading = first_heading(source, body_start) if extracted.titled else ""
+    titles = (found.title, storable(extracted.title), heading, PurePosixPath(relative).stem)
     about = replace(
         found,
         title=" ".join(next(filter(None, titles)).split())[:_MAXIMUM_TITLE],
         doc_type=found.doc_type or "document",
         updated=found.updated or extracted.updated,
-        language=found.language or extracted.language or UNKNOWN_LANGUAGE,
+        language=found.language or storable(extracted.language) or UNKNOWN_LANGUAGE,
     )
     return Document(document_id(relative), document_uri(owner, relative), source, body_start, about)

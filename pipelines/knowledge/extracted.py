@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +12,8 @@ from iotops.errors import IotOpsError
 
 MAXIMUM_TEXT = 8 * 2**20
 """Characters of a document; a manual of 1,000 pages has 3 million."""
+_LONGEST_REASON = 200
+_UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 
 
 class DocumentRefused(IotOpsError):
@@ -23,3 +28,22 @@ class Extracted:
     title: str = ""
     language: str = ""
     updated: datetime | None = None
+    titled: bool = True
+    """Whether its first heading may be its title: the number of a page or the words of a row are none."""
+
+
+def storable(text: str) -> str:
+    """The text with U+FFFD for each character that UTF-8 or Postgres cannot hold: lone surrogates and NUL."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+@contextmanager
+def naming(relative: str) -> Iterator[None]:
+    """Whatever goes wrong within is a `DocumentRefused` that names the file."""
+    try:
+        yield
+    except DocumentRefused as refused:
+        raise DocumentRefused(f"{relative}: {refused}") from None
+    except Exception as error:  # a parser raises anything when a file is broken on purpose
+        reason = "needs too much memory" if isinstance(error, MemoryError) else f"cannot be read: {error!r}"
+        raise DocumentRefused(f"{relative}: {reason[:_LONGEST_REASON]}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -10,34 +11,59 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
-from pipelines.knowledge.extracted import DocumentRefused, Extracted
+from pipelines.knowledge.extracted import MAXIMUM_TEXT, DocumentRefused, Extracted
 
-EXTRACTOR = "markdown-1"
+EXTRACTOR = "markdown-2"
 """Name and version of what this module makes of a file; a change of its output changes it."""
 MAXIMUM_UNPACKED = 256 * 2**20
+_READ_AS = {
+    "iso8859-1": "cp1252",
+    "ascii": "cp1252",
+    "iso8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+}
+"""Encodings that pages name and do not keep to, with those that hold them."""
+_DELIMITERS = ";\t|,"
+_SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
+_FRONT_MATTER = re.compile(r"\A---\n(?=\S).*?\n---\n", re.DOTALL)
 _CORE = "docProps/core.xml"
 _TERMS = {"dc": "http://purl.org/dc/elements/1.1/", "dcterms": "http://purl.org/dc/terms/"}
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _CHARSET = re.compile(rb"<meta[^>]{1,200}?charset=[\"']?([\w-]{2,40})", re.IGNORECASE)
 
 
 def plain(content: bytes) -> Extracted:
-    """UTF-8 text, as it is."""
-    if b"\0" in content:
+    """Text as it is: UTF-8, or UTF-16 with its byte order mark, as Windows writes it."""
+    encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8"
+    if encoding == "utf-8" and b"\0" in content:
         raise DocumentRefused("binary (holds a NUL byte)")
     try:
-        return Extracted(content.decode("utf-8"))
+        return Extracted(content.decode(encoding))
     except UnicodeDecodeError as error:
-        raise DocumentRefused(f"not UTF-8 at byte {error.start}") from None
+        raise DocumentRefused(f"not {encoding.upper()} at byte {error.start}") from None
 
 
 def html(content: bytes) -> Extracted:
     """A web page without its navigation, scripts and images; UTF-8 unless it names another encoding."""
-    named = _CHARSET.search(content[:4096])
     try:
-        source = content.decode(named[1].decode("ascii") if named else "utf-8-sig")
-    except (UnicodeDecodeError, LookupError) as error:
+        source = content.decode(_encoding(content))
+    except (UnicodeError, LookupError) as error:
         raise DocumentRefused(f"its encoding is not what it says: {error}") from None
     return _markdown(source)
+
+
+def _encoding(content: bytes) -> str:
+    """Of a page: by its byte order mark, or else by its label as browsers take it (WHATWG, Encoding)."""
+    if content.startswith(_UTF_16):
+        return "utf-16"
+    named = _CHARSET.search(_COMMENT.sub(b"", content[:4096]))
+    if named is None or content.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    codec = codecs.lookup(named[1].decode("ascii")).name
+    # A label that can be read as ASCII was not written in UTF-16, whatever it says.
+    return "utf-8" if codec.startswith("utf-16") else _READ_AS.get(codec, codec)
 
 
 def docx(content: bytes) -> Extracted:
@@ -55,42 +81,75 @@ def docx(content: bytes) -> Extracted:
 
 def table(content: bytes) -> Extracted:
     """A CSV table with a header: a section for each row, headed by its first two columns."""
-    text = plain(content).text.removeprefix("\ufeff")
-    dialect: type[csv.Dialect]
-    try:
-        dialect = csv.Sniffer().sniff(text[:8192], delimiters=",;\t|")
-    except csv.Error:
-        dialect = csv.excel
-    try:
-        header, *rows = [row for row in csv.reader(io.StringIO(text), dialect, strict=True) if any(row)]
-    except (csv.Error, ValueError) as error:
-        raise DocumentRefused(f"not a CSV table with a header ({error})") from None
-    if len(header) < 2 or not rows:
-        raise DocumentRefused("not a CSV table: it needs a header of at least two columns, and rows")
-    names = [name.strip() for name in header]
-    return Extracted("\n\n".join(_section(names, row, number) for number, row in enumerate(rows, 2)))
+    header, *rows = _rows(plain(content).text.removeprefix("\ufeff"))
+    names = _values(header)
+    sections: list[str] = []
+    characters = 0
+    for number, row in enumerate(rows, 2):
+        sections.append(_section(names, row, number))
+        characters += len(sections[-1])
+        if characters > MAXIMUM_TEXT:
+            raise DocumentRefused(f"more than {MAXIMUM_TEXT:,} characters with its columns named in each row")
+    return Extracted("\n\n".join(sections), titled=False)
+
+
+def _rows(text: str) -> list[list[str]]:
+    """The header and the rows of a table, split by the delimiter that it names, or else that fits it best.
+
+    That is one by which all rows are of one width, or at least none is wider than the header, and of these
+    the one that makes the most columns.
+    """
+    named = _SEPARATOR.match(text)
+    delimiters, text = (named[1], text[named.end() :]) if named else (_DELIMITERS, text)
+    found: list[tuple[tuple[bool, bool, int], list[list[str]]]] = []
+    problem = "it needs a header of at least two columns, and rows"
+    for delimiter in delimiters:
+        try:
+            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+            rows = [row for row in reader if any(row)]
+        except csv.Error as error:
+            problem = str(error)
+            continue
+        columns = sum(map(bool, _values(rows[0]))) if len(rows) > 1 else 0
+        if columns > 1:
+            regular = all(len(row) == len(rows[0]) for row in rows)
+            rows = [rows[0], *map(_trimmed, rows[1:])]
+            found.append(((regular, all(len(row) <= len(rows[0]) for row in rows), columns), rows))
+    if not found:
+        raise DocumentRefused(f"not a CSV table: {problem}")
+    return max(found, key=lambda each: each[0])[1]
+
+
+def _trimmed(row: list[str]) -> list[str]:
+    """A row without the empty cells at its end."""
+    return row[: next((at for at in range(len(row), 0, -1) if row[at - 1].strip()), 0)]
+
+
+def _values(row: list[str]) -> list[str]:
+    return [" ".join(cell.split()) for cell in row]
 
 
 def _section(names: list[str], row: list[str], line: int) -> str:
     if len(row) > len(names):
         raise DocumentRefused(f"row {line} has {len(row)} values for {len(names)} columns")
-    values = [" ".join(value.split()) for value in row]
+    values = _values(row)
     heading = ": ".join(value for value in values[:2] if value)
     facts = [f"- {name}: {value}" for name, value in zip(names, values, strict=False) if value]
     return "\n".join([f"## {heading}", "", *facts])
 
 
 def _markdown(page: str) -> Extracted:
-    from html_to_markdown import ConversionOptions, convert
+    from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
 
     options = ConversionOptions(
-        skip_images=True, compact_tables=True, bullets="-", extract_metadata=True, autolinks=False
-    )
+        skip_images=True, compact_tables=True, bullets="-", extract_metadata=True, autolinks=False,
+        # The body of a page may be one large form.
+        preprocessing=PreprocessingOptions(enabled=True, remove_forms=False),
+    )  # fmt: skip
     found = convert(page, options)
     about = found.metadata.document
-    text = (found.content or "").strip()
-    if text.startswith("---\n"):  # its metadata as front matter, which is not the author's
-        text = text.partition("\n---\n")[2].strip()
+    # Its metadata as front matter, which is not the author's; a blank line follows a rule of the page's own.
+    text = _FRONT_MATTER.sub("", found.content or "", count=1).strip()
     return Extracted(text, about.title or "", about.language or "")
 
 
@@ -128,5 +187,3 @@ EXTRACTORS: dict[str, Callable[[bytes], Extracted]] = {
 }
 MAXIMUM_BYTES = dict.fromkeys(EXTRACTORS, 8 * 2**20) | {".docx": 64 * 2**20, ".pdf": 64 * 2**20}
 """Of a file, by its suffix."""
-APART = frozenset({".html", ".htm", ".docx", ".pdf"})
-"""Parsed in a process of their own, which may be killed: a hostile file can keep a parser busy for ever."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
-from pipelines.knowledge.extracted import DocumentRefused
+from pipelines.knowledge.extracted import DocumentRefused, storable
 
 BESIDE = ".meta.yaml"
 """Suffix of the file that describes the document beside it: `pump.pdf.meta.yaml` describes `pump.pdf`."""
 MAXIMUM_BYTES = 16 * 2**10
+_NOT_SAID = frozenset({"", "~", "null", "Null", "NULL"})
 _FRONT_MATTER = re.compile(r"\ufeff?---[ \t]*\r?\n(.*?)(?:\r?\n|(?<=\n))---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
@@ -43,18 +44,32 @@ def front_matter(source: str) -> tuple[Mapping[str, Any], int]:
     return ({}, body_start) if loaded is None else (loaded, found.end())
 
 
+def beside(described: bytes) -> Mapping[str, Any]:
+    """The YAML mapping of a file that describes the document beside it; raises `DocumentRefused`."""
+    try:
+        found = mapping(described.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DocumentRefused(f"its {BESIDE} is not UTF-8 at byte {error.start}") from None
+    if found is None:
+        raise DocumentRefused(f"its {BESIDE} is no mapping of names to values")
+    return found
+
+
 def mapping(block: str) -> dict[str, Any] | None:
-    """YAML's mapping; None where it is something else; raises `DocumentRefused` where it is no YAML."""
+    """YAML's mapping; None where it is something else; raises `DocumentRefused` where it is no YAML.
+
+    Scalars are strings, spelt as the author spelt them: 2.10 is a version, 0042 a code, and NO a model.
+    """
     if len(block) > MAXIMUM_BYTES:
         raise DocumentRefused(f"metadata over {MAXIMUM_BYTES} characters")
     try:
-        loaded = yaml.safe_load(block)
+        loaded = yaml.load(block, yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DocumentRefused(f"metadata is not YAML ({reason})") from None
     if loaded is None:
         return {}
-    return {str(name): value for name, value in loaded.items()} if isinstance(loaded, dict) else None
+    return loaded if isinstance(loaded, dict) else None
 
 
 def metadata(fields: Mapping[str, Any]) -> Metadata:
@@ -72,22 +87,22 @@ def metadata(fields: Mapping[str, Any]) -> Metadata:
 
 
 def _text(value: Any) -> str:
-    return str(value).strip() if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
+    """Only what is a scalar: aliases may unfold a list of a few lines to a text of gigabytes."""
+    text = value.strip() if isinstance(value, str) else ""
+    return "" if text in _NOT_SAID else storable(text)
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    values = value if isinstance(value, list) else str(value).split(",") if value is not None else []
+    values = value if isinstance(value, list) else _text(value).split(",")
     return tuple(dict.fromkeys(text for item in values if (text := _text(item))))
 
 
 def _moment(value: Any) -> datetime | None:
-    if value is None:
+    text = _text(value)
+    if not text:
         return None
     try:
-        if isinstance(value, date) and not isinstance(value, datetime):
-            moment = datetime(value.year, value.month, value.day)
-        else:
-            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
+        moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise DocumentRefused(f"updated {value!r} is not an ISO date, e.g. 2026-05-31") from None
+        raise DocumentRefused(f"updated {text[:80]!r} is not an ISO date, e.g. 2026-05-31") from None

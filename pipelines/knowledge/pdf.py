@@ -9,17 +9,19 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pypdf import PdfReader
+from pypdf import DocumentInformation, PdfReader
 from pypdf.generic import Destination
 
+from indexes.codes import codes_in
 from pipelines.knowledge.extracted import MAXIMUM_TEXT, DocumentRefused, Extracted
 
 MOST_PAGES = 5_000
 _LEAST_PAGES_WITH_MARGINS = 4
 _MARGIN_LINES = 2
+_LONGEST_MARGIN = 200
 _DEEPEST_HEADING = 6
 _BROKEN_WORD = re.compile(r"([^\W\d_])[-\u00ad]\n([a-z])")
-_DIGITS = re.compile(r"\d+")
+_NUMBER = re.compile(r"(?<!\w)\d{1,4}(?!\w)")
 _MARKUP = re.compile(r"^(#|>|[-+*] *$|[=~-]{3})")
 Heading = tuple[int, str]
 """Depth from 1, and words."""
@@ -34,12 +36,13 @@ def pdf(content: bytes) -> Extracted:
         raise DocumentRefused(f"{len(reader.pages):,} pages, the limit is {MOST_PAGES:,}: cut it up")
     pages, about = _pages(reader), reader.metadata
     title = " ".join(str(about.title or "").split()) if about else ""
-    updated = about.modification_date or about.creation_date if about else None
+    bookmarks = _bookmarks(reader)
     if not any(pages):
         raise DocumentRefused(
             f"no text in its {len(pages)} pages, which are pictures perhaps: recognise the text first (OCR)"
         )
-    return Extracted(_text(_without_margins(pages), _bookmarks(reader)), title, "", _utc(updated))
+    text = _text(_without_margins(pages), bookmarks)
+    return Extracted(text, title, "", _changed(about) if about else None, titled=bool(bookmarks))
 
 
 def _pages(reader: PdfReader) -> list[list[str]]:
@@ -77,14 +80,18 @@ def _without_margins(pages: list[list[str]]) -> list[list[str]]:
     """Pages without the lines that most of them begin or end with, page numbers aside."""
     if len(pages) < _LEAST_PAGES_WITH_MARGINS:
         return pages
-    seen = Counter(key for page in pages for key in {_key(line) for line in _margins(page)})
+    seen = Counter(
+        key
+        for number, page in enumerate(pages, 1)
+        for key in set().union(*(_keys(line, number) for line in _margins(page)))
+    )
     running = {key for key, count in seen.items() if count > len(pages) / 2}
     kept = []
-    for page in pages:
+    for number, page in enumerate(pages, 1):
         first, last = 0, len(page)
-        while first < min(last, _MARGIN_LINES) and _key(page[first]) in running:
+        while first < min(last, _MARGIN_LINES) and _keys(page[first], number) & running:
             first += 1
-        while last > max(first, len(page) - _MARGIN_LINES) and _key(page[last - 1]) in running:
+        while last > max(first, len(page) - _MARGIN_LINES) and _keys(page[last - 1], number) & running:
             last -= 1
         kept.append(page[first:last])
     return kept
@@ -94,8 +101,21 @@ def _margins(page: list[str]) -> list[str]:
     return page[:_MARGIN_LINES] + page[-_MARGIN_LINES:]
 
 
-def _key(line: str) -> str:
-    return _DIGITS.sub("0", line)
+def _keys(line: str, page: int) -> set[str]:
+    """The line as it is, and with each number that may be its page's as the distance to that page (from 1).
+
+    Of `Error 101`, `Error 102` each page keeps its own: what is printed on a page is not above its place in
+    the file, and no part of a code is a page's number.
+    """
+    if len(line) > _LONGEST_MARGIN:
+        return set()
+    keys, codes = {line}, codes_in(line)
+    for number in _NUMBER.finditer(line):
+        before, after = line[: number.start()], line[number.end() :]
+        distance = page - int(number[0])
+        if 0 <= distance < page and codes_in(f"{before}{after}") == codes:
+            keys.add(f"{before}\0{distance}\0{after}")
+    return keys
 
 
 def _text(pages: list[list[str]], bookmarks: dict[int, list[Heading]]) -> str:
@@ -127,7 +147,13 @@ def _same(line: str, words: str) -> bool:
     return bool(wanted) and bare == wanted
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def _changed(about: DocumentInformation) -> datetime | None:
+    """When the document was changed last, or else made, as far as its dates can be read."""
+    for name in ("modification_date", "creation_date"):
+        try:
+            moment: datetime | None = getattr(about, name)
+            if moment is not None:
+                return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            continue
+    return None

@@ -1,4 +1,4 @@
-"""Files read into documents; a parser that a file keeps busy, or makes swallow memory, is killed."""
+"""Files read into documents, apart: a process that a file keeps busy, or makes swallow memory, is killed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import resource
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from pebble import ProcessExpired, ProcessPool
 
-from pipelines.knowledge.documents import Document, document, extract, read_document
-from pipelines.knowledge.extracted import DocumentRefused, Extracted
-from pipelines.knowledge.extraction import APART
+from pipelines.knowledge.documents import Document, read_document
+from pipelines.knowledge.extracted import DocumentRefused
 
 MOST_SECONDS = 120.0
 MOST_MEMORY = 2 * 2**30
-"""Bytes of address space of a parser's process."""
-_DOCUMENTS_PER_PROCESS = 200
+"""Bytes of address space of a process that reads."""
+_DOCUMENTS_PER_PROCESS = 1000
 _WAITING_PER_PROCESS = 4
 
 
@@ -42,40 +40,39 @@ def read_files(
     owner: str,
     files: Iterable[File],
     most_seconds: float = MOST_SECONDS,
-    extract: Callable[[str, bytes], Extracted] = extract,
+    read: Callable[[str, str, bytes, bytes], Document] = read_document,
 ) -> Iterator[tuple[File, Document | DocumentRefused]]:
     """Each file with its document, or with why it is refused, in their order; a few are read ahead.
 
-    `extract` takes formats apart that need a parser, in processes of their own; it must be picklable.
+    `read` reads them in processes of their own; it must be picklable.
     """
     processes = len(os.sched_getaffinity(0))
     with ProcessPool(
         processes, _DOCUMENTS_PER_PROCESS, _limit_memory, context=multiprocessing.get_context("spawn")
     ) as pool:
-        waiting: list[tuple[File, Future[Extracted] | None]] = []
+        waiting: list[tuple[File, Future[Document]]] = []
         for file in files:
-            apart = PurePosixPath(file.relative).suffix.lower() in APART
-            arguments = (file.relative, file.content)
-            waiting.append((file, pool.schedule(extract, arguments, timeout=most_seconds) if apart else None))
+            arguments = (owner, file.relative, file.content, file.described)
+            waiting.append((file, pool.schedule(read, arguments, timeout=most_seconds)))
             if len(waiting) > processes * _WAITING_PER_PROCESS:
-                yield _read(owner, *waiting.pop(0), most_seconds)
+                yield _read(*waiting.pop(0), most_seconds)
         for each in waiting:
-            yield _read(owner, *each, most_seconds)
+            yield _read(*each, most_seconds)
 
 
 def _read(
-    owner: str, file: File, extracting: Future[Extracted] | None, most_seconds: float
+    file: File, reading: Future[Document], most_seconds: float
 ) -> tuple[File, Document | DocumentRefused]:
     try:
-        if extracting is None:
-            return file, read_document(owner, file.relative, file.content, file.described)
-        return file, document(owner, file.relative, extracting.result(), file.described)
+        return file, reading.result()
     except DocumentRefused as refused:
         return file, refused
     except TimeoutError:
         return file, DocumentRefused(f"{file.relative}: not read within {most_seconds:.0f} s")
     except ProcessExpired:
-        return file, DocumentRefused(f"{file.relative}: its parser broke down")
+        return file, DocumentRefused(f"{file.relative}: its process broke down")
+    except Exception as error:  # raised while it was handed over
+        return file, DocumentRefused(f"{file.relative}: cannot be read: {error!r}")
 
 
 def _limit_memory() -> None:

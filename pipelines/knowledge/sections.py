@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 _LINE_END = re.compile(r"\r\n?|\n")
-_MAXIMUM_HEADING = 120
-# Only block structure matters here, and inline parsing is where odd input costs time.
+_MAXIMUM_HEADING, _MAXIMUM_MARKUP = 120, 2000
+# Only block structure matters here, and inline parsing is where odd input costs time: a heading is cut short.
 _BLOCKS = MarkdownIt("commonmark").enable("table").disable("inline")
 _INLINE = MarkdownIt("commonmark")
 
@@ -91,5 +91,5 @@ def _path(headings: dict[int, str], title: str) -> tuple[str, ...]:
 
 def _heading(token: Token) -> str:
     """The words of a heading without its markup."""
-    children: Sequence[Token] = _INLINE.parseInline(token.content)[0].children or []
+    children: Sequence[Token] = _INLINE.parseInline(token.content[:_MAXIMUM_MARKUP])[0].children or []
     return " ".join("".join(child.content or " " for child in children).split())[:_MAXIMUM_HEADING]

@@ -51,7 +51,8 @@ _ERRORS = """
     WHERE error_code IS NOT NULL AND ts >= :since AND ts < :until"""
 # Spelt as `code_key` has it. Before the limit: else a code that is not among the latest would be none.
 _WANTED = r"""(CAST(:keys AS text[]) IS NULL
-    OR lower(regexp_replace(error_code, '[-_/\s]', '', 'g')) = ANY(CAST(:keys AS text[])))"""
+    OR lower(regexp_replace(regexp_replace(error_code, '(?<=\d)[-_/\s]+(?=\d)', '-', 'g'),
+        '(?<!\d)[-_/\s]|[-_/\s](?!\d)', '', 'g')) = ANY(CAST(:keys AS text[])))"""
 CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
 _OF_MODELS = "(CAST(:models AS text[]) IS NULL OR model = ANY(CAST(:models AS text[])))"
 _BY_MODELS = """(CAST(:models AS text[]) IS NULL OR device_id IN (

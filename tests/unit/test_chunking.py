@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,3 +132,31 @@ def test_a_base64_line_is_cut_although_it_is_one_token() -> None:
 
     found = spans(document("# Key\n\n" + "A" * 100_000), one_token_per_word, LIMIT)
     assert max(span.end - span.start for span in found) <= LIMIT * 8
+
+
+def test_a_document_that_cannot_be_cut_stops_no_other() -> None:
+    odd = replace(document("# B", "b.md"), source="# \ud800")
+    refused: dict[str, str] = {}
+    table = chunk_documents(
+        [document("# A", "a.md"), odd, document("# C", "c.md")],
+        words,
+        LIMIT,
+        lambda document, reason: refused.update({document.path: reason}),
+    )
+    assert table["doc_id"].to_pylist() == ["a", "c"]
+    assert list(refused) == ["b.md"]
+    assert refused["b.md"].startswith("b.md: cannot be cut: UnicodeEncodeError")
+    with pytest.raises(DocumentRefused, match=r"^b\.md: cannot be cut"):
+        chunk_documents([odd], words, LIMIT)
+
+
+def test_a_tokenizer_that_fails_is_no_fault_of_a_document() -> None:
+    def broken(texts: list[str]) -> Sequence[int]:
+        raise OSError("no such file")
+
+    with pytest.raises(OSError, match="no such file"):
+        chunk_documents([document("# A")], broken, LIMIT, lambda document, reason: None)
+
+
+def test_of_an_enormous_heading_the_beginning_is_parsed() -> None:
+    assert document("# Pump " + "[](x)" * 500 + "end").about.title == "Pump"

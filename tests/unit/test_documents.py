@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,35 @@ def test_bad_files_are_refused_by_name_with_the_reason(content: bytes, reason: s
     assert str(refused.value).startswith("bad.md: ")
 
 
+def test_what_an_author_writes_stays_as_it_is_spelt() -> None:
+    said = """---
+title: 1_000
+firmware: [2.4, 2.10]
+version: 1.10
+error_codes: [0x1F, 010, 12:30, 1_000, 0042]
+models: [NO, on, ~]
+language: no
+updated: ''
+doc_type: null
+---
+text"""
+    about = read_document("acme", "a.md", said.encode()).about
+    assert (about.title, about.version, about.language) == ("1_000", "1.10", "no")
+    assert about.firmware == ("2.4", "2.10")
+    assert about.error_codes == ("0x1F", "010", "12:30", "1_000", "0042")
+    assert about.models == ("NO", "on")
+    assert (about.updated, about.doc_type) == (None, "document")
+
+
+def test_aliases_do_not_unfold_to_a_text_that_fills_the_memory() -> None:
+    lists = "".join(
+        f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in pairwise("abcdefghijklm")
+    )
+    said = f"a: &a [x]\n{lists}title: *m\nmodels: {{m: *m}}\nupdated: *m\n"
+    about = read_document("acme", "a.md", f"---\n{said}---\ntext".encode()).about
+    assert (about.title, about.models, about.updated) == ("a", (), None)
+
+
 @pytest.mark.parametrize(
     "path", ["../up.md", "/etc/x.md", "a/../b.md", "a//b.md", "a\nb.md", "", "x.exe", "x" * 400 + ".md"]
 )
@@ -160,6 +190,16 @@ def test_only_what_changed_is_read_again(lake: FileSystem, tmp_path: Path) -> No
     (folder / "new.md").write_text("code,cause\nE4,heat\n")
     os.utime(folder / "new.md", ns=(0, changed_at(changed, "new.md")))  # within the tick of the first change
     assert [document.doc_id for document in read_shelf(lake, "acme", changed.table).documents] == ["new"]
+
+
+def test_a_document_that_cannot_be_cut_is_refused(lake: FileSystem, tmp_path: Path) -> None:
+    for name in ("a.md", "b.md"):
+        (tmp_path / name).write_text(f"# {name}")
+    add_documents(lake, "acme", [tmp_path / "a.md", tmp_path / "b.md"])
+    shelf = read_shelf(lake, "acme")
+    shelf.refuse(shelf.documents[1], "b.md: too odd")
+    assert shelf.refused == {"b.md": "b.md: too odd"}
+    assert shelf.table["refused"].to_pylist() == [None, "b.md: too odd"]
 
 
 def changed_at(shelf: ShelfRead, path: str) -> int:

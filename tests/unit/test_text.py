@@ -148,3 +148,16 @@ def test_codes_are_told_from_words() -> None:
     assert code_key("HX-200s") == code_key("hx200") != code_key("HX-200S")
     assert code_key("V2.4.1") == code_key("2.4.1") != code_key("2.4.10")
     assert "e421" in codes_asked("Error E 421?")
+
+
+def test_the_hyphens_of_typesetters_are_hyphens() -> None:
+    for hyphen in "\u2010\u2011\u2012\u2013\u2212\u00ad":
+        assert codes_in(f"the HX{hyphen}200.") == {"hx200"} == {code_key(f"HX{hyphen}200")}
+        assert "hx200" in codes_asked(f"HX{hyphen}200?")
+    assert codes_in("E101\u2013E104, pump\u20143 times") == {"e101", "e104"}
+
+
+def test_digits_on_both_sides_of_a_separator_are_told_apart() -> None:
+    assert code_key("E1-12") == code_key("e1_12") == code_key("E 1 / 12") == "e1-12"
+    assert len({code_key(code) for code in ("E1-12", "E11-2", "E-112")}) == 3
+    assert codes_in("E1-12") == set(codes_asked("E1-12")) == {"e1-12"}
