@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
+import tempfile
 import uuid
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,14 +34,17 @@ from iotops.lake import get, objects, put
 CURRENT = "current.json"
 KEEP_NEWEST, KEEP_DAYS = 3, 7
 _DAY = len("20260531")  # of an id
+logger = logging.getLogger(__name__)
 
 
-def publish(filesystem: FileSystem, prefix: str, directory: Path, over: bytes | None) -> None:
+def publish(
+    filesystem: FileSystem, prefix: str, directory: Path, over: bytes | None, shelf: str = ""
+) -> None:
     """Upload a snapshot to `<prefix>/<id>/`, then make it the current one by replacing one small object.
 
-    The manifest goes up last, so that a folder without one is an upload that never finished. Raises
-    `SnapshotError` where the `pointer` is not `over` any more, as it was when this one's making began: what
-    somebody else published meanwhile must not be lost.
+    The manifest goes up last, so that a folder without one is an upload that never finished; `shelf` is as in
+    `rollback`. Raises `SnapshotError` where the `pointer` is not `over` any more, as it was when this one's
+    making began: what somebody else published meanwhile must not be lost.
     """
     snapshot_id = read_manifest(directory).snapshot_id
     manifest = verify(directory, snapshot_id)
@@ -46,7 +53,7 @@ def publish(filesystem: FileSystem, prefix: str, directory: Path, over: bytes | 
     put(filesystem, f"{target}/{MANIFEST}", (directory / MANIFEST).read_bytes())
     if (now := pointer(filesystem, prefix)) != over:
         raise SnapshotError(f"{prefix} became {now!r} while {snapshot_id} was made over {over!r}: repeat")
-    put(filesystem, f"{prefix}/{CURRENT}", json.dumps({"snapshot_id": snapshot_id}).encode())
+    _point(filesystem, prefix, snapshot_id, shelf)
 
 
 def pointer(filesystem: FileSystem, prefix: str) -> bytes | None:
@@ -67,6 +74,14 @@ def current(filesystem: FileSystem, prefix: str) -> str | None:
     except (ValueError, KeyError, TypeError) as error:
         raise SnapshotError(f"{prefix}/{CURRENT} is unreadable: {content[:80]!r}") from error
     return _checked(snapshot_id)
+
+
+def rolled_back_at(content: bytes | None) -> str:
+    """The state of the shelf to which a `pointer` was rolled back; empty where it was not."""
+    try:
+        return str(json.loads(content or b"{}").get("shelf", ""))
+    except (ValueError, AttributeError):  # `current` says that it is unreadable
+        return ""
 
 
 def fetch(
@@ -116,33 +131,66 @@ def snapshots(filesystem: FileSystem, prefix: str) -> list[str]:
 
 def manifest(filesystem: FileSystem, prefix: str, snapshot_id: str) -> Manifest:
     """What a snapshot says of itself; raises `SnapshotError` where it does not."""
-    return parse_manifest(get(filesystem, f"{prefix}/{_checked(snapshot_id)}/{MANIFEST}"), snapshot_id)
+    return parse_manifest(_file(filesystem, prefix, snapshot_id, MANIFEST), snapshot_id)
+
+
+def manifests(filesystem: FileSystem, prefix: str) -> dict[str, Manifest | SnapshotError]:
+    """Of every snapshot that is kept, oldest first, what it says of itself or why it does not."""
+    found: dict[str, Manifest | SnapshotError] = {}
+    for name in snapshots(filesystem, prefix):
+        try:
+            found[name] = manifest(filesystem, prefix, name)
+        except SnapshotError as error:
+            found[name] = error
+    return found
 
 
 def documents(filesystem: FileSystem, prefix: str, snapshot_id: str) -> pa.Table:
-    """The files that a snapshot was made of: `DOCUMENT_SCHEMA`."""
-    content = get(filesystem, f"{prefix}/{_checked(snapshot_id)}/{DOCUMENTS}")
+    """The files that a snapshot was made of: `DOCUMENT_SCHEMA`; raises `SnapshotError`."""
+    content = _file(filesystem, prefix, snapshot_id, DOCUMENTS)
     if hashlib.sha256(content).hexdigest() != manifest(filesystem, prefix, snapshot_id).files[DOCUMENTS]:
         raise SnapshotError(f"snapshot {snapshot_id} is corrupt: {DOCUMENTS} does not match its checksum")
     return pq.read_table(pa.BufferReader(content), schema=DOCUMENT_SCHEMA)
 
 
-def rollback(filesystem: FileSystem, prefix: str, snapshot_id: str) -> None:
-    """Make an earlier snapshot the current one; raises `SnapshotError` where there is no such one."""
+def rollback(filesystem: FileSystem, prefix: str, snapshot_id: str, shelf: str = "") -> None:
+    """Make an earlier snapshot the current one; raises `SnapshotError` where there is no such one.
+
+    `shelf` is the state of the documents now: for as long as that stays, no build need undo this.
+    """
     if _checked(snapshot_id) not in snapshots(filesystem, prefix):
         raise SnapshotError(f"{snapshot_id} is not kept: `iotops index list` shows what is")
-    put(filesystem, f"{prefix}/{CURRENT}", json.dumps({"snapshot_id": snapshot_id}).encode())
+    _point(filesystem, prefix, snapshot_id, shelf)
+
+
+def damages(filesystem: FileSystem, prefix: str) -> Iterator[tuple[str, SnapshotError | None]]:
+    """The pointer and each snapshot that is kept, with what is wrong with it; every byte is read."""
+    kept = snapshots(filesystem, prefix)
+    yield CURRENT, _damage_of_pointer(filesystem, prefix, kept)
+    for name in kept:
+        damage = None
+        with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+            try:
+                fetch(filesystem, prefix, name, Path(folder))
+            except SnapshotError as error:
+                damage = error
+        yield name, damage
 
 
 def prune(filesystem: FileSystem, prefix: str) -> list[str]:
     """Delete the snapshots that are not kept, and uploads that broke off before those; returns their ids.
 
-    Kept are the current one, the newest `KEEP_NEWEST`, and the last of each of the `KEEP_DAYS` newest days.
+    Kept are the current one, the newest `KEEP_NEWEST`, and the last of each of the `KEEP_DAYS` newest days,
+    with their bases. One that does not say what its base is stops nothing, and is logged.
     """
     ids, broken_off = _uploads(filesystem, prefix)
     last_of_day = {name[:_DAY]: name for name in ids}
     kept = {*ids[-KEEP_NEWEST:], *list(last_of_day.values())[-KEEP_DAYS:], current(filesystem, prefix)}
-    kept |= {manifest(filesystem, prefix, name).base for name in kept if name}
+    for name in [name for name in kept if name]:
+        try:
+            kept.add(manifest(filesystem, prefix, name).base)
+        except SnapshotError as error:
+            logger.error("a snapshot of %s is damaged: %s", prefix, error)
     doomed = [name for name in ids if name not in kept]
     doomed += [name for name in broken_off if name < min(ids[-KEEP_NEWEST:], default="")]
     for name in doomed:
@@ -150,16 +198,18 @@ def prune(filesystem: FileSystem, prefix: str) -> list[str]:
     return doomed
 
 
-def prune_cache(cache: Path, keep: int = 3) -> None:
-    """Delete all but the newest `keep` snapshots of a local cache and their bases.
+def prune_cache(cache: Path, keep: Collection[str]) -> None:
+    """Delete from a local cache all but the snapshots `keep`, the newest `KEEP_NEWEST` and their bases.
 
     A mapped file outlives its deletion.
     """
     folders = sorted(path for path in cache.iterdir() if SNAPSHOT_ID.fullmatch(path.name))
-    kept = folders[-keep:]
-    bases = {read_manifest(folder).base for folder in kept}
+    kept = {*keep, *(folder.name for folder in folders[-KEEP_NEWEST:])}
+    for folder in [folder for folder in folders if folder.name in kept]:
+        with suppress(SnapshotError):  # a damaged one is downloaded again with its base
+            kept.add(read_manifest(folder).base)
     for folder in folders:
-        if folder not in kept and folder.name not in bases:
+        if folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -170,6 +220,28 @@ def _uploads(filesystem: FileSystem, prefix: str) -> tuple[list[str], list[str]]
     names = {path[0] for path in paths if SNAPSHOT_ID.fullmatch(path[0])}
     whole = {path[0] for path in paths if path[1:] == [MANIFEST]} & names
     return sorted(whole), sorted(names - whole)
+
+
+def _point(filesystem: FileSystem, prefix: str, snapshot_id: str, shelf: str) -> None:
+    named = {"snapshot_id": snapshot_id} | ({"shelf": shelf} if shelf else {})
+    put(filesystem, f"{prefix}/{CURRENT}", json.dumps(named).encode())
+
+
+def _damage_of_pointer(filesystem: FileSystem, prefix: str, kept: list[str]) -> SnapshotError | None:
+    try:
+        serving = current(filesystem, prefix)
+    except SnapshotError as error:
+        return error
+    if serving is None or serving in kept:
+        return None
+    return SnapshotError(f"{CURRENT} names {serving}, which is not there or has no {MANIFEST}")
+
+
+def _file(filesystem: FileSystem, prefix: str, snapshot_id: str, name: str) -> bytes:
+    try:
+        return get(filesystem, f"{prefix}/{_checked(snapshot_id)}/{name}")
+    except FileNotFoundError:
+        raise SnapshotError(f"snapshot {snapshot_id} is torn: {name} is missing") from None
 
 
 def _checked(snapshot_id: object) -> str:

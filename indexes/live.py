@@ -79,5 +79,5 @@ class LiveIndex:
             folder = fetch(self._filesystem, self._prefix, snapshot_id, self._cache, held)
             self.snapshot = Snapshot.load(folder, held)
             self._refused = None
-            prune_cache(self._cache)
+            prune_cache(self._cache, {snapshot_id})
             logger.info("index of %s is now %s", self.owner, snapshot_id)

@@ -70,9 +70,11 @@ def renew_credentials(settings: Settings, tenant: Tenant) -> TenantCredentials:
 
 
 def complete_tenants(settings: Settings) -> None:
-    """Create the topics that tenants of an earlier version lack."""
+    """Give tenants of an earlier version the topics that they lack, and their storage keys today's rights."""
     if tenants := list_tenants(settings):
         create_topics(settings.kafka, [topic for tenant in tenants for topic in tenant.topics])
+    for tenant in tenants:
+        grant_tenant(settings, tenant)
 
 
 def list_tenants(settings: Settings) -> list[Tenant]:

@@ -10,6 +10,8 @@ from iotops.errors import TenantError
 TENANT_ID = re.compile(r"[a-z][a-z0-9_]{1,30}")
 RESERVED = frozenset({"shared", "public", "iceberg", "gold", "silver", "platform"})
 SHARED_PREFIX = "shared"
+WRITTEN_BY_TENANTS = ("documents", "evaluation", "exports")
+"""The areas of its lake prefix that a tenant's own storage key writes to; it reads the others."""
 TOPIC_KINDS = ("telemetry", "events", "alerts", "deadletter")
 
 
@@ -68,7 +70,8 @@ class Tenant:
     def prefix(self, area: str) -> str:
         """Lake prefix of an area without the bucket.
 
-        Areas: `bronze`, `silver`, `documents`, `indexes`, `evaluation`, `deadletter`.
+        Areas: `bronze`, `silver`, `documents`, `indexes`, `rerankers`, `evaluation`, `exports`, `reports`,
+        `deadletter`, `alerting`.
         """
         return f"{self.id}/{area}"
 

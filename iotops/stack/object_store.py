@@ -17,10 +17,11 @@ from iotops.settings import Settings
 from iotops.stack.files import executable, locked, write_private
 from iotops.stack.process import Launch
 from iotops.stack.server import Server
-from iotops.tenancy import SHARED_PREFIX, Tenant
+from iotops.tenancy import SHARED_PREFIX, WRITTEN_BY_TENANTS, Tenant
 
 BROKER_BUCKET = "tansu"
-RIGHTS = ("Read", "Write", "List", "Tagging")
+READING, WRITING = ("Read", "List"), ("Write", "Tagging")
+RIGHTS = (*READING, *WRITING)
 GRPC_OFFSET = 10_000
 RELOAD_TIMEOUT_S = 10.0
 PROBE = "probe"
@@ -92,20 +93,25 @@ class ObjectStore(Server):
 
 
 def grant_tenant(settings: Settings, tenant: Tenant, *, renew: bool = False) -> tuple[str, SecretStr]:
-    """The storage key of a tenant, made on first call: all of its own prefix, and the shared one to read.
+    """The storage key of a tenant, made on first call: reads its own prefix and the shared one, and writes
+    its areas `WRITTEN_BY_TENANTS`.
 
-    `renew` makes a new one in its place. Raises `StackError` where the object store does not take it within
-    seconds.
+    What only the platform writes, such as an index, is trusted by processes that serve all tenants. A key of
+    an earlier version, with other rights, gets these. `renew` makes a new one in its place. Raises
+    `StackError` where the object store does not take it within seconds.
     """
     bucket = settings.lake.bucket
     if not ObjectStore(settings).identities.is_file():
         raise TenantError(
             f"{settings.lake.endpoint} is not the embedded object store: make a key for "
-            f"{bucket}/{tenant.id}/* there with your provider's own tools"
+            f"{bucket}/{tenant.id}/* there with your provider's own tools: to read, and to write "
+            f"{', '.join(WRITTEN_BY_TENANTS)}"
         )
-    own = [f"{action}:{bucket}/{tenant.id}/*" for action in RIGHTS]
-    shared = [f"{action}:{bucket}/{SHARED_PREFIX}/*" for action in ("Read", "List")]
-    return _grant(settings, tenant.storage_identity, [*own, *shared], f"{bucket}/{tenant.id}", renew)
+    read = [f"{action}:{bucket}/{owner}/*" for owner in (tenant.id, SHARED_PREFIX) for action in READING]
+    write = [
+        f"{action}:{bucket}/{tenant.prefix(area)}/*" for area in WRITTEN_BY_TENANTS for action in WRITING
+    ]
+    return _grant(settings, tenant.storage_identity, [*read, *write], f"{bucket}/{tenant.id}", renew)
 
 
 def grant_broker(settings: Settings) -> tuple[str, SecretStr]:
@@ -121,16 +127,20 @@ def _grant(
     store = ObjectStore(settings)
     with locked(store.identities):
         known = json.loads(store.identities.read_text())["identities"]
-        pair = next((each["credentials"][0] for each in known if each["name"] == name), None)
-        if pair is None or renew:
-            known = [each for each in known if each["name"] != name]
-            pair = {"accessKey": secrets.token_hex(10).upper(), "secretKey": secrets.token_urlsafe(32)}
-            known.append({"name": name, "credentials": [pair], "actions": actions})
-            write_private(store.identities, json.dumps({"identities": known}))
+        was = next((each for each in known if each["name"] == name), None)
+        pair = {"accessKey": secrets.token_hex(10).upper(), "secretKey": secrets.token_urlsafe(32)}
+        if was is not None and not renew:
+            pair = was["credentials"][0]
+        granted = {"name": name, "credentials": [pair], "actions": actions}
+        if granted != was:
+            others = [each for each in known if each["name"] != name]
+            write_private(store.identities, json.dumps({"identities": [*others, granted]}))
     access_key, secret_key = pair["accessKey"], SecretStr(pair["secretKey"])
     root = store.root()
     if root is None:
         raise StackError("the object store does not run: `iotops up` starts it")
+    if granted != was:
+        root.send_signal(signal.SIGHUP)
     s3 = _s3(settings, access_key, secret_key)
     deadline = time.monotonic() + RELOAD_TIMEOUT_S
     while True:

@@ -7,6 +7,7 @@ from functools import partial
 import ray
 
 from iotops.errors import IotOpsError
+from iotops.lake import lake_filesystem
 from iotops.ray_cluster import NAMESPACE
 from iotops.settings import Settings
 from pipelines.ingest.alerting.sink import AlertSink
@@ -26,7 +27,9 @@ def make(kind: str, settings: Settings, number: int) -> Worker:
     """The worker of a kind; members of a consumer group are alike, gateways are told apart by number."""
     if kind == "mqtt":
         return MqttGateway(settings, number)
-    return ShelfWatcher(settings) if kind == "documents" else SINKS[kind](settings)
+    if kind == "documents":
+        return ShelfWatcher(settings, lake_filesystem(settings.lake))
+    return SINKS[kind](settings)
 
 
 def start(settings: Settings, members: dict[str, int]) -> list[str]:

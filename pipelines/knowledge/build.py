@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem
 
-from indexes.exchange import current, fetch, pointer, prune, prune_cache, publish
+from indexes import exchange
+from indexes.exchange import current, fetch, pointer, prune, prune_cache, publish, rolled_back_at
 from indexes.schema import shelf_prefix
 from indexes.snapshot import (
     DEFAULT_RERANKER_WEIGHT,
@@ -34,6 +35,7 @@ from pipelines.knowledge.documents import document_uri
 from pipelines.knowledge.embedded import EmbeddedParts, KnownVectors
 from pipelines.knowledge.embedding import EncoderSource, embed_chunks
 from pipelines.knowledge.extraction import EXTRACTOR
+from pipelines.knowledge.store import list_documents, state_of
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +82,16 @@ def build_index(
     """Index the documents of a tenant, or of `shared`, and make that the current snapshot.
 
     Nothing is done where neither the documents, the chunker nor the model changed since the current snapshot,
-    unless `force`. Chunks whose content did not change keep their vectors; the reranker's and the fusion's
-    weights, which evaluation calibrates, carry over.
+    or where no document changed since a rollback to it, unless `force`. Chunks whose content did not change
+    keep their vectors; the reranker's and the fusion's weights, which evaluation calibrates, carry over.
     """
     prefix = shelf_prefix(owner, "indexes")
     over = pointer(filesystem, prefix)
     before = _current_snapshot(filesystem, prefix, cache / owner)
+    if before is not None and not force and before.manifest.embedder == model.identity:
+        state = rolled_back_at(over)
+        if state and state == state_of(list_documents(filesystem, owner)):
+            return BuildReport(owner, before.manifest)
     usable = before if before and before.manifest.chunker == model.chunker and not force else None
     on_progress("reading what changed on the shelf")
     shelf = read_shelf(filesystem, owner, usable and usable.documents)
@@ -103,7 +109,7 @@ def build_index(
     parts = EmbeddedParts(filesystem, prefix, model.identity, sizes.part)
     vectors = KnownVectors(before, model.identity, parts)
     report.embedded = _embed(vectors.missing(fresh), model, vectors, parts, on_progress)
-    way = before.manifest if before else None
+    way = before.manifest if before else _readable_manifest(filesystem, prefix)
     while plan is not None:
         chunks = pa.concat_tables([plan.kept, fresh]).sort_by([("uri", "ascending"), ("start", "ascending")])
         on_progress(f"indexing {chunks.num_rows:,} chunks")
@@ -161,19 +167,26 @@ def calibrate(
         fusion=fusion or before.fusion,
         base=snapshot.base,
         outdated=before.outdated,
+        shelf=rolled_back_at(over),
     )
     prune(filesystem, prefix)
     return manifest
 
 
 def _published(
-    filesystem: FileSystem, prefix: str, over: bytes | None, chunks: pa.Table, vectors: Vectors, **made: Any
+    filesystem: FileSystem,
+    prefix: str,
+    over: bytes | None,
+    chunks: pa.Table,
+    vectors: Vectors,
+    shelf: str = "",
+    **made: Any,
 ) -> Manifest:
-    """Write a snapshot aside and make it the current one."""
+    """Write a snapshot aside and make it the current one; `shelf` is as in `exchange.rollback`."""
     with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
         directory = Path(folder) / "snapshot"
         manifest = write_snapshot(chunks, vectors, directory, **made)
-        publish(filesystem, prefix, directory, over)
+        publish(filesystem, prefix, directory, over, shelf)
     return manifest
 
 
@@ -209,9 +222,19 @@ def _current_snapshot(filesystem: FileSystem, prefix: str, cache: Path) -> Snaps
         if snapshot_id is None:
             return None
         snapshot = Snapshot.load(fetch(filesystem, prefix, snapshot_id, cache))
-        prune_cache(cache)
+        prune_cache(cache, {snapshot_id})
         return snapshot
     except SnapshotError as error:
         # A rebuild is the remedy for a damaged index, so the damage must not stop it.
         logger.warning("current index under %s is unusable, building from nothing: %s", prefix, error)
+        return None
+
+
+def _readable_manifest(filesystem: FileSystem, prefix: str) -> Manifest | None:
+    """What the current snapshot says of itself, though it cannot be opened; None where it does not."""
+    try:
+        snapshot_id = current(filesystem, prefix)
+        return exchange.manifest(filesystem, prefix, snapshot_id) if snapshot_id else None
+    except SnapshotError as error:
+        logger.warning("the weights under %s are the standard ones again: %s", prefix, error)
         return None

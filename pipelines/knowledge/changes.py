@@ -113,6 +113,27 @@ def waiting(entries: Iterable[ShelfEntry], indexed: pa.Table) -> dict[str, list[
     }
 
 
+def changed_content(
+    filesystem: FileSystem, owner: str, entries: Iterable[ShelfEntry], indexed: pa.Table
+) -> list[str]:
+    """Of `entries` that are `changed`, the paths of those that hold other bytes than were `indexed`.
+
+    The others were stored again as they were.
+    """
+    paths, checksums = indexed["path"].to_pylist(), indexed["checksum"].to_pylist()
+    before: dict[str, str] = dict(zip(paths, checksums, strict=True))
+
+    def differs(entry: ShelfEntry) -> bool:
+        if _refused_unread(entry):
+            return before[entry.path] != ""
+        file = _fetched(filesystem, owner, entry)
+        return file is None or file.checksum != before[entry.path]
+
+    listed = list(entries)
+    with ThreadPoolExecutor(_TRANSFERS) as pool:
+        return [entry.path for entry, other in zip(listed, pool.map(differs, listed), strict=True) if other]
+
+
 def _surely_same(entry: ShelfEntry, was: dict[str, Any]) -> bool:
     """Whether size and time of change say enough: a file that was new when it was seen may have changed
     again within the store's tick of time."""

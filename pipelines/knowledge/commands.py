@@ -89,24 +89,28 @@ def status(tenant: OptionalTenant = None, shared: Shared = False, as_json: Json 
 
     Example: iotops docs status --tenant acme
     """
-    from indexes.exchange import current, documents, manifest
+    from indexes.exchange import current, documents, manifest, pointer, rolled_back_at
     from indexes.schema import DOCUMENT_SCHEMA, shelf_prefix
     from iotops.lake import lake_filesystem
-    from pipelines.knowledge.changes import waiting
-    from pipelines.knowledge.store import list_documents
+    from pipelines.knowledge.changes import changed_content, waiting
+    from pipelines.knowledge.store import list_documents, state_of
 
     owner = shelf_owner(tenant, shared)
     lake, prefix = lake_filesystem(get_settings().lake), shelf_prefix(owner, "indexes")
     entries, serving = list_documents(lake, owner), current(lake, prefix)
     made = manifest(lake, prefix, serving) if serving else None
     indexed = documents(lake, prefix, serving) if serving else DOCUMENT_SCHEMA.empty_table()
+    waits = waiting(entries, indexed)
+    touched = [entry for entry in entries if entry.path in set(waits["changed"])]
+    waits["changed"] = changed_content(lake, owner, touched, indexed)
     found = {
         "documents": len(entries),
         "snapshot_id": serving,
+        "rolled_back": rolled_back_at(pointer(lake, prefix)) == state_of(entries),
         "made_at": made and made.created_at.isoformat(timespec="seconds"),
         "indexed": made.documents if made else 0,
         "chunks": made.chunks if made else 0,
-        **waiting(entries, indexed),
+        **waits,
         "refused": {row["path"]: row["refused"] for row in indexed.to_pylist() if row["refused"]},
     }
     if as_json:
@@ -135,11 +139,9 @@ def remove(
     from pipelines.knowledge.store import remove_documents
 
     owner = shelf_owner(tenant, shared)
-    report = remove_documents(lake_filesystem(get_settings().lake), owner, documents)
-    if report.missing:
-        raise IotOpsError(f"not on the shelf: {', '.join(report.missing)}; `iotops docs list` shows what is")
-    built = _leave_index(owner, bool(report.removed)) if background else _index(owner)
-    results.print(f"{len(report.removed)} removed; {_state_of_index(built)}")
+    remove_documents(lake_filesystem(get_settings().lake), owner, documents)
+    built = _leave_index(owner, changed=True) if background else _index(owner)
+    results.print(f"{len(set(documents))} removed; {_state_of_index(built)}")
 
 
 def shelf_owner(tenant: str | None, shared: bool) -> str:

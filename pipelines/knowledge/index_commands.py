@@ -32,13 +32,17 @@ def list_all(tenant: OptionalTenant = None, shared: Shared = False, as_json: Jso
 
     Example: iotops index list --tenant acme
     """
-    from indexes.exchange import current, manifest, snapshots
+    from indexes.exchange import current, manifests
     from indexes.schema import shelf_prefix
+    from indexes.snapshot import Manifest
     from iotops.lake import lake_filesystem
 
     lake, prefix = lake_filesystem(get_settings().lake), shelf_prefix(shelf_owner(tenant, shared), "indexes")
     serving = current(lake, prefix)
-    found = [manifest(lake, prefix, name) for name in snapshots(lake, prefix)]
+    kept = manifests(lake, prefix).values()
+    found = [each for each in kept if isinstance(each, Manifest)]
+    for damage in [each for each in kept if not isinstance(each, Manifest)]:
+        errors.print(f"left out: {damage}", markup=False, highlight=False)
     if as_json:
         rows = (each.model_dump(mode="json", exclude={"files"}) for each in found)
         print_json([row | {"current": row["snapshot_id"] == serving} for row in rows])
@@ -74,28 +78,30 @@ def snapshot(tenant: OptionalTenant = None, shared: Shared = False) -> None:
 def rollback(snapshot_id: SnapshotId, tenant: OptionalTenant = None, shared: Shared = False) -> None:
     """Make an earlier snapshot the current one, once every byte of it is verified.
 
-    It serves until a document changes: the next build is from the documents as they are then.
+    It serves until a document changes or is stored again: the next build is from the documents as they are
+    then.
 
     Example: iotops index rollback 20261112T101500123Z-0123456789abcdef --tenant acme
     """
     from indexes import exchange
     from indexes.schema import shelf_prefix
     from iotops.lake import lake_filesystem
+    from pipelines.knowledge.store import list_documents, state_of
 
     owner = shelf_owner(tenant, shared)
     lake, prefix = lake_filesystem(get_settings().lake), shelf_prefix(owner, "indexes")
     with tempfile.TemporaryDirectory(prefix="rollback-") as folder:
         exchange.fetch(lake, prefix, snapshot_id, Path(folder))
-    exchange.rollback(lake, prefix, snapshot_id)
+    exchange.rollback(lake, prefix, snapshot_id, state_of(list_documents(lake, owner)))
     results.print(f"{snapshot_id} is current; replicas change to it within seconds")
 
 
 def verify(tenant: OptionalTenant = None, shared: Shared = False) -> None:
-    """Check every byte of every snapshot that is kept.
+    """Check every byte of every snapshot that is kept, and that the current one is among them.
 
     Example: iotops index verify --tenant acme
     """
-    from indexes import exchange
+    from indexes.exchange import damages
     from indexes.schema import shelf_prefix
     from indexes.snapshot import SnapshotError
     from iotops.lake import lake_filesystem
@@ -103,13 +109,11 @@ def verify(tenant: OptionalTenant = None, shared: Shared = False) -> None:
     owner = shelf_owner(tenant, shared)
     lake, prefix = lake_filesystem(get_settings().lake), shelf_prefix(owner, "indexes")
     bad: list[str] = []
-    names = exchange.snapshots(lake, prefix)
-    for name in names:
-        with errors.status(f"verifying {name}"), tempfile.TemporaryDirectory(prefix="verify-") as folder:
-            try:
-                exchange.fetch(lake, prefix, name, Path(folder))
+    with errors.status("verifying"):
+        for name, damage in damages(lake, prefix):
+            if damage is None:
                 results.print(f"{name} is whole")
-            except SnapshotError as error:
-                bad.append(str(error))
+            else:
+                bad.append(str(damage))
     if bad:
-        raise SnapshotError(f"{len(bad)} of {len(names)} snapshots are damaged: {'; '.join(bad)}")
+        raise SnapshotError(f"{len(bad)} found damaged: {'; '.join(bad)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from indexes.schema import shelf_prefix
+from iotops.errors import IotOpsError
 from iotops.lake import get, put
 from pipelines.knowledge.documents import check_size, document_uri, is_document
 from pipelines.knowledge.extracted import DocumentRefused
@@ -19,19 +22,14 @@ from pipelines.knowledge.reading import File, read_files
 
 @dataclass
 class AddReport:
-    """What became of the files: paths on the shelf, and for the refused the reason."""
+    """What became of the files: paths on the shelf, and for the refused the reason.
+
+    A second file for the same path is refused under its own.
+    """
 
     added: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class RemoveReport:
-    """Paths on the shelf that were removed, and those that were not there."""
-
-    removed: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,23 @@ def add_documents(
 ) -> AddReport:
     """Put files, and all documents under folders, on the shelf of a tenant (or of `shared`).
 
-    A file's path on the shelf is its name, or its path below the folder that was given. A file that describes
-    another (`metadata.BESIDE`) goes with it. One refused file stops none of the others.
+    A file's path on the shelf is its name, or its path below the folder that was given; of several for one
+    path the first is taken. A file that describes another (`metadata.BESIDE`) goes with it; where there is
+    none any more, the stored one is deleted. One refused file stops none of the others.
     """
     report = AddReport()
 
     def files() -> Iterator[File]:
+        taken: dict[str, Path] = {}
         for relative, file in _documents(paths):
+            if first := taken.get(relative):
+                if first.resolve() != file.resolve():
+                    report.refused[str(file)] = (
+                        f"would be {relative} on the shelf, as {first} is: add a folder that both are under, "
+                        "or rename one"
+                    )
+                continue
+            taken[relative] = file
             try:
                 # The size first: an over-large file is refused unread.
                 check_size(relative, file.stat().st_size)
@@ -76,9 +84,11 @@ def add_documents(
             report.refused[file.relative] = str(read)
             continue
         changed = _put_if_changed(filesystem, shelf_object(owner, file.relative), file.content)
+        beside = shelf_object(owner, file.relative + BESIDE)
         if file.described:
-            beside = shelf_object(owner, file.relative + BESIDE)
             changed |= _put_if_changed(filesystem, beside, file.described)
+        else:
+            changed |= _deleted(filesystem, beside)
         (report.added if changed else report.unchanged).append(file.relative)
     return report
 
@@ -99,18 +109,25 @@ def list_documents(filesystem: FileSystem, owner: str) -> list[ShelfEntry]:
     return entries
 
 
-def remove_documents(filesystem: FileSystem, owner: str, relatives: Iterable[str]) -> RemoveReport:
-    """Take documents off a shelf; they stay searchable until the index is next built."""
+def state_of(entries: Iterable[ShelfEntry]) -> str:
+    """A checksum of what a shelf holds, by names, sizes and times of change: another for every change."""
+    listed = sorted((entry.path, entry.bytes, str(entry.modified)) for entry in entries)
+    return hashlib.sha256(repr(listed).encode()).hexdigest()
+
+
+def remove_documents(filesystem: FileSystem, owner: str, relatives: Sequence[str]) -> None:
+    """Take documents off a shelf; they stay searchable until the index is next built.
+
+    Raises `IotOpsError` where one is not there, and then removes none.
+    """
     present = {entry.path: entry for entry in list_documents(filesystem, owner)}
-    report = RemoveReport()
-    for relative in relatives:
-        if relative in present:
-            for path in (relative, relative + BESIDE) if present[relative].described else (relative,):
-                filesystem.delete_file(shelf_object(owner, path))
-            report.removed.append(relative)
-        else:
-            report.missing.append(relative)
-    return report
+    if missing := [relative for relative in relatives if relative not in present]:
+        raise IotOpsError(
+            f"not on the shelf: {', '.join(missing)}; `iotops docs list` shows what is. Nothing was removed"
+        )
+    for relative in dict.fromkeys(relatives):
+        for path in (relative, relative + BESIDE) if present[relative].described else (relative,):
+            filesystem.delete_file(shelf_object(owner, path))
 
 
 def _documents(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
@@ -135,3 +152,11 @@ def _put_if_changed(filesystem: FileSystem, path: str, content: bytes) -> bool:
         filesystem.create_dir(path.rpartition("/")[0], recursive=True)
     put(filesystem, path, content)
     return True
+
+
+def _deleted(filesystem: FileSystem, path: str) -> bool:
+    """Delete a file; whether it was there."""
+    with suppress(FileNotFoundError):
+        filesystem.delete_file(path)
+        return True
+    return False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,16 @@ from pyarrow.fs import FileSelector
 from pydantic import SecretStr
 
 from iotops.errors import StackError
-from iotops.lake import storage_filesystem
+from iotops.lake import get, lake_filesystem, put, storage_filesystem
 from iotops.settings import Settings
 from iotops.stack import embedded
+from iotops.stack.files import write_private
 from iotops.stack.mqtt import grant_devices
-from iotops.stack.object_store import BROKER_BUCKET, grant_broker, grant_tenant
+from iotops.stack.object_store import BROKER_BUCKET, RIGHTS, ObjectStore, grant_broker, grant_tenant
 from iotops.stack.ray_node import RayNode
 from iotops.stack.server import Server
-from iotops.tenancy import Tenant
+from iotops.tenancy import WRITTEN_BY_TENANTS, Tenant
+from tests.waiting import eventually
 
 ACME = Tenant("acme_access")
 
@@ -37,6 +41,51 @@ def test_the_brokers_storage_key_and_a_tenants_reach_nothing_of_each_other(setti
                 store.get_file_info(FileSelector(place))
             with pytest.raises(OSError, match="ACCESS_DENIED"):
                 store.open_output_stream(f"{place}/x").close()
+
+
+def test_a_tenant_writes_what_is_its_own_to_write_and_reads_the_rest(settings: Settings):
+    key, secret = grant_tenant(settings, ACME)
+    store, lake = (
+        storage_filesystem(settings.lake, key, secret.get_secret_value()),
+        lake_filesystem(settings.lake),
+    )
+    for area in WRITTEN_BY_TENANTS:
+        put(store, f"{ACME.prefix(area)}/x", b"mine")
+        store.delete_file(f"{ACME.prefix(area)}/x")
+    for path in ("indexes/current.json", "bronze/raw/x", "silver/x", "rerankers/x", "reports/x", "x"):
+        put(lake, f"{ACME.id}/{path}", b"the platform's")
+        assert get(store, f"{ACME.id}/{path}") == b"the platform's"
+        for forged in (path, f"documents/../{path}"):
+            with pytest.raises(OSError):  # noqa: PT011
+                put(store, f"{ACME.id}/{forged}", b"{}")
+        with pytest.raises(OSError, match="ACCESS_DENIED"):
+            store.delete_file(f"{ACME.id}/{path}")
+        assert get(lake, f"{ACME.id}/{path}") == b"the platform's"
+
+
+def test_a_key_of_an_earlier_version_gets_the_rights_of_this(settings: Settings):
+    tenant, server = Tenant("early_access"), ObjectStore(settings)
+    granted = key, secret = grant_tenant(settings, tenant)
+    store = storage_filesystem(settings.lake, key, secret.get_secret_value())
+
+    def writes(path: str) -> bool:
+        try:
+            put(store, f"{tenant.id}/{path}", b"x")
+        except OSError:
+            return False
+        return True
+
+    known = json.loads(server.identities.read_text())
+    (own,) = (each for each in known["identities"] if each["name"] == tenant.storage_identity)
+    own["actions"] = [f"{right}:{settings.lake.bucket}/{tenant.id}/*" for right in RIGHTS]
+    write_private(server.identities, json.dumps(known))
+    root = server.root()
+    assert root is not None
+    root.send_signal(signal.SIGHUP)
+    eventually(lambda: writes("indexes/x"))
+    assert grant_tenant(settings, tenant) == granted
+    eventually(lambda: not writes("indexes/x"))
+    assert writes("documents/x")
 
 
 def test_a_device_reaches_its_own_topics_only(settings: Settings):

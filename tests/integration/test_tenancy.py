@@ -17,9 +17,9 @@ from iotops.errors import TenantError
 from iotops.lake import get, iceberg_catalog, lake_filesystem, put, storage_filesystem
 from iotops.provisioning import TenantCredentials, create_tenant
 from iotops.settings import Settings
-from iotops.tenancy import Tenant
+from iotops.tenancy import WRITTEN_BY_TENANTS, Tenant
 
-AREAS = ("bronze/raw", "silver", "documents", "indexes", "deadletter", "alerting")
+AREAS = (*WRITTEN_BY_TENANTS, "bronze/raw", "silver", "indexes", "rerankers", "deadletter", "alerting")
 TABLES = (
     "silver.telemetry", "silver.events", "silver.alerts", "gold.device_health",
     "gold.device_health_components", "gold.customer_summary", "gold.failure_risk", "gold.service_events",
@@ -192,7 +192,14 @@ def test_a_storage_key_reaches_its_own_prefix_only(
         )
         own, foreign = party.tenant.prefix(area), other.tenant.prefix(area)
         assert get(store, f"{own}/x") == party.tenant.id.encode()
-        put(store, f"{own}/y", b"mine")
+        if area in WRITTEN_BY_TENANTS:
+            put(store, f"{own}/y", b"mine")
+            store.delete_file(f"{own}/y")
+        else:
+            with pytest.raises(OSError, match="ACCESS_DENIED"):
+                put(store, f"{own}/x", b"forged")
+            with pytest.raises(OSError, match="ACCESS_DENIED"):
+                store.delete_file(f"{own}/x")
         for forbidden in (
             lambda: get(store, f"{foreign}/x"),  # noqa: B023
             lambda: put(store, f"{foreign}/y", b"theirs"),  # noqa: B023

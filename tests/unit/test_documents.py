@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
-from iotops.errors import TenantError
-from pipelines.knowledge.changes import ShelfRead, read_shelf
+from iotops.errors import IotOpsError, TenantError
+from pipelines.knowledge.changes import ShelfRead, changed_content, read_shelf, waiting
 from pipelines.knowledge.documents import DocumentRefused, read_document
 from pipelines.knowledge.store import add_documents, list_documents, remove_documents
 
@@ -153,9 +153,53 @@ def test_add_list_read_remove(lake: FileSystem, tmp_path: Path) -> None:
     assert [document.about.title for document in shelf.documents] == ["A", "B"]
     assert list(shelf.refused) == ["put by hand.md"]
 
-    removed = remove_documents(lake, "acme", ["a.md", "nothing.md"])
-    assert (removed.removed, removed.missing) == (["a.md"], ["nothing.md"])
+    with pytest.raises(IotOpsError, match=r"not on the shelf: nothing\.md"):
+        remove_documents(lake, "acme", ["a.md", "nothing.md"])
+    assert len(read_shelf(lake, "acme").documents) == 2, "all or none"
+    remove_documents(lake, "acme", ["a.md", "a.md"])
     assert [document.about.title for document in read_shelf(lake, "acme").documents] == ["B"]
+
+
+def test_of_two_files_for_one_path_the_second_is_refused(lake: FileSystem, tmp_path: Path) -> None:
+    for model in ("hx", "cr"):
+        (tmp_path / model).mkdir()
+        (tmp_path / model / "README.md").write_text(f"# {model}")
+    (tmp_path / "hx" / "README.md.meta.yaml").write_text("models: [HX-200]")
+    report = add_documents(lake, "acme", [tmp_path / "hx", tmp_path / "cr", tmp_path / "hx" / "README.md"])
+    assert report.added == ["README.md"]
+    ((refused, reason),) = report.refused.items()
+    assert refused == str(tmp_path / "cr" / "README.md")
+    assert str(tmp_path / "hx" / "README.md") in reason
+    assert "add a folder that both are under" in reason
+    (document,) = read_shelf(lake, "acme").documents
+    assert (document.about.title, document.about.models) == ("hx", ("HX-200",))
+
+
+def test_what_described_a_document_goes_when_it_is_gone(lake: FileSystem, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A")
+    beside = tmp_path / "a.md.meta.yaml"
+    beside.write_text("models: [HX-200]")
+    add_documents(lake, "acme", [tmp_path / "a.md"])
+    beside.unlink()
+    assert add_documents(lake, "acme", [tmp_path / "a.md"]).added == ["a.md"]
+    (document,) = read_shelf(lake, "acme").documents
+    assert document.about.models == ()
+    assert add_documents(lake, "acme", [tmp_path / "a.md"]).unchanged == ["a.md"]
+
+
+def test_a_file_that_is_stored_again_as_it_was_has_not_changed(lake: FileSystem, tmp_path: Path) -> None:
+    for name in ("same.md", "other.md"):
+        (tmp_path / name).write_text("# One")
+        add_documents(lake, "acme", [tmp_path / name])
+    (tmp_path / "lake" / "acme" / "documents" / "large.md").write_bytes(b"x" * (8 * 2**20 + 1))
+    indexed = read_shelf(lake, "acme").table
+    for name, text in (("same.md", "# One"), ("other.md", "# Two"), ("large.md", "y" * (8 * 2**20 + 2))):
+        file = tmp_path / "lake" / "acme" / "documents" / name
+        file.write_text(text)
+        os.utime(file, (1, 1))
+    entries = list_documents(lake, "acme")
+    assert waiting(entries, indexed)["changed"] == ["large.md", "other.md", "same.md"]
+    assert changed_content(lake, "acme", entries, indexed) == ["other.md"]
 
 
 def test_only_what_changed_is_read_again(lake: FileSystem, tmp_path: Path) -> None:

@@ -12,7 +12,19 @@ import numpy as np
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
-from indexes.exchange import current, fetch, pointer, prune, prune_cache, publish, rollback, snapshots
+from indexes.exchange import (
+    current,
+    damages,
+    fetch,
+    manifests,
+    pointer,
+    prune,
+    prune_cache,
+    publish,
+    rollback,
+    rolled_back_at,
+    snapshots,
+)
 from indexes.live import LiveIndex
 from indexes.snapshot import (
     MANIFEST,
@@ -154,7 +166,7 @@ def test_a_base_comes_with_its_addition_and_is_kept_for_it(lake: FileSystem, tmp
         publish(lake, PREFIX, folder, pointer(lake, PREFIX))
         prune(lake, PREFIX)
         snapshot = Snapshot.load(fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache"))
-        prune_cache(tmp_path / "cache")
+        prune_cache(tmp_path / "cache", {manifest.snapshot_id})
     assert snapshots(lake, PREFIX)[0] == base.snapshot_id
     fresh = fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "another-cache")
     assert Snapshot.load(fresh).searched["text"].to_pylist() == ["addition 5", "the base"]
@@ -214,6 +226,55 @@ def test_prune_keeps_the_newest_the_last_of_each_day_and_the_current(
     fetch(lake, PREFIX, ids[0], tmp_path / "cache")
     with pytest.raises(SnapshotError, match="is not kept"):
         rollback(lake, PREFIX, ids[1])
+
+
+def test_an_unreadable_snapshot_stops_neither_pruning_nor_listing(
+    lake: FileSystem, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(5)]
+    bad = tmp_path / "lake" / PREFIX / ids[3] / MANIFEST
+    bad.write_text("{}")
+    assert prune(lake, PREFIX) == ids[:2]
+    assert ids[3] in caplog.text
+    found = manifests(lake, PREFIX)
+    assert list(found) == ids[2:]
+    assert [type(each) for each in found.values()] == [Manifest, SnapshotError, Manifest]
+
+
+def test_what_is_damaged_is_told_and_a_current_snapshot_that_is_not_there(
+    lake: FileSystem, tmp_path: Path
+) -> None:
+    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(3)]
+    assert dict(damages(lake, PREFIX)) == dict.fromkeys(["current.json", *ids])
+    damage(tmp_path / "lake" / PREFIX / ids[0] / "vectors.faiss")
+    (tmp_path / "lake" / PREFIX / ids[2] / MANIFEST).unlink()
+    told = {name: str(error) for name, error in damages(lake, PREFIX) if error}
+    assert list(told) == ["current.json", ids[0]]
+    assert f"names {ids[2]}, which is not there" in told["current.json"]
+    assert "corrupt" in told[ids[0]]
+
+
+def test_a_rollback_says_for_which_state_of_the_shelf(lake: FileSystem, tmp_path: Path) -> None:
+    first = published(lake, tmp_path, "first")
+    assert rolled_back_at(pointer(lake, PREFIX)) == ""
+    rollback(lake, PREFIX, first.snapshot_id, "as it was")
+    assert rolled_back_at(pointer(lake, PREFIX)) == "as it was"
+    assert current(lake, PREFIX) == first.snapshot_id
+    published(lake, tmp_path, "second", minutes=1)
+    assert rolled_back_at(pointer(lake, PREFIX)) == ""
+    assert [rolled_back_at(content) for content in (None, b"", b"[]", b"{}")] == [""] * 4
+
+
+def test_a_snapshot_rolled_back_to_stays_in_the_cache(lake: FileSystem, tmp_path: Path) -> None:
+    live = LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=0)
+    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(5)]
+    for name in [*ids[1:], ids[0]]:
+        rollback(lake, PREFIX, name)
+        live.refresh()
+    damage(tmp_path / "cache" / "acme" / ids[4] / MANIFEST)
+    prune_cache(tmp_path / "cache" / "acme", {ids[0]})
+    kept = sorted(path.name for path in (tmp_path / "cache" / "acme").iterdir())
+    assert kept == [ids[0], *ids[2:]]
 
 
 def test_live_swaps_and_a_search_under_way_keeps_the_old(lake: FileSystem, tmp_path: Path) -> None:
