@@ -16,7 +16,7 @@ from iotops.errors import TenantError
 from iotops.kafka.admin import create_topics
 from iotops.lake import iceberg_catalog
 from iotops.settings import Settings
-from iotops.stack.object_store import grant_tenant
+from iotops.stack.object_store import correct_rights, grant_tenant
 from iotops.tenancy import Tenant, unknown_tenant
 from iotops.tiers import load_tiers
 
@@ -73,8 +73,7 @@ def complete_tenants(settings: Settings) -> None:
     """Give tenants of an earlier version the topics that they lack, and their storage keys today's rights."""
     if tenants := list_tenants(settings):
         create_topics(settings.kafka, [topic for tenant in tenants for topic in tenant.topics])
-    for tenant in tenants:
-        grant_tenant(settings, tenant)
+        correct_rights(settings, tenants)
 
 
 def list_tenants(settings: Settings) -> list[Tenant]:

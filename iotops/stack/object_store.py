@@ -6,6 +6,7 @@ import json
 import secrets
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from pyarrow.fs import FileSelector, S3FileSystem, SubTreeFileSystem
@@ -96,9 +97,8 @@ def grant_tenant(settings: Settings, tenant: Tenant, *, renew: bool = False) -> 
     """The storage key of a tenant, made on first call: reads its own prefix and the shared one, and writes
     its areas `WRITTEN_BY_TENANTS`.
 
-    What only the platform writes, such as an index, is trusted by processes that serve all tenants. A key of
-    an earlier version, with other rights, gets these. `renew` makes a new one in its place. Raises
-    `StackError` where the object store does not take it within seconds.
+    What only the platform writes, such as an index, is trusted by processes that serve all tenants. `renew`
+    makes a new key in its place. Raises `StackError` where the object store does not take it within seconds.
     """
     bucket = settings.lake.bucket
     if not ObjectStore(settings).identities.is_file():
@@ -107,11 +107,34 @@ def grant_tenant(settings: Settings, tenant: Tenant, *, renew: bool = False) -> 
             f"{bucket}/{tenant.id}/* there with your provider's own tools: to read, and to write "
             f"{', '.join(WRITTEN_BY_TENANTS)}"
         )
+    rights = _rights(bucket, tenant)
+    return _grant(settings, tenant.storage_identity, rights, f"{bucket}/{tenant.id}", renew)
+
+
+def correct_rights(settings: Settings, tenants: Iterable[Tenant]) -> None:
+    """Give the keys that tenants of an earlier version have the rights of today."""
+    store, wanted = ObjectStore(settings), {each.storage_identity: each for each in tenants}
+    with locked(store.identities):
+        known = json.loads(store.identities.read_text())["identities"]
+        corrected = [
+            {**each, "actions": _rights(settings.lake.bucket, tenant)}
+            if (tenant := wanted.get(each["name"]))
+            else each
+            for each in known
+        ]
+        if corrected == known:
+            return
+        write_private(store.identities, json.dumps({"identities": corrected}))
+    if root := store.root():
+        root.send_signal(signal.SIGHUP)
+
+
+def _rights(bucket: str, tenant: Tenant) -> list[str]:
     read = [f"{action}:{bucket}/{owner}/*" for owner in (tenant.id, SHARED_PREFIX) for action in READING]
     write = [
         f"{action}:{bucket}/{tenant.prefix(area)}/*" for area in WRITTEN_BY_TENANTS for action in WRITING
     ]
-    return _grant(settings, tenant.storage_identity, [*read, *write], f"{bucket}/{tenant.id}", renew)
+    return [*read, *write]
 
 
 def grant_broker(settings: Settings) -> tuple[str, SecretStr]:
@@ -127,20 +150,16 @@ def _grant(
     store = ObjectStore(settings)
     with locked(store.identities):
         known = json.loads(store.identities.read_text())["identities"]
-        was = next((each for each in known if each["name"] == name), None)
-        pair = {"accessKey": secrets.token_hex(10).upper(), "secretKey": secrets.token_urlsafe(32)}
-        if was is not None and not renew:
-            pair = was["credentials"][0]
-        granted = {"name": name, "credentials": [pair], "actions": actions}
-        if granted != was:
-            others = [each for each in known if each["name"] != name]
-            write_private(store.identities, json.dumps({"identities": [*others, granted]}))
+        pair = next((each["credentials"][0] for each in known if each["name"] == name), None)
+        if pair is None or renew:
+            known = [each for each in known if each["name"] != name]
+            pair = {"accessKey": secrets.token_hex(10).upper(), "secretKey": secrets.token_urlsafe(32)}
+            known.append({"name": name, "credentials": [pair], "actions": actions})
+            write_private(store.identities, json.dumps({"identities": known}))
     access_key, secret_key = pair["accessKey"], SecretStr(pair["secretKey"])
     root = store.root()
     if root is None:
         raise StackError("the object store does not run: `iotops up` starts it")
-    if granted != was:
-        root.send_signal(signal.SIGHUP)
     s3 = _s3(settings, access_key, secret_key)
     deadline = time.monotonic() + RELOAD_TIMEOUT_S
     while True:

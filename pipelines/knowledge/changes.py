@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,8 +14,8 @@ from pyarrow.fs import FileSystem
 
 from indexes.schema import DOCUMENT_SCHEMA
 from iotops.lake import get
-from pipelines.knowledge.documents import Document, check_size, checked_path
-from pipelines.knowledge.extracted import DocumentRefused
+from pipelines.knowledge.documents import Document, check_size, checked_path, read_document
+from pipelines.knowledge.extracted import DocumentRefused, DocumentUnread
 from pipelines.knowledge.metadata import BESIDE
 from pipelines.knowledge.reading import File, read_files
 from pipelines.knowledge.store import ShelfEntry, list_documents, shelf_object
@@ -51,10 +51,16 @@ class ShelfRead:
         next(row for row in self.rows if row["path"] == document.path)["refused"] = reason
 
 
-def read_shelf(filesystem: FileSystem, owner: str, known: pa.Table | None = None) -> ShelfRead:
+def read_shelf(
+    filesystem: FileSystem,
+    owner: str,
+    known: pa.Table | None = None,
+    read: Callable[[str, str, bytes, bytes], Document] = read_document,
+) -> ShelfRead:
     """Read the documents of a shelf that are not among the `known` ones (`DOCUMENT_SCHEMA`) as they are.
 
-    A file of the same size and time of change is not fetched; one with the same bytes is not parsed.
+    A file of the same size and time of change is not fetched; one with the same bytes is not parsed. One that
+    was `DocumentUnread` is tried again. `read` is as in `read_files`.
     """
     seen, shelf = datetime.now(UTC), ShelfRead()
     before = {row["path"]: row for row in known.to_pylist()} if known is not None else {}
@@ -78,10 +84,10 @@ def read_shelf(filesystem: FileSystem, owner: str, known: pa.Table | None = None
     def files(pool: ThreadPoolExecutor) -> Iterator[File]:
         wanted: list[ShelfEntry] = []
         for path, entry in entries.items():
-            if path in before and _surely_same(entry, before[path]):
-                note(path, before[path]["checksum"], before[path]["refused"], known=True)
-            elif refusal := _refused_unread(entry):
+            if refusal := _refused_unread(entry):
                 note(path, "", refusal)
+            elif path in before and before[path]["checksum"] and _surely_same(entry, before[path]):
+                note(path, before[path]["checksum"], before[path]["refused"], known=True)
             else:
                 wanted.append(entry)
         fetched = partial(_fetched, filesystem, owner)
@@ -94,10 +100,12 @@ def read_shelf(filesystem: FileSystem, owner: str, known: pa.Table | None = None
                     yield file
 
     with ThreadPoolExecutor(_TRANSFERS) as pool:
-        for file, read in read_files(owner, files(pool)):
-            if isinstance(read, Document):
-                shelf.documents.append(read)
-            note(file.relative, file.checksum, str(read) if isinstance(read, DocumentRefused) else None)
+        for file, found in read_files(owner, files(pool), read=read):
+            if isinstance(found, Document):
+                shelf.documents.append(found)
+            # Without a checksum, what was not read stays another than it is: it is tried again.
+            checksum = "" if isinstance(found, DocumentUnread) else file.checksum
+            note(file.relative, checksum, str(found) if isinstance(found, DocumentRefused) else None)
     shelf.documents.sort(key=lambda document: document.uri)
     return shelf
 

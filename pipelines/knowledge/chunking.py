@@ -28,8 +28,8 @@ CHUNKER = "headings-1"
 TokenCounter = Callable[[list[str]], Sequence[int]]
 """Number of the model's own tokens in each text."""
 
-# What a broken tokenizer raises is no fault of a document and ends a build, or it would empty the shelf.
-_OF_ONE_DOCUMENT = (ValueError, TypeError, LookupError, RecursionError, MemoryError)
+# Anything else is no fault of a document and ends a build, or it would empty the shelf.
+_OF_ONE_DOCUMENT = (UnicodeError, RecursionError)
 _SPECIAL_TOKENS = 2
 _SMALL_TOKENS = 48
 _HARD_CUT = 64

@@ -20,6 +20,10 @@ class DocumentRefused(IotOpsError):
     """A document that is not taken in, with the reason."""
 
 
+class DocumentUnread(DocumentRefused):
+    """A document that took too long or too much memory to read, which a busy machine may be to blame for."""
+
+
 @dataclass(frozen=True)
 class Extracted:
     """The text of a file in Markdown, and what the file says of itself."""
@@ -44,6 +48,8 @@ def naming(relative: str) -> Iterator[None]:
         yield
     except DocumentRefused as refused:
         raise DocumentRefused(f"{relative}: {refused}") from None
+    except MemoryError as error:
+        raise DocumentUnread(f"{relative}: needs too much memory") from error
     except Exception as error:  # a parser raises anything when a file is broken on purpose
-        reason = "needs too much memory" if isinstance(error, MemoryError) else f"cannot be read: {error!r}"
+        reason = f"cannot be read: {error!r}"
         raise DocumentRefused(f"{relative}: {reason[:_LONGEST_REASON]}") from error

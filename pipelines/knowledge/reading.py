@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pebble import ProcessExpired, ProcessPool
 
 from pipelines.knowledge.documents import Document, read_document
-from pipelines.knowledge.extracted import DocumentRefused
+from pipelines.knowledge.extracted import DocumentRefused, DocumentUnread
 
 MOST_SECONDS = 120.0
 MOST_MEMORY = 2 * 2**30
@@ -68,9 +68,9 @@ def _read(
     except DocumentRefused as refused:
         return file, refused
     except TimeoutError:
-        return file, DocumentRefused(f"{file.relative}: not read within {most_seconds:.0f} s")
+        return file, DocumentUnread(f"{file.relative}: not read within {most_seconds:.0f} s")
     except ProcessExpired:
-        return file, DocumentRefused(f"{file.relative}: its process broke down")
+        return file, DocumentUnread(f"{file.relative}: its process broke down")
     except Exception as error:  # raised while it was handed over
         return file, DocumentRefused(f"{file.relative}: cannot be read: {error!r}")
 

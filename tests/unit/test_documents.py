@@ -13,7 +13,8 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from iotops.errors import IotOpsError, TenantError
 from pipelines.knowledge.changes import ShelfRead, changed_content, read_shelf, waiting
-from pipelines.knowledge.documents import DocumentRefused, read_document
+from pipelines.knowledge.documents import Document, read_document
+from pipelines.knowledge.extracted import DocumentRefused, DocumentUnread
 from pipelines.knowledge.store import add_documents, list_documents, remove_documents
 
 FULL = """---
@@ -244,6 +245,26 @@ def test_a_document_that_cannot_be_cut_is_refused(lake: FileSystem, tmp_path: Pa
     shelf.refuse(shelf.documents[1], "b.md: too odd")
     assert shelf.refused == {"b.md": "b.md: too odd"}
     assert shelf.table["refused"].to_pylist() == [None, "b.md: too odd"]
+
+
+def out_of_memory(owner: str, relative: str, content: bytes, described: bytes) -> Document:
+    raise DocumentUnread(f"{relative}: needs too much memory")
+
+
+def broken(owner: str, relative: str, content: bytes, described: bytes) -> Document:
+    raise DocumentRefused(f"{relative}: broken")
+
+
+def test_what_a_busy_machine_could_not_read_is_tried_again(lake: FileSystem, tmp_path: Path) -> None:
+    page = tmp_path / "lake" / "acme" / "documents" / "page.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("# Pump")
+    os.utime(page, (1, 1))
+    refused = read_shelf(lake, "acme", read=broken)
+    assert read_shelf(lake, "acme", refused.table).refused == {"page.md": "page.md: broken"}
+    unread = read_shelf(lake, "acme", read=out_of_memory)
+    assert unread.refused == {"page.md": "page.md: needs too much memory"}
+    assert [document.about.title for document in read_shelf(lake, "acme", unread.table).documents] == ["Pump"]
 
 
 def changed_at(shelf: ShelfRead, path: str) -> int:
