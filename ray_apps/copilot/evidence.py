@@ -115,18 +115,19 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     """A device's record in sentences, as a source that can be cited like a document.
 
     Metrics that the question names are told too; alerts and error codes are those of the period, if it names
-    one, and come first where they are asked for.
+    one, and come first where they are asked for, after the model.
     """
     device = insights["device_id"]
     alerts = sentences.alerts(insights["alerts"], device, question, period)
     incidents = sentences.incidents(insights["codes"], device, period)
     health = [*sentences.health(insights, question), *sentences.metrics(insights, question)]
+    lines = sentences.model(insights, question)
     if ALERTS.search(question):
-        lines = [*alerts, *health, *incidents]
+        lines += [*alerts, *health, *incidents]
     elif INCIDENTS.search(question):
-        lines = [*incidents, *alerts, *health]
+        lines += [*incidents, *alerts, *health]
     else:
-        lines = [*health, *alerts, *incidents]
+        lines += [*health, *alerts, *incidents]
     return record_passage(
         insights["device_id"],
         "\n\n".join(lines or [f"No health score has been computed for {insights['device_id']} yet."]),

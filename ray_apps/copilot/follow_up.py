@@ -21,7 +21,9 @@ from ray_apps.copilot.planner import ACTION, MOST_NAMES, WORD, Plan, of_fleet, p
 MOST_WORDS = 8
 """Of an earlier question that are added to a follow-up."""
 ELLIPSIS = re.compile(
-    r"^\W*(?:and|also|or|(?:what|how) about|(?:what|anything) else|what next|what now)\b", re.I
+    r"^\W*(?:and|also|or|(?:what|how) about|(?:what|anything) else|what next|what now"
+    r"|since when|what are the next steps)\b",
+    re.I,
 )
 THINGS = f"{KINDS}|motor|one|error|code|alarm|alert|fault|event|problem|issue|part|step"
 BEFORE = "is was does did can could will would should of about after before than like from with".split()

@@ -41,7 +41,7 @@ STATE = content_words(
     failure broken break worry worried concern concerning attention urgent urgently critical serious happened
     overview summary summarise summarize report score code history everything anything something thing right
     soon current currently active open incident alert alarm error event fault least most look check diagnose
-    diagnosis many
+    diagnosis many model type kind
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""

@@ -12,8 +12,15 @@ from ray_apps.copilot.period import Period
 from ray_apps.copilot.planner import ALERTS
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
+MODEL_ASKED = re.compile(r"\b(?:model|type|kind)\b|\b(?:is|are)\b.*\ban? [A-Z][\w-]*\d", re.I)
 POOR, FAIR = 40, 70
 """Health scores below the first are bad, those from the second on are good, as the console colours them."""
+
+
+def model(insights: dict[str, Any], question: str) -> list[str]:
+    """The model of a device, where a question asks for it."""
+    asked = insights["model"] and MODEL_ASKED.search(question)
+    return [f"{insights['device_id']} is of the model {insights['model']}."] if asked else []
 
 
 def health(insights: dict[str, Any], question: str = "") -> list[str]:

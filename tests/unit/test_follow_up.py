@@ -29,7 +29,7 @@ How about after a restart? | tell me more about it | Should I stop it? | What is
 How often does that happen? | What next? | what causes this | and how often? | What happens if I ignore it?
 Is it going to fail? | show me the same machine | Who repaired it? | What else?
 What temperature is it running at? | what are those codes? | Why that? | When will it fail?
-Is it safe now?
+Is it safe now? | Since when? | What are the next steps?
 """
 STANDING = """
 How do I check the bearings and replace them? | When the pump vibrates, what does it mean?

@@ -86,6 +86,8 @@ def test_a_record_opens_with_its_health_and_ends_with_its_errors():
     assert [line.split()[1] for line in told] == ["error", "health", "latest"]
     told = evidence.device_passage(record(), "Which alerts had it?").text.split("\n\n")
     assert [line.split()[1] for line in told] == ["alerts", "health", "error"]
+    for question in ("Is press-1 a P9?", "What model is press-1?"):
+        assert evidence.device_passage(record(), question).text.startswith("press-1 is of the model P.\n\n")
     empty = record(score=None, codes=[], trend=[])
     assert evidence.device_passage(empty).text == "No health score has been computed for press-1 yet."
 
