@@ -42,7 +42,9 @@ def plain(content: bytes) -> Extracted:
     try:
         return Extracted(content.decode(encoding))
     except UnicodeDecodeError as error:
-        raise DocumentRefused(f"not {encoding.upper()} at byte {error.start}") from None
+        raise DocumentRefused(
+            f"not {encoding.upper()} at byte {error.start}: save it as UTF-8 (in Excel: CSV UTF-8)"
+        ) from None
 
 
 def html(content: bytes) -> Extracted:

@@ -9,6 +9,7 @@ import resource
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -46,12 +47,17 @@ def read_files(
 
     `read` reads them in processes of their own; it must be picklable.
     """
-    processes = len(os.sched_getaffinity(0))
-    with ProcessPool(
-        processes, _DOCUMENTS_PER_PROCESS, _limit_memory, context=multiprocessing.get_context("spawn")
-    ) as pool:
+    coming = iter(files)
+    first = list(islice(coming, len(os.sched_getaffinity(0))))
+    if not first:
+        return
+    # Forked from a process that has loaded what reads, and nothing of this one's.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([Document.__module__])
+    processes = len(first)
+    with ProcessPool(processes, _DOCUMENTS_PER_PROCESS, _limit_memory, context=context) as pool:
         waiting: list[tuple[File, Future[Document]]] = []
-        for file in files:
+        for file in chain(first, coming):
             arguments = (owner, file.relative, file.content, file.described)
             waiting.append((file, pool.schedule(read, arguments, timeout=most_seconds)))
             if len(waiting) > processes * _WAITING_PER_PROCESS:
