@@ -6,9 +6,8 @@ export OMP_WAIT_POLICY := PASSIVE
 # Containers often forbid to keep bytecode: each of dozens of processes would compile torch and Ray anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Without the stack of the others: with a language model, which the other half must not serve then, and with
-# a stack that is killed again and again.
-APART := tests/integration/test_llm_fallback.py tests/integration/test_stack.py
+# On a stack of its own, which is killed again and again.
+APART := tests/integration/test_stack.py
 # What computes most comes first, before the other half serves a language model; a crash test before there is
 # anything else to read.
 FIRST := tests/integration/test_tuning.py tests/integration/test_crash.py

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +16,32 @@ import httpx
 import psutil
 
 from iotops.models import resolve_role
+from iotops.models.catalogue import ModelSpec
 from iotops.settings import get_settings
 from iotops.stack.process import shared_memory
+from ray_apps.chat import LanguageModelClient, Messages, Writing
+from ray_apps.routing import remote_model
 from tests.embedded import free_ports
 from tests.waiting import eventually
+
+ASKING: Messages = [
+    {"role": "system", "content": "Answer in one sentence."},
+    {"role": "user", "content": "Why does a pump with a worn bearing vibrate?"},
+]
+UNNAMED = "What are the latest error codes where vibration averaged above the past?"
+"""Names no device, so that nobody but a model that knows which one that is can look it up."""
+CALL = '<tool_call>\n{{"name": "get_incident_history", "arguments": {{"device_id": "{}"}}}}\n</tool_call>'
+# A model of this size calls no tool by itself, but goes on as a conversation went.
+TEMPLATE = """
+{%- if tools %}{% for _ in range(3) %}<|im_start|>user
+QUESTION<|im_end|>
+<|im_start|>assistant
+CALL<|im_end|>
+{% endfor %}{% endif %}
+{%- for message in messages if not (tools and message.role == "system") %}<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor %}<|im_start|>assistant
+"""
 
 
 @dataclass
@@ -42,8 +64,10 @@ class Server:
         return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running"))
 
     def kill(self) -> None:
-        """End it at once, with all that it started."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """End it at once, with all that it started; nothing is done where it has ended."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def endpoint(api: str, port: int) -> dict[str, Any]:
@@ -70,8 +94,7 @@ def vllm_server(log: Path, *arguments: str) -> Iterator[Server]:
         try:
             yield server
         finally:
-            if process.poll() is None:
-                server.kill()  # asked to end while it starts, it does not
+            server.kill()  # asked to end while it starts, it does not
             for segment in server.segments:
                 segment.unlink(missing_ok=True)
 
@@ -81,3 +104,27 @@ def _healthy(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def chat_template(folder: Path, device: str) -> Path:
+    """A chat template for a model that has learnt to look `device` up for the question `UNNAMED`."""
+    file = folder / "tools.jinja"
+    file.write_text(TEMPLATE.replace("QUESTION", UNNAMED).replace("CALL", CALL.format(device)).lstrip())
+    return file
+
+
+def far_model(api: str, port: int) -> LanguageModelClient:
+    spec = ModelSpec.model_validate({"endpoint": endpoint(api, port)})
+    assert spec.endpoint
+    return remote_model(api, spec, spec.endpoint)
+
+
+async def read(writing: Writing, at_first: Callable[[], Awaitable[None]] | None = None) -> tuple[str, str]:
+    """The answer and who wrote it; `at_first` is done when its first text is there."""
+    text = ""
+    async for piece in writing.pieces():
+        if at_first and piece and not text:
+            await at_first()
+        text += piece
+    assert writing.completion
+    return text, writing.completion.model

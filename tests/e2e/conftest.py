@@ -7,11 +7,15 @@ import re
 import shutil
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from rich.console import Console
 
+from iotops.auth import issue_token
 from iotops.settings import CONFIGS, Settings
+from pipelines.demo.run import TENANT
 from tests.embedded import embedded_stack
+from tests.vllm_server import Server, chat_template, vllm_server
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +45,19 @@ def demo(settings: Settings) -> str:
     output = console.file
     assert isinstance(output, io.StringIO)
     return output.getvalue()
+
+
+@pytest.fixture(scope="session")
+def worst(settings: Settings, demo: str) -> str:
+    """The least healthy device of the demo."""
+    bearer = {"Authorization": f"Bearer {issue_token(settings.auth, TENANT, 'o', 'operator')}"}
+    [device] = httpx.get(f"{settings.serve.url}/insights?limit=1", headers=bearer).json()["devices"]
+    return str(device["device_id"])
+
+
+@pytest.fixture(scope="session")
+def elsewhere(worst: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A second language model, which looks the worst device up; it starts while others are tested."""
+    folder = tmp_path_factory.mktemp("vllm")
+    with vllm_server(folder / "server.log", f"--chat-template={chat_template(folder, worst)}") as server:
+        yield server

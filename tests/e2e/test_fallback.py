@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,25 +17,13 @@ from iotops.serving import COPILOT, deploy, wait_until_running
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.demo.run import TENANT
+from ray_apps.chat import EngineError
 from ray_apps.circuit import FAILURES
-from tests.vllm_server import Server, endpoint, vllm_server
+from ray_apps.routing import ChatModel, Route
+from tests.vllm_server import ASKING, UNNAMED, Server, endpoint, far_model, read
 
 ELSEWHERE, STRANGER = "elsewhere", Tenant("stranger")
 ASKED = ("What does E421 mean?", "What causes E421 on an HX-200?")
-UNNAMED = "What are the latest error codes where vibration averaged above the past?"
-"""Names no device, so that nobody but a model that knows which one that is can look it up."""
-CALL = '<tool_call>\n{{"name": "get_incident_history", "arguments": {{"device_id": "{}"}}}}\n</tool_call>'
-# A model of this size calls no tool by itself, but goes on as a conversation went.
-TEMPLATE = """
-{%- if tools %}{% for _ in range(3) %}<|im_start|>user
-QUESTION<|im_end|>
-<|im_start|>assistant
-CALL<|im_end|>
-{% endfor %}{% endif %}
-{%- for message in messages if not (tools and message.role == "system") %}<|im_start|>{{ message.role }}
-{{ message.content }}<|im_end|>
-{% endfor %}<|im_start|>assistant
-"""
 
 
 @dataclass
@@ -48,42 +36,31 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(settings: Settings, demo: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(settings: Settings, elsewhere: Server, worst: str) -> Iterator[Served]:
     models, applications = settings.configs / "models.yaml", settings.configs / "serve.yaml"
     before = {file: file.read_text() for file in (models, applications)}
-    with client(settings, TENANT) as api:
-        worst = api.get("/insights").json()["devices"][0]["device_id"]
-    folder = tmp_path_factory.mktemp("vllm")
-    with vllm_server(folder / "server.log", f"--chat-template={template(folder, worst)}") as server:
-        catalogue = yaml.safe_load(before[models])
-        here = catalogue["roles"]["llm"]
-        catalogue["roles"]["llm"], catalogue["fallbacks"] = ELSEWHERE, [here]
-        catalogue["models"][ELSEWHERE] = {
-            "endpoint": endpoint("openai", server.port),
-            "context_tokens": 180,
-            "first_token_s": 60,
-            "answer_s": 60,
-            "tools_s": 60,
-        }
-        models.write_text(yaml.safe_dump(catalogue))
-        config = yaml.safe_load(before[applications])
-        [copilot] = [each for each in config["applications"] if each["name"] == COPILOT]
-        [front] = [each for each in copilot["deployments"] if each["name"] == "Copilot"]
-        front["ray_actor_options"]["num_cpus"] /= 2  # a replica that is made anew reads its configs anew
-        applications.write_text(yaml.safe_dump(config))
-        wait_until_running(settings, deploy(settings))
-        server.wait()
-        yield Served(here, server, worst)
+    catalogue = yaml.safe_load(before[models])
+    here = catalogue["roles"]["llm"]
+    catalogue["roles"]["llm"], catalogue["fallbacks"] = ELSEWHERE, [here]
+    catalogue["models"][ELSEWHERE] = {
+        "endpoint": endpoint("openai", elsewhere.port),
+        "context_tokens": 180,
+        "first_token_s": 60,
+        "answer_s": 60,
+        "tools_s": 60,
+    }
+    models.write_text(yaml.safe_dump(catalogue))
+    config = yaml.safe_load(before[applications])
+    [copilot] = [each for each in config["applications"] if each["name"] == COPILOT]
+    [front] = [each for each in copilot["deployments"] if each["name"] == "Copilot"]
+    front["ray_actor_options"]["num_cpus"] /= 2  # a replica that is made anew reads its configs anew
+    applications.write_text(yaml.safe_dump(config))
+    wait_until_running(settings, deploy(settings))
+    elsewhere.wait()
+    yield Served(here, elsewhere, worst)
     for file, text in before.items():
         file.write_text(text)
     wait_until_running(settings, deploy(settings))
-
-
-def template(folder: Path, device: str) -> Path:
-    """A chat template for a model that has learnt to look `device` up for the question `UNNAMED`."""
-    file = folder / "tools.jinja"
-    file.write_text(TEMPLATE.replace("QUESTION", UNNAMED).replace("CALL", CALL.format(device)).lstrip())
-    return file
 
 
 def client(settings: Settings, tenant: Tenant) -> httpx.Client:
@@ -116,6 +93,23 @@ def test_tools_that_the_model_calls_are_run_as_the_callers_tenant(settings: Sett
     assert same["result"] == {}
     assert not foreign["grounded"]
     assert codes[0] not in str(foreign)
+
+
+def test_a_server_that_is_killed_in_the_middle_leaves_what_it_wrote(served: Served):
+    async def kill() -> None:
+        served.server.kill()
+
+    async def run() -> None:
+        chat = ChatModel([Route(far_model("openai", served.server.port), 60)])
+        writing = chat.stream(ASKING, 1500)
+        with pytest.raises(EngineError):
+            await read(writing, kill)
+        assert writing.completion
+        assert writing.completion.text
+        with pytest.raises(EngineError, match="no language model answers"):
+            await read(chat.stream(ASKING, 12))
+
+    asyncio.run(run())
 
 
 def test_the_model_served_here_answers_is_named_and_its_answers_are_kept(settings: Settings, served: Served):

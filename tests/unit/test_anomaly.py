@@ -117,7 +117,7 @@ def test_slots_stay_when_the_detector_grows() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_alerts_rarely(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    noise = np.column_stack([10 + rng.standard_normal(4000) for _ in range(20)])
+    noise = np.column_stack([10 + rng.standard_normal(4000) for _ in range(8)])
     assert (run(noise)[600:] >= ALERT).mean() < 0.0025
 
 

@@ -4,58 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 
 from iotops.models.catalogue import Catalogue, ModelSpec
-from ray_apps.chat import EngineError, LanguageModelClient, Messages, RequestRefused, Writing
+from ray_apps.chat import EngineError, RequestRefused, Writing
 from ray_apps.circuit import FAILURES, Circuit
 from ray_apps.copilot.measures import used
 from ray_apps.copilot.tools import IncidentHistory, accepted, schemas
-from ray_apps.routing import ChatModel, Route, chat_model, remote_model
-from tests.vllm_server import Server, endpoint, vllm_server
+from ray_apps.routing import ChatModel, Route, chat_model
+from tests.vllm_server import ASKING, Server, endpoint, far_model, read
 from tests.waiting import eventually
 
-ASKED: Messages = [
-    {"role": "system", "content": "Answer in one sentence."},
-    {"role": "user", "content": "Why does a pump with a worn bearing vibrate?"},
-]
 TOKENS = 12
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with vllm_server(tmp_path_factory.mktemp("vllm") / "server.log") as server:
-        server.wait()
-        yield server
-
-
-def client(api: str, port: int) -> LanguageModelClient:
-    spec = ModelSpec.model_validate({"endpoint": endpoint(api, port)})
-    assert spec.endpoint
-    return remote_model(api, spec, spec.endpoint)
-
-
-async def read(writing: Writing, at_first: Callable[[], Awaitable[None]] | None = None) -> tuple[str, str]:
-    """The answer and who wrote it; `at_first` is done when its first text is there."""
-    text = ""
-    async for piece in writing.pieces():
-        if at_first and piece and not text:
-            await at_first()
-        text += piece
-    assert writing.completion
-    return text, writing.completion.model
+def server(elsewhere: Server) -> Server:
+    elsewhere.wait()
+    return elsewhere
 
 
 def test_both_clients_get_the_same_answer_and_the_servers_own_count_of_tokens(server: Server):
     async def run() -> None:
         completions = []
         for api in ("openai", "anthropic"):
-            writing = Writing(client(api, server.port).pieces(ASKED, TOKENS))
+            writing = Writing(far_model(api, server.port).pieces(ASKING, TOKENS))
             await read(writing)
             assert writing.completion
             completions.append(writing.completion)
@@ -75,7 +53,7 @@ def test_a_prompt_that_is_too_long_is_the_requests_own_fault(server: Server, api
     async def run() -> None:
         with pytest.raises(RequestRefused, match="2048"):
             await read(
-                Writing(client(api, server.port).pieces([{"role": "user", "content": "x " * 4000}], 9))
+                Writing(far_model(api, server.port).pieces([{"role": "user", "content": "x " * 4000}], 9))
             )
 
     asyncio.run(run())
@@ -84,7 +62,7 @@ def test_a_prompt_that_is_too_long_is_the_requests_own_fault(server: Server, api
 @pytest.mark.parametrize("api", ["openai", "anthropic"])
 def test_leaving_an_answer_ends_the_work_there_and_what_it_cost_is_estimated(server: Server, api: str):
     async def run() -> None:
-        writing = Writing(client(api, server.port).pieces(ASKED, 1500))
+        writing = Writing(far_model(api, server.port).pieces(ASKING, 1500))
         async with aclosing(writing.pieces()) as pieces:
             async for piece in pieces:
                 if piece:
@@ -128,7 +106,7 @@ def test_the_next_model_answers_and_is_paid_where_the_first_is_dead_or_silent(
         async def run() -> None:
             assert chat.author == "first"
             for _ in range(FAILURES):
-                writing = chat.stream(ASKED, TOKENS)
+                writing = chat.stream(ASKING, TOKENS)
                 assert (await read(writing))[1] == "second"
             assert chat.author == "second"
             assert (await chat.describe())["circuits"] == {"first": "open", "second": "closed"}
@@ -146,7 +124,7 @@ def test_tool_calls_that_the_model_writes_are_read_by_vllms_parser(server: Serve
     written = '{"name": "get_incident_history", "arguments": {"device_id": "machine-006"}}'
     call = f"<tool_call>\n{written}\n</tool_call>"
     turns = [{"role": "user", "content": "machine-006"}, {"role": "assistant", "content": call}]
-    proposal = asyncio.run(client(api, server.port).propose([*turns * 4, turns[0]], schemas(), 64))
+    proposal = asyncio.run(far_model(api, server.port).propose([*turns * 4, turns[0]], schemas(), 64))
     wanted, dropped = accepted(proposal.calls, [])
     assert (wanted, dropped) == ([IncidentHistory(device_id="machine-006")], [])
     assert proposal.completion.prompt_tokens > proposal.completion.completion_tokens > 0
@@ -224,11 +202,11 @@ def test_a_line_that_is_cut_in_the_middle_ends_the_answer_opens_the_circuit_and_
         async with line(server.port) as first_line:
             now = [0.0]  # the circuit's clock: how fast the models write must not matter
             circuit = Circuit(cooldown_s=1, clock=lambda: now[0])
-            first = Route(client("openai", first_line.port), 10, circuit=circuit)
-            chat = ChatModel([first, Route(client("anthropic", server.port), 10)])
-            assert (await read(chat.stream(ASKED, TOKENS)))[1] == "openai"
+            first = Route(far_model("openai", first_line.port), 10, circuit=circuit)
+            chat = ChatModel([first, Route(far_model("anthropic", server.port), 10)])
+            assert (await read(chat.stream(ASKING, TOKENS)))[1] == "openai"
 
-            writing = chat.stream(ASKED, 1500)
+            writing = chat.stream(ASKING, 1500)
             with pytest.raises(EngineError, match="openai"):
                 await read(writing, first_line.cut)
             assert writing.completion
@@ -237,32 +215,13 @@ def test_a_line_that_is_cut_in_the_middle_ends_the_answer_opens_the_circuit_and_
 
             for _ in range(FAILURES - 1):
                 assert circuit.state == "closed"
-                assert (await read(chat.stream(ASKED, TOKENS)))[1] == "anthropic"
+                assert (await read(chat.stream(ASKING, TOKENS)))[1] == "anthropic"
             assert circuit.state == "open"
             await first_line.mend()
-            assert (await read(chat.stream(ASKED, TOKENS)))[1] == "anthropic", "it is left alone"
+            assert (await read(chat.stream(ASKING, TOKENS)))[1] == "anthropic", "it is left alone"
             now[0] += 1
-            assert (await read(chat.stream(ASKED, TOKENS)))[1] == "openai"
+            assert (await read(chat.stream(ASKING, TOKENS)))[1] == "openai"
             assert circuit.state == "closed"
 
     asyncio.run(run())
     eventually(lambda: server.running() == 0, timeout_s=5)
-
-
-def test_a_server_that_is_killed_in_the_middle_leaves_what_it_wrote(server: Server):
-    """The last test of this file: it ends the server."""
-
-    async def kill() -> None:
-        server.kill()
-
-    async def run() -> None:
-        chat = ChatModel([Route(client("openai", server.port), 10)])
-        writing = chat.stream(ASKED, 1500)
-        with pytest.raises(EngineError):
-            await read(writing, kill)
-        assert writing.completion
-        assert writing.completion.text
-        with pytest.raises(EngineError, match="no language model answers"):
-            await read(chat.stream(ASKED, TOKENS))
-
-    asyncio.run(run())
