@@ -183,15 +183,16 @@ class Answerer:
     def _sure(self, asked: Asked, found: Evidence, guide: list[Quote]) -> bool:
         """Whether the evidence fits the question well enough for an answer.
 
-        What happened, and how things are, is told by records, whatever words ask for it; a code that they are
-        asked for must stand somewhere, and so must whatever else the question names.
+        What happened, and how things are, is told by records, whatever words ask for it, and so is what to do
+        about a device, though no document knows the symptom; what the question names must stand somewhere.
         Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use; words for
         a time were answered by looking there.
         """
         question = spelt_out(without_period(asked.whole, datetime.now(UTC)), found.devices | found.left_out)
         for device in found.left_out:
             question = question.replace(device, " ")
-        told = found.lead and (asked.plan.state or asked.plan.fleet_incidents)
+        of_device = asked.plan.action and found.devices
+        told = found.lead and (asked.plan.state or asked.plan.fleet_incidents or of_device)
         if told and compose.holds_facts(question, found.passages):
             return True
         question = ACTION.sub(" ", question) if guide else question

@@ -38,6 +38,7 @@ STOP_WORDS = frozenset(
     because before between both each following means mean tell please give show need needs first long
     much many often wrong use used happen happens get say says
     now just kindly hi hello hey thank thanks help
+    must shall might ought frequently usually typically exactly
     """.split()
 )
 SUPPORT_THRESHOLD = 0.7

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 UNITS = {
     "minute": timedelta(minutes=1),
     "min": timedelta(minutes=1),
@@ -55,6 +55,13 @@ THIS = re.compile(
     r"this\s+(?P<unit>week|month)\b",
     re.I,
 )
+PART = re.compile(
+    r"\b(?:(?P<how>since)\s+)?"
+    r"(?:(?P<of>last|this|yesterday)\s+(?P<part>morning|afternoon|evening|night)|overnight)\b",
+    re.I,
+)
+PARTS = {"morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24), "night": (18, 30)}
+"""Hours of a day (UTC), or of it and the next; the last night is that of yesterday."""
 MONTH = re.compile(
     rf"\b(?:in|during|throughout)\s+(?P<month>{_MONTH}|may)\b(?!\s+\d{{1,2}}\b)(?:\s+(?P<year>\d{{4}}))?",
     re.I,
@@ -131,6 +138,10 @@ def _days(question: str, now: datetime) -> Iterator[tuple[str, Period]]:
             this[0],
             _bound(this["how"], today - (today.weekday() if week else today.day - 1) * DAY, now, now),
         )
+    for named in PART.finditer(question):
+        day = today if (named["of"] or "").lower() == "this" else today - DAY
+        starts, ends = PARTS[(named["part"] or "night").lower()]
+        yield named[0], _bound(named["how"], day + starts * HOUR, day + ends * HOUR, now)
     for month in MONTH.finditer(question):
         begins = _day(f"1 {month['month']} {month['year'] or ''}".strip(), today)
         if begins:

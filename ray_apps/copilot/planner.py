@@ -41,7 +41,7 @@ STATE = content_words(
     failure broken break worry worried concern concerning attention urgent urgently critical serious happened
     overview summary summarise summarize report score code history everything anything something thing right
     soon current currently active open incident alert alarm error event fault least most look check diagnose
-    diagnosis many model type kind
+    diagnosis many model type kind since
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
@@ -52,7 +52,8 @@ ACTION = re.compile(
     re.I,
 )
 INCIDENTS = re.compile(
-    r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?)\b", re.I
+    r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?|broke|went wrong)\b",
+    re.I,
 )
 ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
@@ -100,12 +101,14 @@ class Plan:
     @property
     def fleet_health(self) -> bool:
         """Whether the fleet's least healthy devices answer."""
-        return self.fleet and (self.health or not self.fleet_incidents)
+        return self.fleet and (self.health or not self.incidents)
 
     @property
     def fleet_incidents(self) -> bool:
-        """Whether what went wrong in the whole fleet answers, unless a device is named."""
-        return self.incidents and (self.fleet or self.period is not None)
+        """Whether what went wrong in the whole fleet answers, unless a device is named: where that is asked,
+        or how things were at a time."""
+        timely = self.period is not None
+        return (self.incidents and (self.fleet or timely)) or (self.state and self.fleet and timely)
 
 
 def plan(question: str, device_id: str | None = None, now: datetime | None = None) -> Plan:

@@ -285,6 +285,13 @@ def test_what_opens_an_answer_does_not_wait_for_the_rest_to_be_read(question, pa
     assert (read_by[0], read_by[-1]) == (read, last), "beside a record only what fits is told"
 
 
+def test_what_to_do_about_a_device_is_told_though_no_document_knows_the_symptom():
+    draft, _ = answer(Author("Yes."), "machine-007 smells odd, what do I do?", least_confidence=0.9)
+    assert draft.answer.startswith("The health score of machine-007 (HX-200) is 41 of 100. [1]")
+    draft, _ = answer(Author("Yes."), "Who bought machine-007?", least_confidence=0.9)
+    assert not draft.grounded
+
+
 def test_without_such_a_sentence_the_models_words_come_first():
     author = Author("A loose coupling shakes the shaft.")
     _, heard = answer(author, "Which coupling tears, and how quickly?", lead=0, passages=[MEANING])

@@ -92,10 +92,13 @@ def test_questions_about_what_happened_are_told_apart(question, incidents):
         ("Which machine had E425?", False, True),
         ("Which error codes did the fleet have yesterday?", False, True),
         ("Which machines have errors and the worst health?", True, True),
+        ("How was the fleet yesterday?", True, True),
+        ("What broke last night?", False, True),
+        ("What went wrong on Monday?", False, True),
     ],
 )
 def test_the_fleets_health_and_what_it_reported_are_told_apart(question, health, incidents):
-    asked = plan(question)
+    asked = resolve(question, None, []).plan
     assert (asked.fleet_health, asked.fleet_incidents) == (health, incidents)
 
 
@@ -152,6 +155,7 @@ def test_codes_that_the_fleet_is_asked_for_stand_behind_the_verb(question: str, 
         ("How many machines are critical?", True),
         ("What model is machine-006?", True),
         ("Is machine-006 an HX-200?", True),
+        ("Since when is machine-006 bad?", True),
         ("Is the oil of machine-006 ok?", False),
         ("How does the pump work?", False),
         ("Why?", False),
