@@ -15,6 +15,7 @@ from iotops.settings import Settings
 Role = Literal["embedder", "reranker", "llm"]
 ROLES: tuple[Role, ...] = get_args(Role)
 OPTIONAL_ROLES: frozenset[Role] = frozenset({"reranker"})
+MOST_ANSWER_S = 100
 
 
 class _Strict(BaseModel):
@@ -117,6 +118,7 @@ class ModelSpec(_Strict):
         description="Time for a whole answer (s): what the language model and its fallbacks have not written "
         "then is quoted.",
         gt=0,
+        le=MOST_ANSWER_S,
     )
     tools_s: float = Field(
         5.0, description="Time to say which tools it would use (s): an answer goes on without.", gt=0

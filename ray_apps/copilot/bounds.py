@@ -8,12 +8,13 @@ import logging
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iotops.http import ApiError, refused
+from iotops.models.catalogue import MOST_ANSWER_S
 
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 256 * 1024
-MOST_S = 120.0
-"""Longer than any answer may take (`answer_s` of a language model) beside what is looked up for it."""
+MOST_S = MOST_ANSWER_S + 20.0
+"""A language model may have all of its time, what is looked up for it some beside."""
 
 
 class Bounded:
@@ -37,7 +38,8 @@ class Bounded:
         try:
             async with asyncio.timeout(self._most_s) as limit:
                 body = await self._body(receive)
-                await self._app(scope, _again(body, receive), notice)
+                if body is not None:
+                    await self._app(scope, _again(body, receive), notice)
         except TimeoutError:
             if begun or not limit.expired():
                 raise
@@ -47,11 +49,14 @@ class Bounded:
         except ApiError as error:
             await refused(scope, error)(scope, receive, send)
 
-    async def _body(self, receive: Receive) -> bytes:
-        """The whole body; raises `ApiError` 413 where it is too large."""
+    async def _body(self, receive: Receive) -> bytes | None:
+        """The whole body; None where the caller went away before. Raises `ApiError` 413 where it is too
+        large."""
         body, more = bytearray(), True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self._most_bytes:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from iotops.http import caller, install
 from ray_apps.copilot.bounds import Bounded
@@ -69,6 +70,26 @@ def test_a_body_that_is_too_large_is_refused_whoever_sends_it(path: str):
 def test_a_body_within_the_limit_arrives_whole():
     assert send("/open", content=in_pieces(MOST_BYTES)).json() == MOST_BYTES
     assert send("/open").json() == 0
+
+
+def test_half_a_body_is_not_answered():
+    answered = list[str]()
+    messages = iter([{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answered.append(scope["path"])
+
+    async def call() -> None:
+        await Bounded(app)({"type": "http", "method": "POST", "path": "/ask"}, receive, forbidden)
+
+    async def forbidden(message: Message) -> None:
+        answered.append(message["type"])
+
+    asyncio.run(call())
+    assert not answered
 
 
 def test_a_call_that_takes_too_long_is_ended():
