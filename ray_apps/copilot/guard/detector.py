@@ -9,7 +9,7 @@ import numpy as np
 
 from ray_apps.copilot.grounding import Vectors
 from ray_apps.copilot.guard.heads import Heads, passage_rows, question_rows
-from ray_apps.copilot.guard.phrases import decisive, reason_of
+from ray_apps.copilot.guard.rules import decisive, reason_of
 from ray_apps.copilot.guard.windows import block_windows, sentence_windows, undisguised
 
 MOST_WINDOWS, MOST_ALONE = 400, 6

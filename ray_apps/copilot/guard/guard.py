@@ -25,7 +25,7 @@ from ray_apps.copilot.guard.detector import (
 from ray_apps.copilot.guard.heads import Heads
 from ray_apps.copilot.guard.lakera import LakeraGuard
 from ray_apps.copilot.guard.personal import scrubbed
-from ray_apps.copilot.guard.phrases import OTHER_REASON
+from ray_apps.copilot.guard.rules import OTHER_REASON
 from ray_apps.copilot.sentence_vectors import SentenceVectors
 
 logger = logging.getLogger(__name__)

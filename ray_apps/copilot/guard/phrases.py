@@ -1,5 +1,4 @@
-"""How an order to an assistant is worded: patterns that are features of the detector, and the rules that
-decide alone where no embedding is at hand."""
+"""How an order to an assistant is worded: patterns that are features of the detector's heads."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ _RULES = (
     r"(?:instruction|rule|guideline|direction|directive|order|prompt|command|polic(?:y|ies)|restriction|"
     r"programming|training|constraint|limitation|filter|message|conversation|context|system prompt)s?"
 )
-_BEFORE = r"(?:previous|prior|preceding|above|earlier|past|former|initial|original|existing|other|current)"
+BEFORE = r"(?:previous|prior|preceding|above|earlier|past|former|initial|original|existing|other|current)"
 _SECRET = (
     r"(?:(?:system|initial|original|hidden|secret|developer|first|full)[ -]+(?:prompts?|messages?|"
     r"instructions?|rules?)|prompt|instructions?|secret (?:word|key)|configuration|"
@@ -25,7 +24,7 @@ _DROP = (
     r"skip|abandon|do not follow|don't follow|stop following|pay no attention to|no longer (?:follow|obey))"
 )
 
-_STRICT = (
+STRICT = (
     r"(?:instructions?|directions|directives?|guidelines?|prompts?|programming|restrictions|orders|rules|"
     r"system message)"
 )
@@ -33,14 +32,14 @@ _STRICT = (
 PATTERNS: dict[str, re.Pattern[str]] = {
     name: re.compile(pattern, re.S)
     for name, pattern in {
-        "override": rf"\b{_DROP}\b.{{0,30}}?\b(?:{_BEFORE}|all|any|every|your|the|these|those)\b"
+        "override": rf"\b{_DROP}\b.{{0,30}}?\b(?:{BEFORE}|all|any|every|your|the|these|those)\b"
         rf".{{0,30}}?\b(?:{_RULES}|everything|told|said)\b",
         "override_before": rf"\b(?:ignore|disregard|forget|override|discard|do not follow|don't follow|stop "
-        rf"following)\b.{{0,25}}?\b{_BEFORE}\b.{{0,20}}?\b{_STRICT}\b|"
+        rf"following)\b.{{0,25}}?\b{BEFORE}\b.{{0,20}}?\b{STRICT}\b|"
         rf"\b(?:ignore|disregard|forget) (?:everything|all|what)\b.{{0,25}}\b(?:above|before|previously|"
         r"learned|told|said)\b",
         "override_your": rf"\b(?:ignore|disregard|forget|override|discard|drop)\b.{{0,12}}\byour\b"
-        rf".{{0,20}}\b{_STRICT}\b",
+        rf".{{0,20}}\b{STRICT}\b",
         "override_foreign": r"\b(?:ignorier\w*|vergiss|missachte\w*)\b.{0,40}\b(?:anweisung|regel|"
         r"vorgabe)\w*|"
         r"\b(?:ignorez?|oublie[zr]?)\b.{0,40}\b(?:instructions?|consignes?|règles?)|"
@@ -115,66 +114,6 @@ PATTERNS: dict[str, re.Pattern[str]] = {
 }
 """By name, for text in lower case; every one of them is a feature of the heads, in this order."""
 
-# What decides alone must not be what operators and runbooks say of alarms, bypasses and simulated loads.
-_LINKING = (
-    "(?:of|that|the|this|these|those|you|was|were|has|have|had|been|is|are|stands?|came|comes|written|stated)"
-)
-_OWN = "(?:own|full|complete|entire|exact|initial|original|first|current|hidden|secret|internal|system)"
-_FREED = re.compile(
-    r"\b(?:do anything now|jail ?b\w+|unfiltered|uncensored|unrestricted|unethical|amoral|immoral|"
-    r"no (?:moral\w*|ethic\w*|rules?|restrictions?|filters?)|ethical guidelines|not bound|broken free|"
-    r"without (?:any )?(?:moral\w*|ethic\w*|restrictions?|rules?|censor\w*)|"
-    r"(?:developer|god|dan|evil|chaos) mode|freed? (?:from|of) (?:all |any |your |its |the )?(?:moral\w*|"
-    r"ethic\w*|rules?|restrictions?|limit\w*|filters?))\b"
-)
-_PLAYED = re.compile(
-    r"\b(?:you are (?:now|going to)|you're now|from now on|pretend|role-?play\w*|imagine (?:that )?you|"
-    r"you will (?:be|act|play|now)|i want you to|respond as|speak as|answer as|in character|break character|"
-    r"persona|play the role|take on the|act(?:ing)? (?:as|like) (?:if |though )?(?:you|an? (?:\w+ )?"
-    r"(?:ai|model|assistant|chat ?bot|hacker|person|character))|"
-    r"simulate (?:an? )?(?:\w+ )?(?:ai|model|assistant|chat ?bot|persona))\b"
-)
-_DECISIVE: tuple[tuple[str, re.Pattern[str]], ...] = (
-    (
-        "instruction_override",
-        re.compile(
-            r"\b(?:ignore|disregard|forget|override|discard|do not follow|don't follow|stop following)\b"
-            rf".{{0,25}}?\b{_BEFORE}\b.{{0,20}}?\b{_STRICT}\b|"
-            rf"\b(?:ignore|disregard|forget) (?:everything|all|what)(?: {_LINKING})* "
-            r"(?:above(?! \d)|before|previously|learned|told|said)\b",
-            re.S,
-        ),
-    ),
-    ("instruction_override", PATTERNS["override_foreign"]),
-    ("instruction_override", PATTERNS["override_your"]),
-    (
-        "prompt_disclosure",
-        re.compile(
-            r"\b(?:reveal|print|show|repeat|output|display|tell me|leak|disclose|what (?:is|are))\b.{0,20}"
-            rf"\byour(?: {_OWN})* (?:prompt|instructions|system message|guidelines|rules)\b|"
-            r"\b(?:print|repeat|output|recite)\b.{0,10}\b(?:everything|all (?:the )?text|the conversation)\b"
-            r".{0,20}\b(?:above(?! \d)|so far|before (?:this|that)|before(?=\W*$))",
-            re.S,
-        ),
-    ),
-)
-_DECISIVE_PAIRS = (
-    ("prompt_disclosure", PATTERNS["reveal"], PATTERNS["assistant"]),
-    ("role_play", _FREED, _PLAYED),
-    ("role_play", _FREED, PATTERNS["assistant"]),
-    ("role_play", PATTERNS["no_refusal"], _PLAYED),
-    ("forged_turn", PATTERNS["delimiter"], PATTERNS["secret"]),
-    ("exfiltration", PATTERNS["exfiltrate"], PATTERNS["keep_from_reader"]),
-)
-_REASONS = {
-    "role_play": ("persona", "unbound", "dan", "no_refusal", "harm"),
-    "instruction_override": ("override", "new_rules"),
-    "prompt_disclosure": ("reveal", "exfiltrate"),
-    "forged_turn": ("delimiter",),
-    "planted_code": ("plant_code",),
-    "answer_manipulation": ("shape_answer", "answer", "encoding"),
-}
-OTHER_REASON = "foreign_instruction"
 FEATURES = len(PATTERNS) + 3
 
 
@@ -190,27 +129,3 @@ def features(window: str) -> NDArray[np.float32]:
     capitals = sum(map(str.isupper, window)) / size
     marks = sum(not each.isalnum() and not each.isspace() for each in window) / size
     return np.array([*found, min(size / 300, 1.5), capitals, marks], np.float32)
-
-
-@lru_cache(maxsize=20_000)
-def decisive(window: str) -> str | None:
-    """The reason for which the wording alone condemns a window, or None."""
-    window = window.lower()
-    for reason, pattern in _DECISIVE:
-        if pattern.search(window):
-            return reason
-    for reason, one, other in _DECISIVE_PAIRS:
-        if one.search(window) and other.search(window):
-            return reason
-    return None
-
-
-def reason_of(window: str) -> str:
-    """The category that the wording of a flagged window comes closest to."""
-    if reason := decisive(window):
-        return reason
-    window = window.lower()
-    for reason, names in _REASONS.items():
-        if any(PATTERNS[name].search(window) for name in names):
-            return reason
-    return OTHER_REASON
