@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iotops.auth import ExpiredToken, Principal, Role, verify_bearer
+from iotops.docs_page import install_docs
 from iotops.errors import AuthError, TenantError
 from iotops.metrics import HTTP_DURATION, HTTP_ERRORS, HTTP_REQUESTS
 from iotops.settings import get_settings
@@ -38,6 +39,11 @@ class ApiError(Exception):
 
 class Front(FastAPI):
     """An application that Serve pickles on its way to a replica, and whose OpenAPI survives that."""
+
+    def __init__(self, *, docs_path: str = "/docs", **given: Any) -> None:
+        """`docs_path` is where the OpenAPI is shown; the rest is FastAPI's."""
+        super().__init__(docs_url=None, redoc_url=None, **given)
+        install_docs(self, docs_path)
 
     def openapi(self) -> dict[str, Any]:
         """The page, without the empty examples that it would show where none is given.

@@ -35,7 +35,7 @@ app = Front(
     title="IoT Ops Copilot: device gateway",
     version="1",
     root_path="/v1",
-    docs_url="/telemetry/docs",
+    docs_path="/telemetry/docs",
     openapi_url="/telemetry/openapi.json",
 )
 install(app)

@@ -227,6 +227,7 @@ class Copilot:
         start: Annotated[int, Query(ge=0, le=LAST_CHARACTER, examples=[CITATION.start])],
     ) -> SourcePassage:
         """The indexed text around a character of one of the tenant's documents or of the shared ones."""
+        note().object = uri
         retriever = self._retriever.options(multiplexed_model_id=principal.tenant.id)
         found = await retriever.passages.remote(principal.tenant.id, uri, start)
         if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
 
@@ -20,6 +21,7 @@ from ray_apps.copilot.period import EVER, Period
 ALL = 1_000_000
 """Events of a period that are counted at most, the latest of them."""
 STATEMENT_S = 5.0
+RECENT = timedelta(hours=24)
 BANDS = 10
 MOST_TENANTS, MODELS_TTL_S = 1000, 10
 """Whose models are remembered, and for how long: a million devices have few, which take a second to find."""
@@ -45,7 +47,8 @@ class DeviceRecords:
     ) -> dict[str, Any] | None:
         """Health of the newest day up to the period's end, its components and failure risk; of the period the
         device's latest events, alerts (open ones first), last readings, and how often it reported which error
-        code: of all time, of late. None for an unknown device.
+        code: of all time, of late; and which in the last day that it has records of (`recent_codes`). None
+        for an unknown device.
 
         Of the events of a period those with an error code go before the others: where none is among them, it
         had none.
@@ -57,6 +60,8 @@ class DeviceRecords:
             if health is None and not connection.execute(sql.KNOWN, {"names": [device]}).first():
                 return None
             day = {"day": health["day"]} if health else {"day": None}
+            newest = connection.execute(sql.NEWEST, key).scalar_one() or datetime.now(UTC)
+            lately = key | {"since": newest - RECENT, "until": EVER.until, "limit": ALL}
             return {
                 "device_id": device,
                 "model": health["model"] if health else None,
@@ -68,6 +73,7 @@ class DeviceRecords:
                 "alerts": _rows(connection, sql.ALERTS, key | {"limit": alerts}),
                 "trend": _rows(connection, sql.TREND, key | {"limit": trend}),
                 "codes": _rows(connection, sql.CODES, key | {"limit": events if period == EVER else ALL}),
+                "recent_codes": _rows(connection, sql.CODES, lately),
             }
 
     def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:

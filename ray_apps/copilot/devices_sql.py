@@ -33,6 +33,9 @@ TREND = text("""
         SELECT ts, metrics FROM silver.telemetry
         WHERE device_id = :device AND ts >= :since AND ts < :until ORDER BY ts DESC LIMIT :limit
     ) latest ORDER BY ts""")
+NEWEST = text("""
+    SELECT greatest((SELECT max(ts) FROM silver.telemetry WHERE device_id = :device),
+        (SELECT max(ts) FROM silver.events WHERE device_id = :device))""")
 KNOWN = text("""
     SELECT name FROM unnest(CAST(:names AS text[])) AS name
     WHERE EXISTS (SELECT FROM gold.device_health WHERE device_id = name)

@@ -141,8 +141,12 @@ def record_passage(device: str, text: str) -> Passage:
 
 def device_codes(insights: dict[str, Any]) -> list[str]:
     """The codes that a device's trouble is about: its model and its last two error codes."""
-    errors = dict.fromkeys(event["error_code"] for event in insights["events"] if event["error_code"])
-    return [code for code in (insights["model"], *list(errors)[:2]) if code]
+    return [code for code in (insights["model"], *latest_codes(insights)[:2]) if code]
+
+
+def latest_codes(insights: dict[str, Any]) -> list[str]:
+    """The error codes that a device reported, of late or in the time asked for, the latest first."""
+    return [row["error_code"] for row in sorted(insights["codes"], key=lambda row: row["latest"])[::-1]]
 
 
 def trouble_query(question: str, insights: list[dict[str, Any]], action: bool) -> str:

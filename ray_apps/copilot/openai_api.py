@@ -44,7 +44,7 @@ class ChatMessage(BaseModel):
 class StreamOptions(BaseModel):
     """How to stream."""
 
-    include_usage: bool = Field(False, description="End with the count of tokens.", examples=[True])
+    include_usage: bool | None = Field(False, description="End with the count of tokens.", examples=[True])
 
 
 class ChatRequest(BaseModel):
@@ -58,7 +58,7 @@ class ChatRequest(BaseModel):
 
     messages: list[ChatMessage] = Field(min_length=1, description="The last one is the user's question.")
     model: str = Field("", description="Not read: the answer names the served one.")
-    stream: bool = False
+    stream: bool | None = False
     stream_options: StreamOptions | None = None
 
     def question(self) -> tuple[AskRequest, list[Turn]]:

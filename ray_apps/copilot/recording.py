@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iotops.audit import AuditTrail, Entry, Outcome
-from iotops.auth import Principal
+from iotops.auth import ExpiredToken, Principal, verify_bearer
+from iotops.errors import AuthError, TenantError
 from iotops.models import load_catalogue
 from iotops.models.catalogue import Catalogue
 from iotops.settings import get_settings
@@ -22,6 +23,7 @@ from ray_apps.chat import Completion
 from ray_apps.copilot.measures import measure_answer, measure_model, used
 
 DENIED = frozenset({401, 403, 429})
+MOST_PATH = 200
 CANCELLED = 499
 """What web servers log for a caller that went away."""
 
@@ -98,7 +100,7 @@ class Recorded:
             raise
         finally:
             _current.reset(token)
-            if principal := scope.get("state", {}).get("principal"):
+            if principal := scope.get("state", {}).get("principal") or _bearer(scope):
                 self._record(scope, principal, own, at, time.perf_counter() - started, status, outcome)
 
     def _record(
@@ -119,7 +121,7 @@ class Recorded:
                 at=at,
                 subject=principal.subject,
                 role=principal.role,
-                action=f"{scope['method']} {scope['route'].path}",
+                action=f"{scope['method']} {getattr(scope.get('route'), 'path', scope['path'])[:MOST_PATH]}",
                 object=own.object or "/".join(map(str, scope.get("path_params", {}).values())),
                 outcome=outcome or _outcome(status),
                 status=status,
@@ -135,6 +137,16 @@ class Recorded:
         measure_model(principal.tenant, own.completions, usage)
         if own.cited is not None:
             measure_answer(principal.tenant, own.cited)
+
+
+def _bearer(scope: Scope) -> Principal | None:
+    """Who sent a call that was refused before anybody asked: one that is too large, or leads nowhere."""
+    try:
+        return verify_bearer(get_settings().auth, Headers(scope=scope).get("authorization"))
+    except ExpiredToken as error:
+        return error.principal
+    except (AuthError, TenantError):
+        return None
 
 
 def _outcome(status: int) -> Outcome:

@@ -1,3 +1,5 @@
+import time
+
 import jwt
 import pytest
 from pydantic import SecretStr
@@ -63,3 +65,10 @@ def test_a_role_that_may_not_call_is_named():
 def test_no_key_is_a_settings_error_with_the_remedy():
     with pytest.raises(SettingsError, match="IOTOPS_AUTH__JWT_SECRET"):
         issue_token(AuthSettings(), ACME, "alice", "operator")
+
+
+def test_hosts_clocks_may_differ_a_little():
+    now = int(time.time())
+    assert verify_token(AUTH, forged(iat=now + 20)).subject == "alice"
+    with pytest.raises(AuthError, match="compare the hosts' clocks"):
+        verify_token(AUTH, forged(iat=now + 90))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import httpx
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from ray.cloudpickle import dumps, loads
 
 from iotops.auth import Principal
-from iotops.http import caller, install
+from iotops.http import Front, caller, install
 from iotops.settings import get_settings
 
 
@@ -120,3 +121,16 @@ def shown(content: dict[str, Any], schemas: dict[str, Any]) -> bool:
     parts = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
     parts += [schema["items"]] if "items" in schema else []
     return bool(parts) and all(shown(part, schemas) for part in parts if part != {"type": "null"})
+
+
+def test_the_page_of_the_openapi_loads_nothing_from_elsewhere():
+    front = Front(title="Pumps", docs_path="/below/docs", openapi_url="/below/api.json")
+    pages = TestClient(loads(dumps(front)))
+    page = pages.get("/below/docs")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    links = re.findall(r"""(?:src|href)="([^"]+)"|url: '([^']+)'""", page.text)
+    loaded = {one or other for one, other in links}
+    assert len(loaded) == 4
+    for link in loaded:
+        assert "//" not in link
+        assert pages.get(f"/below/{link}").status_code == 200

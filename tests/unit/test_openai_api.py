@@ -48,6 +48,11 @@ def test_the_last_message_of_the_user_is_the_question_and_may_refer_to_earlier_o
     assert not {"machine-001", "machine-002"} & set(found.plan.device_ids)
 
 
+def test_what_openai_allows_to_be_null_may_be():
+    request = chat(("user", "What does E421 mean?"), stream=None, stream_options={"include_usage": None})
+    assert not request.stream
+
+
 @pytest.mark.parametrize(
     "messages",
     [[("system", "Hello")], [("user", "")], [("user", "x" * 3000)], [("user", [{"type": "image_url"}])]],

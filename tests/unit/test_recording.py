@@ -27,6 +27,7 @@ from iotops.settings import DatabaseSettings, get_settings
 from iotops.tenancy import Tenant
 from ray_apps.chat import Completion
 from ray_apps.copilot import sse
+from ray_apps.copilot.bounds import Bounded
 from ray_apps.copilot.contracts import Token
 from ray_apps.copilot.events import Tell, heard
 from ray_apps.copilot.measures import Usage, used
@@ -80,6 +81,7 @@ def client(
     monkeypatch.setenv("IOTOPS_AUTH__JWT_SECRET", "k" * 40)
     get_settings.cache_clear()
     trail, app = AuditTrail(AWAY), FastAPI(dependencies=[Depends(caller("operator"))])
+    app.add_middleware(Bounded, most_bytes=1000)
     app.add_middleware(Recorded, recorder=lambda: Recorder(trail, PRICED))
     install(app)
 
@@ -107,6 +109,9 @@ def client(
         return await sse.streamed(
             heard(work), sse.event_frame, lambda error: sse.error_frame(error, request_id(request))
         )
+
+    @app.post("/body")
+    async def body(given: dict[str, str]) -> None: ...
 
     @app.get("/endless")
     async def endless() -> None:
@@ -151,6 +156,23 @@ def test_a_stream_that_tells_of_its_failure_failed_too(
     assert '"text":"first"' in answer.text
     assert '"code": "overloaded"' in answer.text
     assert [(line["outcome"], line["status"]) for line in lines] == [("failed", 200)]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [("/no/such/page", b"", 404), ("/body", b"{", 422), ("/body", b"x" * 2000, 413)],
+)
+def test_a_call_that_is_refused_before_it_is_asked_who_sends_it_is_recorded(
+    client: httpx.AsyncClient, lines: list[dict[str, Any]], path: str, content: bytes, status: int
+) -> None:
+    answer = asyncio.run(client.post(path, content=content))
+    assert answer.status_code == status
+    assert [(line["subject"], line["action"], line["outcome"]) for line in lines] == [
+        ("alice", f"POST {path}", "refused")
+    ]
+    lines.clear()
+    asyncio.run(client.post(path, content=content, headers={"Authorization": "Bearer forged"}))
+    assert not lines
 
 
 def test_a_call_that_nobody_waits_for_is_recorded_as_such(

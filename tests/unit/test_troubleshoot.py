@@ -35,13 +35,14 @@ def insights(**changes: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "device_id": "m-1", "model": "HX-200", "day": NOW.date(), "score": 90.0, "components": components,
         "risk": [{"horizon_hours": 24, "probability": 0.01}], "events": [], "alerts": [],
+        "codes": [], "recent_codes": [],
         "trend": [{"ts": NOW - timedelta(minutes=5), "metrics": {"vibration": 40.0}}],
     }  # fmt: skip
     return plain | changes
 
 
-def event(code: str, hours_ago: float) -> dict[str, Any]:
-    return {"ts": NOW - timedelta(hours=hours_ago), "error_code": code, "type": "error", "severity": "error"}
+def reported_code(code: str, hours_ago: float, times: int = 1) -> dict[str, Any]:
+    return {"error_code": code, "times": times, "latest": NOW - timedelta(hours=hours_ago)}
 
 
 def hit(title: str, score: float = 0.5) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def failed(device: dict[str, Any]) -> set[str]:
     [
         ({"trend": []}, "reporting"),
         ({"trend": [{"ts": NOW - timedelta(hours=3), "metrics": {}}]}, "reporting"),
-        ({"events": [event("E421", 1)]}, "error codes"),
+        ({"recent_codes": [reported_code("E421", 1)]}, "error codes"),
         ({"alerts": [{"rule": "hot", "resolved_at": None}]}, "alerts"),
         ({"anomaly": 5.0}, "a metric left its own past"),
         ({"risk": [{"horizon_hours": 72, "probability": 0.5}]}, "failure risk"),
@@ -69,7 +70,8 @@ def test_each_check_fails_for_its_own_reason_alone(changes: dict[str, Any], name
 
 
 def test_what_is_over_or_was_never_measured_does_not_fail():
-    assert failed(insights(events=[event("E421", 30)])) == set()
+    told = checks.errors(insights(recent_codes=[reported_code("E421", 3, 2)]))
+    assert told.evidence == "E421 (2 times), the last at 2026-11-25 09:00 UTC"
     assert failed(insights(alerts=[{"rule": "hot", "resolved_at": NOW}])) == set()
     found = checks.run(insights(components=[], risk=[]), NOW)
     unknown = {check.name for check in found if check.status == "unknown"}
@@ -86,6 +88,14 @@ def test_what_was_named_and_seen_outranks_what_only_reads_alike():
     assert len(found[0].because) == 3
     assert found[1].advice == "Inspect the part."
     assert {cause.name for cause in found} >= {"Bearing care", "E102: Supply sag"}
+
+
+def test_causes_of_the_same_title_are_told_apart():
+    one, other = hit("Runbook"), hit("Runbook") | {"uri": "lake://shared/documents/pump.md"}
+    found = causes.ranked({}, [one, other], None, Counter(), RULES, insights())
+    assert {cause.name for cause in found} == {
+        "Runbook (acme/documents/Runbook.md)", "Runbook (shared/documents/pump.md)"
+    }  # fmt: skip
 
 
 def test_a_document_is_about_the_codes_in_its_title():
@@ -154,6 +164,10 @@ def test_a_guide_without_steps_left_says_to_escalate(guide: Guide):
     assert (guide.state, guide.next_step, guide.advice) == ("exhausted", None, EXHAUSTED)
     corrected = reported(guide, 2, "solved", "")
     assert corrected.state == "solved"
+    back = reported(corrected, 3, "no_effect", "it came back")
+    assert (back.state, [step.outcome for step in back.steps]) == (
+        "exhausted", ["no_effect", "done", "no_effect", "no_effect"],
+    )  # fmt: skip
     with pytest.raises(KeyError):
         reported(guide, 9, "done", "")
 

@@ -79,4 +79,8 @@ def ranked(
         cause = Candidate(reason, f"/insights/{insights['device_id']}", action.action)
         cause.add(COMPONENT * min(penalties[components[action.rule]] / 50, 1.0), f"rule {action.rule} fired")
         found.setdefault(action.rule, cause)
+    names = Counter(cause.name for cause in found.values())
+    for cause in found.values():
+        if names[cause.name] > 1:  # which one a step belongs to, and is ruled out, is told by the name
+            cause.name += f" ({cause.uri.removeprefix('lake://')})"
     return sorted(found.values(), key=lambda cause: (-cause.score, cause.name))[:MOST]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
-from ray_apps.copilot.sentences import still_open
+from ray_apps.copilot.sentences import at, still_open
 from ray_apps.copilot.troubleshoot.contracts import Check
 
 QUIET_AFTER = timedelta(hours=2)
-ERRORS_WITHIN = timedelta(hours=24)
 NOTABLE = 1.0
 """Points of the health score from which a component is a finding."""
 LIKELY_FAILURE = 0.3
@@ -73,27 +71,15 @@ def alerts(insights: dict[str, Any]) -> Check:
 
 
 def errors(insights: dict[str, Any]) -> Check:
-    """Whether error codes came in the last hours before the newest record."""
-    codes = recent_codes(insights)
-    listed = ", ".join(
-        f"{code} ({count} times)" if count > 1 else code for code, count in codes.most_common()
-    )
+    """Whether error codes came in the last day that there are records of."""
+    codes = insights["recent_codes"]
+    listed = ", ".join(f"{row['error_code']} ({row['times']} times)" for row in codes)
+    last = max((row["latest"] for row in codes), default=None)
     return Check(
         name="error codes",
         status="failed" if codes else "passed",
-        evidence=listed or "none came",
-        threshold=f"no error code in {ERRORS_WITHIN.total_seconds() / 3600:.0f} h",
-    )
-
-
-def recent_codes(insights: dict[str, Any]) -> Counter[str]:
-    """Error codes by how often they came, in the last hours that there are records of."""
-    times = [point["ts"] for point in insights["trend"][-1:]] + [event["ts"] for event in insights["events"]]
-    if not times:
-        return Counter()
-    since = max(times) - ERRORS_WITHIN
-    return Counter(
-        event["error_code"] for event in insights["events"] if event["error_code"] and event["ts"] >= since
+        evidence=f"{listed}, the last at {at(last)}" if last else "none came",
+        threshold="no error code in the last 24 h on record",
     )
 
 

@@ -44,8 +44,15 @@ def instructions(passages: list[Passage]) -> list[Quote]:
 
 
 def reported(guide: Guide, number: int, outcome: Outcome, note: str) -> Guide:
-    """The guide after a step was reported; raises `KeyError` where it has no such step."""
-    steps = {step.number: step for step in guide.steps}
+    """The guide after a step was reported; raises `KeyError` where it has no such step.
+
+    What was thought to have solved the trouble was no more than done, where another step is reported later.
+    """
+    past = [
+        step.model_copy(update={"outcome": "done"}) if step.outcome == "solved" else step
+        for step in guide.steps
+    ]
+    steps = {step.number: step for step in past}
     steps[number] = steps[number].model_copy(update={"outcome": outcome, "note": note})
     return advanced(guide.model_copy(update={"steps": list(steps.values())}))
 

@@ -32,7 +32,7 @@ class Runbooks:
         None where no document does, and where the search fails or takes too long: a device's health is told
         without its runbook.
         """
-        codes = [event["error_code"] for event in insights["events"] if event["error_code"]]
+        codes = evidence.latest_codes(insights)
         if not codes:
             return None
         try:

@@ -58,7 +58,7 @@ class Troubleshooter:
         ]
         for check in checked:
             tell(Trace(message=f"{check.name}: {check.status}, {check.evidence}"))
-        seen = Counter({code_key(code): n for code, n in checks.recent_codes(insights).items()})
+        seen = Counter({code_key(row["error_code"]): row["times"] for row in insights["recent_codes"]})
         named = code_key(request.error_code) if request.error_code else None
         likely: list[LikelyCause] = []
         steps: list[Step] = []
