@@ -121,7 +121,7 @@ class Recorded:
                 at=at,
                 subject=principal.subject,
                 role=principal.role,
-                action=f"{scope['method']} {getattr(scope.get('route'), 'path', scope['path'])[:MOST_PATH]}",
+                action=_action(scope),
                 object=own.object or "/".join(map(str, scope.get("path_params", {}).values())),
                 outcome=outcome or _outcome(status),
                 status=status,
@@ -137,6 +137,12 @@ class Recorded:
         measure_model(principal.tenant, own.completions, usage)
         if own.cited is not None:
             measure_answer(principal.tenant, own.cited)
+
+
+def _action(scope: Scope) -> str:
+    """The method and the route, or the path where it leads nowhere."""
+    path: str = scope["route"].path if "route" in scope else scope["path"][:MOST_PATH]
+    return f"{scope['method']} {path}"
 
 
 def _bearer(scope: Scope) -> Principal | None:
