@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -43,6 +44,9 @@ OPENING = 0.75
 """A source's sentence that fits the question so well (0-1) opens the answer, while the model still reads."""
 LATE_OPENING, LATE_S = 0.45, 0.5
 """One that fits so well does where the model has shown nothing so long (s) after the question."""
+MEASURES = re.compile(
+    r"\b(?:max(?:imum)?|min(?:imum)?|peak|highest|lowest|average|avg|mean|trend|values?|readings?)\b", re.I
+)
 TOOLS_TOKENS = 160
 """For a model to say which tools it would use."""
 
@@ -117,7 +121,7 @@ class Answerer:
             await reader.passages()
         await reader.tools()
         if asked.plan.action and not suffices:
-            writer.guide = compose.steps(symptom(asked.whole), found.focus, found.passages, STEPS)
+            writer.guide = self._guide(asked, found)
         completion, complete = None, True
         if writer.text or self._sure(asked, found, writer.guide):
             if not writer.text:
@@ -152,6 +156,19 @@ class Answerer:
         )
         reader.report.removed = dict(reader.check.removed)
         return draft
+
+    @staticmethod
+    def _guide(asked: Asked, found: Evidence) -> list[Quote]:
+        """The steps to take; for a device, none of a document that knows nothing of what is to be done."""
+        told = symptom(asked.whole)
+        guide = compose.steps(told, found.focus, found.passages, STEPS)
+        words = grounding.content_words(told)
+        if guide and words and found.devices and not asked.plan.state:
+            followed = found.passages[guide[0].passage]
+            document = (each for each in found.passages if each.doc_id == followed.doc_id)
+            known = grounding.content_words(" ".join(f"{e.title} {e.section} {e.text}" for e in document))
+            return guide if words & known else []
+        return guide
 
     def _open(self, asked: Asked, found: Evidence, writer: Writer) -> None:
         """Tell the records asked for, else the sentence that fits well, while the model still reads."""
@@ -191,6 +208,8 @@ class Answerer:
         question = spelt_out(without_period(asked.whole, datetime.now(UTC)), found.devices | found.left_out)
         for device in found.left_out:
             question = question.replace(device, " ")
+        if found.devices:  # whose readings are told with their range and average
+            question = MEASURES.sub(" ", question)
         of_device = asked.plan.action and found.devices
         told = found.lead and (asked.plan.state or asked.plan.fleet_incidents or of_device)
         if told and compose.holds_facts(question, found.passages):

@@ -105,8 +105,10 @@ def meanings(focus: frozenset[str], sources: list[Quote]) -> list[Support]:
 def steps(symptom: str, focus: frozenset[str], passages: list[Passage], wanted: int) -> list[Quote]:
     """The first items of the numbered procedure to follow, in their order; none where no passage has one.
 
-    It is that of the action section about the codes in focus, unless most words that tell the symptom stand
-    in another document with a procedure, which is about no other code, and far fewer in that one.
+    It is the one whose heading tells the symptom, or the task (`Stopping`), if that of no action section does
+    so nearly as well. Else it is that of the action section about the codes in focus, unless most words that
+    tell the symptom stand in another document with a procedure, which is about no other code, and far fewer
+    in that one. Without a code in focus, none is taken that tells of something else.
     """
     lists = {number: found for number, passage in enumerate(passages) if (found := _procedure(passage))}
     actions = [number for number in lists if ACTION_SECTION.search(passages[number].section)]
@@ -114,16 +116,42 @@ def steps(symptom: str, focus: frozenset[str], passages: list[Passage], wanted: 
         (number for number in actions if not focus or codes_in(passages[number].title) & focus), None
     )
     if asked := content_words(symptom):
-        of_document = {name: _told_by(name, passages, asked) for name in {passages[n].doc_id for n in lists}}
-        told = {number: of_document[passages[number].doc_id] for number in lists}
-        others = [number for number in lists if not _foreign(codes_in(passages[number].title), focus)]
-        best = max(others, key=lambda number: (told[number], number in actions), default=None)
-        if best is not None and told[best] >= MOSTLY and (first is None or told[best] - told[first] >= FAR):
-            first = best
+        first = _told_of(asked, focus, passages, lists, actions, first)
     if first is None:
         return []
     title, text = passages[first].title, passages[first].text
     return [Quote(first, start, end, text[start:end], title) for start, end in lists[first][:wanted]]
+
+
+def _told_of(
+    asked: set[str],
+    focus: frozenset[str],
+    passages: list[Passage],
+    lists: Collection[int],
+    actions: Collection[int],
+    first: int | None,
+) -> int | None:
+    """Of the procedures `lists` the one that the words of a symptom tell, `first` unless another does far
+    better; see `steps`."""
+
+    def share(text: str) -> float:
+        return len(asked & content_words(text)) / len(asked)
+
+    of_document = {name: _told_by(name, passages, asked) for name in {passages[n].doc_id for n in lists}}
+    told = {number: of_document[passages[number].doc_id] for number in lists}
+    headed = {number: share(passages[number].section) for number in lists}
+    others = [number for number in lists if not _foreign(codes_in(passages[number].title), focus)]
+    own = [n for n in others if n in actions or share(f"{passages[n].section} {passages[n].text}")]
+    named = max(others, key=lambda number: (headed[number], told[number]), default=None)
+    best = max(own, key=lambda number: (told[number], number in actions), default=None)
+    for found, fits in ((named, headed), (best, told)):
+        if (
+            found is not None
+            and fits[found] >= MOSTLY
+            and (first is None or fits[found] - fits[first] >= FAR)
+        ):
+            return found
+    return first if first is None or focus or told[first] >= FAR else None
 
 
 def items_before(quote: Quote, passages: list[Passage]) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from ray_apps.copilot.planner import ALERTS, INCIDENTS, Plan
 
 MOST_DEVICES, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
-DEVICE = "device:"
+DEVICE, FLEET = "device:", "fleet:"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     alerts = sentences.alerts(insights["alerts"], device, question, period)
     incidents = sentences.incidents(insights["codes"], device, period)
     health = [*sentences.health(insights, question), *sentences.metrics(insights, question)]
-    lines = sentences.model(insights, question)
+    lines = [*sentences.model(insights, question), *sentences.risk(insights, question)]
     if ALERTS.search(question):
         lines += [*alerts, *health, *incidents]
     elif INCIDENTS.search(question):
@@ -199,7 +199,7 @@ def fleet_passage(
         f"{row['detail']}."
         for row in worst
     ]
-    return Passage("fleet:health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0)
+    return Passage(f"{FLEET}health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0)
 
 
 def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
@@ -214,7 +214,7 @@ def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
     elif not plan.reported:
         lines += told
     text = "\n\n".join(lines[:MOST_LINES] or [f"No error code and no alert is on record for {of}."])
-    return Passage("fleet:incidents", "Fleet incidents", "/insights", "Errors and alerts", text, 0)
+    return Passage(f"{FLEET}incidents", "Fleet incidents", "/insights", "Errors and alerts", text, 0)
 
 
 def document_passages(hits: list[dict[str, Any]]) -> list[Passage]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
 from indexes.codes import code_key, codes_in
 from ray_apps.copilot.grounding import STOP_WORDS
 from ray_apps.copilot.naming import KINDS, NUMBERED, mentions
+from ray_apps.copilot.period import without_period
 from ray_apps.copilot.planner import ACTION, MOST_NAMES, WORD, Plan, of_fleet, plan
 
 MOST_WORDS = 8
@@ -75,7 +76,8 @@ class Asked:
     @property
     def codes(self) -> list[str]:
         """The codes of the whole question as they are spelt in it."""
-        return [word for word in WORD.findall(self.whole) if codes_in(word)]
+        timeless = without_period(self.whole, datetime.now(UTC))
+        return [word for word in WORD.findall(timeless) if codes_in(word)]
 
 
 def resolve(
@@ -85,19 +87,37 @@ def resolve(
     own = plan(question, device_id, now)
     turn = next((turn for turn in reversed(earlier) if _subject(turn)), None)
     elsewhere = device_id is not None and (turn is None or device_id not in turn.devices)
-    named = bool(codes_in(question)) or bool(NUMBERED.search(question)) or own.fleet or elsewhere
-    if turn is None or named or not refers_back(question):
+    named = bool(own.codes or own.numbered) or own.fleet or elsewhere
+    # `Did it have E310?` names a code of what it refers to; `compare it with machine-007` means both.
+    both = turn is not None and bool(turn.devices) and _free(question) and not (own.fleet or elsewhere)
+    if turn is None or (named and not both) or not refers_back(question):
         return Asked(question, "", of_fleet(own))
     said = {word.lower() for word in WORD.findall(question)}
     words = [word for word in _subject(turn) if word.lower() not in said]
     names = tuple(dict.fromkeys([*own.names, *turn.devices]))
-    numbered = () if turn.devices else tuple(mentions(turn.question)[:MOST_NAMES])
+    numbered = (*own.numbered, *(() if turn.devices else mentions(turn.question)))[:MOST_NAMES]
     codes = own.codes | {code_key(code) for code in turn.codes}
     of_device = bool(turn.devices or numbered)
     meant = replace(
         own, names=names[:MOST_NAMES], numbered=numbered, codes=frozenset(codes), of_device=of_device
     )
-    return Asked(question, " ".join(words), meant)
+    return Asked(question, " ".join(words), meant if of_device else _of_fleet_too(meant, turn, now))
+
+
+def _of_fleet_too(own: Plan, turn: Turn, now: datetime | None) -> Plan:
+    """The plan of a follow-up, of the fleet where the turn before was: `errors yesterday`, `and today?`."""
+    before = of_fleet(plan(turn.question, now=now))
+    if not (before.fleet or before.fleet_incidents):
+        return own
+    return replace(
+        own,
+        reported=own.reported or before.reported,
+        fleet=before.fleet,
+        health=own.health or before.health,
+        incidents=own.incidents or before.incidents,
+        alerts=own.alerts or before.alerts,
+        state=own.state or before.state,
+    )
 
 
 def refers_back(question: str) -> bool:
@@ -147,7 +167,8 @@ def _subject(turn: Turn) -> list[str]:
     """The words that tell what a turn was about: its devices and codes, then what else it named."""
     exact = [*turn.devices, *turn.codes]
     titles = "" if exact else " ".join(turn.titles[:1])
-    question = NUMBERED.sub("", turn.question) if turn.devices else turn.question
+    question = without_period(turn.question, datetime.now(UTC))
+    question = NUMBERED.sub("", question) if turn.devices else question
     told = [word for word in WORD.findall(f"{question} {titles}") if _carries(word)]
     words: dict[str, str] = {}
     for word in [*exact, *(word for word in told if not ACTION.search(word))]:

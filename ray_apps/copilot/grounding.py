@@ -17,7 +17,7 @@ import numpy as np
 import snowballstemmer
 from numpy.typing import NDArray
 
-from indexes.codes import singular
+from indexes.codes import code_key
 
 Vectors = NDArray[np.float32]
 
@@ -39,6 +39,7 @@ STOP_WORDS = frozenset(
     much many often wrong use used happen happens get say says
     now just kindly hi hello hey thank thanks help
     must shall might ought frequently usually typically exactly
+    whats hows wheres whos im pls plz
     """.split()
 )
 SUPPORT_THRESHOLD = 0.7
@@ -176,7 +177,7 @@ def content_words(text: str) -> set[str]:
 
 def facts(text: str) -> set[str]:
     """Numbers and codes, in one spelling."""
-    return {singular(fact).lower().rstrip(".").replace(",", "") for fact in FACTS.findall(text)}
+    return {code_key(fact.rstrip(".").replace(",", "")) for fact in FACTS.findall(text)}
 
 
 def support(claim: str, vector: Vectors, sources: list[Quote], vectors: Vectors) -> Support | None:

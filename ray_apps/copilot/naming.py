@@ -6,12 +6,19 @@ import re
 from collections.abc import Collection
 
 KINDS = "machine|device|unit|pump|compressor"
-_NUMBER = r"\d{1,6}(?![\w-])"
+_UNIT = (
+    r"%|°|(?:hours?|h|min(?:ute)?s?|sec(?:ond)?s?|s|days?|weeks?|months?|years?|times?|turns?|degrees?|rpm|bar|"
+    r"mm|v)\b"
+)
+# `Run the pump 24 hours` names none.
+_NUMBER = rf"\d{{1,6}}(?![\w-])(?!\s*(?:{_UNIT}))"
+_SPACE = r"s?\s+(?:no\.?\s*|nr\.?\s*|number\s+|#\s*)?"
 NUMBERED = re.compile(
-    rf"\b(?P<kind>{KINDS})(?:-|s?\s+(?:no\.?\s*|number\s+|#\s*)?)"
-    rf"(?P<numbers>{_NUMBER}(?:(?:\s*,\s*|\s+)(?:and\s+|or\s+|&\s+)?{_NUMBER})*)",
+    rf"\b(?P<kind>{KINDS})(?:(?P<from>s\s+\d{{1,6}})(?:\s*-\s*|\s+to\s+)(?P<to>{_NUMBER})|(?:[-_]?|{_SPACE})"
+    rf"(?P<numbers>{_NUMBER}(?:(?:\s*[,/+&]\s*|\s+)(?:and\s+|or\s+)?{_NUMBER})*))",
     re.I,
 )
+MOST_IN_RANGE = 20
 
 
 def mentions(question: str) -> list[tuple[str, ...]]:
@@ -30,8 +37,11 @@ def spelt_out(question: str, devices: Collection[str]) -> str:
 
 
 def _ids(found: re.Match[str]) -> list[tuple[str, ...]]:
-    kind = found["kind"].lower()
-    return [_forms(kind, number) for number in re.findall(r"\d+", found["numbers"])]
+    kind, numbers = found["kind"].lower(), re.findall(r"\d+", found["numbers"] or "")
+    if found["to"]:
+        first = int(found["from"][1:])
+        numbers = [str(each) for each in range(first, min(int(found["to"]), first + MOST_IN_RANGE) + 1)]
+    return [_forms(kind, number) for number in numbers]
 
 
 def _forms(kind: str, number: str) -> tuple[str, ...]:

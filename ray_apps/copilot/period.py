@@ -18,7 +18,8 @@ UNITS = {
     "week": 7 * DAY,
     "month": 30 * DAY,
 }
-NUMBERS = "a one two three four five six seven eight nine ten eleven twelve".split()
+_WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
+COUNTS = {"a": 1, "couple": 2, "few": 3} | {word: count for count, word in enumerate(_WORDS, 1)}
 WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in MONTHS if month != "may")
@@ -37,11 +38,11 @@ _OF_MAY = (
     rf"|(?:{_FOLLOWS})may\s+\d{{1,2}}\b(?!\d)"
 )
 _DAY = (
-    rf"today|(?:the\s+)?day\s+before\s+yesterday|yesterday|{'|'.join(WEEKDAYS)}|\d{{4}}-\d\d-\d\d"
+    rf"today|(?:the\s+)?day\s+before\s+yesterday|yesterday|{'|'.join(WEEKDAYS)}|\d{{4}}-\d\d-\d\d|\d{{1,2}}\.\d{{1,2}}\.\d{{4}}"
     rf"|(?<![\w-])(?:(?:\d{{1,2}}|{_NTH})\s+(?:of\s+)?(?:{_MONTH})|{_OF_MAY})(?:,?\s+\d{{4}})?"
     rf"|(?:{_MONTH})\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\d)(?:,?\s+\d{{4}})?"
 )
-_COUNT = rf"(?P<count>\d{{1,4}}|{'|'.join(NUMBERS)})"
+_COUNT = rf"(?P<count>\d{{1,4}}|{'|'.join(COUNTS)})(?:\s+of)?"
 _UNIT = rf"(?P<unit>{'|'.join(UNITS)})s?\b"
 _UP_TO = r"until|till|up\s+to|through"
 ROLLING = re.compile(
@@ -77,6 +78,11 @@ SPAN = re.compile(
 CLOCK = re.compile(
     r"\b(?:between|from)\s+(?P<first>[0-2]?\d:[0-5]\d)\s*(?:and|to|until|till|[-\u2013])\s*(?P<last>[0-2]?\d:[0-5]\d)"
     r"(?:\s+UTC)?\b",
+    re.I,
+)
+HOUR_OF = re.compile(
+    r"\b(?P<how>since|after|before|until|till|at|around)\s+(?P<hour>[0-2]?\d)(?::(?P<minute>[0-5]\d)\b)?\s*"
+    r"(?P<half>[ap]m\b)?(?:\s+UTC)?",
     re.I,
 )
 
@@ -117,9 +123,12 @@ def _named(question: str, now: datetime) -> Iterator[tuple[str, Period]]:
     A time of day is of the day that is named, else of today.
     """
     days = [each for each in _days(question, now) if each[1].since < each[1].until]
-    clock = CLOCK.search(question)
-    if clock and (hours := _hours(clock, days[0][1] if days else None, now)):
+    day = days[0][1] if days else None
+    if (clock := CLOCK.search(question)) and (hours := _hours(clock, day, now)):
         yield clock[0], hours
+    for hour in HOUR_OF.finditer(question):
+        if hours := _around(hour, day, now):
+            yield hour[0], hours
     yield from days
 
 
@@ -168,8 +177,8 @@ def _bound(how: str | None, since: datetime, until: datetime, now: datetime) -> 
 
 
 def _long(found: re.Match[str]) -> timedelta:
-    count = (found["count"] or "1").lower()
-    return (int(count) if count.isdigit() else max(1, NUMBERS.index(count))) * UNITS[found["unit"].lower()]
+    said = (found["count"] or "1").lower()
+    return (COUNTS.get(said) or int(said)) * UNITS[found["unit"].lower()]
 
 
 def _hours(clock: re.Match[str], day: Period | None, now: datetime) -> Period | None:
@@ -183,6 +192,24 @@ def _hours(clock: re.Match[str], day: Period | None, now: datetime) -> Period | 
         return None
     since, until = (start.replace(hour=each.hour, minute=each.minute) for each in (first, last))
     return Period(since, min(until, now)) if since < min(until, now) else None
+
+
+def _around(found: re.Match[str], day: Period | None, now: datetime) -> Period | None:
+    """What lies before or after a time of a day, or the hour from it on; of no day, the last such time."""
+    hour, half = int(found["hour"]), (found["half"] or "").lower()
+    if not (found["minute"] or half) or hour > (12 if half else 23) or (day and day.until - day.since > DAY):
+        return None
+    hour = hour % 12 + 12 * (half == "pm") if half else hour
+    start = (day.since if day else now).replace(hour=0, minute=0, second=0, microsecond=0)
+    moment = start.replace(hour=hour, minute=int(found["minute"] or 0))
+    if not day and moment > now:
+        start, moment = start - DAY, moment - DAY
+    how = found["how"].lower()
+    if how in ("since", "after"):
+        return Period(moment, min(start + DAY, now) if day else now)
+    if how in ("at", "around"):
+        return Period(moment, min(moment + HOUR, now))
+    return Period(start, moment) if moment > start else None
 
 
 def _first(words: str, last_words: str | None, last: datetime | None, today: datetime) -> datetime | None:
@@ -207,6 +234,9 @@ def _day(words: str, today: datetime) -> datetime | None:
     try:
         if words[4:5] == "-":
             return datetime.combine(date.fromisoformat(words), today.timetz())
+        if "." in words:
+            day, number, year = map(int, words.split("."))
+            return today.replace(year=year, month=number, day=day)
         numbers = [int(number) for number in re.findall(r"\d+", words)]
         (month,) = [at for at, name in enumerate(MONTHS, 1) if re.search(rf"\b{name[:3]}", words)]
         year = numbers[1] if numbers[1:] else today.year

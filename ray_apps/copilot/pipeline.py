@@ -18,6 +18,7 @@ from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, Trace, Us
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.events import Tell, ms
+from ray_apps.copilot.evidence import FLEET
 from ray_apps.copilot.follow_up import Asked, Turn, resolve
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.planner import of_models
@@ -132,7 +133,8 @@ def _tell_again(answer: AskResponse, tell: Tell) -> None:
 def _turn(asked: Asked, answer: AskResponse) -> Turn:
     """What to keep of a question: the devices that were looked up, and what was cited."""
     devices = [tool.arguments["device_id"] for tool in answer.tools if "device_id" in tool.arguments]
-    titles = [citation.title for citation in answer.citations] if answer.grounded else []
+    cited = answer.citations if answer.grounded else []
+    titles = [citation.title for citation in cited if not citation.doc_id.startswith(FLEET)]
     return Turn(
         question=asked.whole,
         devices=list(dict.fromkeys(devices)),

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from indexes.codes import code_key, codes_in
+from indexes.codes import code_key, codes_in, singular
 from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.period import Period, period, without_period
@@ -41,14 +41,18 @@ STATE = content_words(
     failure broken break worry worried concern concerning attention urgent urgently critical serious happened
     overview summary summarise summarize report score code history everything anything something thing right
     soon current currently active open incident alert alarm error event fault least most look check diagnose
-    diagnosis many model type kind since
+    diagnosis many model type kind since list latest last recent recently newest oldest common frequent top
+    first high low highest lowest unusual news info vs versus compare occur frequency count times risk likely
+    likelihood probability
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
-HEALTH = re.compile(r"\b(worst|health\w*|unhealth\w*)\b", re.I)
+HEALTH = re.compile(r"\b(worst|lowest|health\w*|unhealth\w*)\b", re.I)
+COUNTED = re.compile(r"\b(?:who|any(?:one|body)?|how (?:many|often)|occur\w*)\b", re.I)
 REPORTED = re.compile(_REPORTS, re.I)
 ACTION = re.compile(
-    r"\b(should i|do i|what to do|how (?:do|can|to|should)|fix|repair|reset|steps?|actions?|procedure)\b",
+    r"\b(should i|(?<!often )(?<!much )(?<!many )(?<!long )do i|what to do|how (?:do|can|to|should)|fix|"
+    r"repair|reset|steps?|actions?|procedure)\b",
     re.I,
 )
 INCIDENTS = re.compile(
@@ -67,7 +71,8 @@ class Plan:
     """What a question is about: words that may name devices or their models; of devices that it names by kind
     and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
     asked for; the time that it names; whether it surely names a device, and whether it asks of the fleet as a
-    whole, of health, what happened, alerts, what to do, and of nothing but how what it names is."""
+    whole, of health, what happened, alerts, what to do, who reported what it names, and of nothing but how
+    what it names is, or (`bare`) of nothing at all."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -80,7 +85,9 @@ class Plan:
     incidents: bool
     alerts: bool
     action: bool
+    reporters: bool
     state: bool
+    bare: bool
 
     @property
     def device_ids(self) -> list[str]:
@@ -107,7 +114,7 @@ class Plan:
     def fleet_incidents(self) -> bool:
         """Whether what went wrong in the whole fleet answers, unless a device is named: where that is asked,
         or how things were at a time."""
-        timely = self.period is not None
+        timely = self.period is not None and not self.action
         return (self.incidents and (self.fleet or timely)) or (self.state and self.fleet and timely)
 
 
@@ -126,7 +133,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     return Plan(
         names=tuple(dict.fromkeys(names))[:MOST_NAMES],
         numbered=numbered,
-        codes=frozenset(codes_in(question)),
+        codes=frozenset(codes_in(timeless)),
         reported=reported,
         period=period(question, now) or (_lately(now) if reported else None),
         of_device=device_id is not None or bool(numbered),
@@ -135,7 +142,9 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         incidents=bool(reported) or incidents,
         alerts=bool(ALERTS.search(question)),
         action=bool(ACTION.search(question)),
+        reporters=any(each.search(timeless) for each in (WHOLE, REPORTED, COUNTED)),
         state=state,
+        bare=state and not _asked(timeless),
     )
 
 
@@ -147,18 +156,32 @@ def of_fleet(own: Plan) -> Plan:
 
 def of_models(own: Plan, models: Collection[str]) -> Plan:
     """The same; of the fleet, where it asks how things are and all that it names are models of its devices:
-    `Are there alerts on HX-200 machines?`."""
-    named = set(map(code_key, own.names))
-    models_alone = bool(named) and named <= set(map(code_key, models)) and not own.numbered
-    whole = own.state and not own.action and models_alone
-    return replace(own, fleet=True) if whole else own
+    `Are there alerts on HX-200 machines?`; or codes, and who reported them, or when: `E421 today`."""
+    if not own.state or own.action or own.of_device or not own.names:
+        return own
+    known = set(map(code_key, models))
+    codes = tuple(name for name in own.names if code_key(name) not in known)
+    if codes and all(map(codes_in, codes)) and (own.reporters or own.period):
+        period = own.period or _lately(datetime.now(UTC))
+        return replace(own, fleet=True, incidents=True, reported=codes, period=period)
+    # A bare `and the HX-450?` asks for what was asked before.
+    asks = not own.bare or any(singular(name) != name for name in own.names)
+    return replace(own, fleet=True) if asks and not codes else own
 
 
 def _asks_state(question: str, named: bool) -> bool:
     """Whether no word of a question asks for more than how what it names, or the fleet, is."""
-    rest = " ".join(word for word in NUMBERED.sub(" ", question).split() if not _numbered(word))
-    words = content_words(REPORTED.sub(" ", WHOLE.sub(" ", rest)))
-    return words <= STATE and (named or bool(words or WHOLE.search(rest)))
+    words = _asked(question)
+    return words <= STATE and (named or bool(words or WHOLE.search(_unnamed(question))))
+
+
+def _asked(question: str) -> set[str]:
+    """Stems of the words that say what a question asks of what it names, or of the fleet."""
+    return content_words(REPORTED.sub(" ", WHOLE.sub(" ", _unnamed(question))))
+
+
+def _unnamed(question: str) -> str:
+    return " ".join(word for word in NUMBERED.sub(" ", question).split() if not _numbered(word))
 
 
 def _reported(question: str) -> tuple[str, ...]:

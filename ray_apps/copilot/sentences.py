@@ -12,7 +12,9 @@ from ray_apps.copilot.period import Period
 from ray_apps.copilot.planner import ALERTS
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
+RISK_ASKED = re.compile(r"\b(?:risk|likely|likelihood|probab\w+|(?:will|going to)\b.*\bfail)\b", re.I)
 MODEL_ASKED = re.compile(r"\b(?:model|type|kind)\b|\b(?:is|are)\b.*\ban? [A-Z][\w-]*\d", re.I)
+LEAST_STEM = 4
 POOR, FAIR = 40, 70
 """Health scores below the first are bad, those from the second on are good, as the console colours them."""
 
@@ -21,6 +23,14 @@ def model(insights: dict[str, Any], question: str) -> list[str]:
     """The model of a device, where a question asks for it."""
     asked = insights["model"] and MODEL_ASKED.search(question)
     return [f"{insights['device_id']} is of the model {insights['model']}."] if asked else []
+
+
+def risk(insights: dict[str, Any], question: str) -> list[str]:
+    """How likely a device fails, where a question asks for it."""
+    if not RISK_ASKED.search(question):
+        return []
+    told = [f"{row['probability']:.0%} within {row['horizon_hours']} h" for row in insights["risk"]]
+    return [f"The risk that {insights['device_id']} fails is {', '.join(told)}."] if told else []
 
 
 def health(insights: dict[str, Any], question: str = "") -> list[str]:
@@ -84,10 +94,10 @@ def alert(found: dict[str, Any], of: str) -> str:
 
 def metrics(insights: dict[str, Any], question: str) -> list[str]:
     """The latest value and the range of each metric that a question names."""
-    trend, words = insights["trend"], set(_words(question))
+    trend, words = insights["trend"], _words(question)
     names = dict.fromkeys(name for reading in trend for name in reading["metrics"])
     lines = []
-    for name in [name for name in names if words.issuperset(_words(name))][:MOST_METRICS]:
+    for name in [name for name in names if _is_named(name, words)][:MOST_METRICS]:
         values = [
             (reading["ts"], reading["metrics"][name]) for reading in trend if name in reading["metrics"]
         ]
@@ -143,6 +153,12 @@ def _words(text: str) -> list[str]:
     """Words in lower case and without the s of a plural; `oilTemp_1` has three."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", text)
     return [word.removesuffix("s") for word in re.findall(r"[a-z]+|\d+", parted.lower())]
+
+
+def _is_named(metric: str, words: Collection[str]) -> bool:
+    """Whether words name a metric, if in another form: `voltage` is `volt`, `rotation` is `rotate`."""
+    stems = (part[: max(LEAST_STEM, len(part) - 2)] for part in _words(metric))
+    return all(any(word.startswith(stem) for word in words) for stem in stems)
 
 
 def _devices(models: Collection[str]) -> str:

@@ -46,9 +46,24 @@ def test_steps_are_of_the_procedure_that_the_symptom_tells():
     assert chosen("The shaft is bent", "e421") is RUNBOOK, "causes are no steps"
     assert chosen("It is on fire", "e421") is RUNBOOK
     assert chosen("It is on fire", "x7") is None
-    assert chosen("The fan is loud") is OTHER, (
-        "where no device is in focus, a runbook that tells it is as good"
-    )
+    assert chosen("The fan is loud") is FAN, "its heading says so"
+    assert chosen("It is on fire") is None, "no runbook is about that"
+
+
+def test_steps_are_of_the_section_that_is_headed_by_the_task():
+    manual = [
+        Passage("m.md", "Pump", "lake://x", section, f"1. {step}.\n2. Wait a minute.\n", place)
+        for place, (section, step) in enumerate(
+            [
+                ("Starting", "Press Start"),
+                ("Stopping", "Press Stop"),
+                ("Returning to service", "Remove the lock"),
+            ]
+        )
+    ]
+    (first, _) = steps("stop the pump", frozenset(), manual, 4)
+    assert first.text == "1. Press Stop."
+    assert steps("isolate the pump", frozenset(), [RUNBOOK, *manual], 4) == []
 
 
 def test_a_word_or_code_that_no_source_holds_lowers_the_coverage():

@@ -114,3 +114,23 @@ def test_a_turn_about_nothing_is_passed_over():
 def test_what_is_taken_over_stays_bounded():
     long = Turn(question=" ".join(f"word{letter}" for letter in "abcdefghijklmnop"))
     assert len(resolve("and then?", None, [long]).subject.split()) == 8
+
+
+FLEET = Turn(question="Which errors happened yesterday?")
+
+
+@pytest.mark.parametrize(
+    ("question", "incidents", "alerts"),
+    [("and today?", True, False), ("and alerts?", True, True), ("and on Monday?", True, False)],
+)
+def test_a_follow_up_of_the_fleet_is_of_the_fleet(question: str, incidents: bool, alerts: bool):
+    found = resolve(question, None, [FLEET])
+    assert (found.plan.fleet_incidents, found.plan.alerts) == (incidents, alerts)
+    assert "yesterday" not in found.whole
+
+
+def test_what_it_refers_to_is_meant_beside_what_is_named():
+    found = resolve("did it have E310 last week?", None, [MACHINE])
+    assert "machine-007" in found.plan.device_ids
+    both = resolve("compare it with machine-003", None, [MACHINE])
+    assert both.plan.devices({"machine-003", "machine-007"}) == ["machine-003", "machine-007"]

@@ -176,6 +176,12 @@ def test_whether_nothing_is_asked_but_how_something_is(question: str, state: boo
         ("What needs my attention right now?", True),
         ("Is anything wrong today?", True),
         ("What alerts are open?", True),
+        ("latest errors", True),
+        ("list machines with open alerts", True),
+        ("which error is most common", True),
+        ("lowest health score", True),
+        ("is anything wrong in the last 24h?", True),
+        ("Which part is most common?", False),
         ("How many alerts are open?", True),
         ("Is machine-001 ok?", False),
         ("Is E421 critical?", False),
@@ -209,7 +215,38 @@ def test_a_device_is_spelt_out_where_it_is_known():
         ("Is machine-999 an HX-200?", False),
         ("What should I do about the HX-200?", False),
         ("Are there open alerts on the HX-900s?", False),
+        ("and the HX-200?", False),
+        ("How are the HX-200s?", True),
+        ("E421 today", True),
+        ("who had E421 yesterday", True),
+        ("how often did E421 occur last week", True),
+        ("What does E421 mean?", False),
+        ("Is E421 critical?", False),
     ],
 )
 def test_the_name_of_a_model_stands_for_its_devices(question: str, fleet: bool):
     assert of_models(plan(question), ["HX-200", "CR-110"]).fleet is fleet
+
+
+def test_a_code_and_a_time_ask_who_reported_it():
+    asked = of_models(plan("any E421 on HX-200s today"), ["HX-200"])
+    assert (asked.fleet_incidents, asked.fleet_health, asked.reported) == (True, False, ("E421",))
+
+
+@pytest.mark.parametrize(
+    ("question", "devices"),
+    [
+        ("Can I run the pump 24 hours a day?", []),
+        ("Are machines 1 to 3 ok?", ["machine-001", "machine-002", "machine-003"]),
+        ("machines 1-2 ok?", ["machine-001", "machine-002"]),
+        ("compare machine 1/3", ["machine-001", "machine-003"]),
+        ("machine2 status", ["machine-002"]),
+        ("Pump nr. 2", ["machine-002"]),
+    ],
+)
+def test_numbers_are_devices_in_lists_and_ranges_and_not_before_a_unit(question: str, devices: list[str]):
+    assert plan(question).devices({f"machine-00{number}" for number in range(1, 6)}) == devices
+
+
+def test_a_time_is_no_code():
+    assert not plan("is anything wrong in the last 24h?").codes

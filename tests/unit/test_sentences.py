@@ -164,3 +164,20 @@ def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():
     ]
     told = sentences.scores([0] * 9 + [2], START.date(), ["P"])
     assert told.startswith("Health scores of 2 P devices on 2026-11-24: 0 below 40 ")
+
+
+def test_metrics_are_named_in_other_forms_too():
+    trend = [{"ts": START, "metrics": {"volt": 170.0, "rotate": 450.0, "pressure": 9.0}}]
+
+    def named(question: str) -> list[str]:
+        return [line.split()[2] for line in sentences.metrics(record(trend=trend), question)]
+
+    assert named("What is the voltage, and how fast is the rotation?") == ["volt", "rotate"]
+    assert named("Is press-1 ok?") == []
+
+
+def test_the_risk_is_told_where_it_is_asked_for():
+    risk = [{"horizon_hours": 24, "probability": 0.12}, {"horizon_hours": 72, "probability": 0.3}]
+    told = sentences.risk(record(risk=risk), "How likely is press-1 to fail?")
+    assert told == ["The risk that press-1 fails is 12% within 24 h, 30% within 72 h."]
+    assert sentences.risk(record(risk=risk), "Is press-1 ok?") == []
