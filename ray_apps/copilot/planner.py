@@ -63,6 +63,8 @@ ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
 LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
 MOST_NAMES = 20
+ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
+"""The key of what looks like an error code, and not like the id of a device."""
 COUNTED_BACK = timedelta(days=30)
 
 
@@ -161,7 +163,8 @@ def of_models(own: Plan, models: Collection[str]) -> Plan:
         return own
     known = set(map(code_key, models))
     codes = tuple(name for name in own.names if code_key(name) not in known)
-    if codes and all(map(codes_in, codes)) and (own.reporters or own.period):
+    reportable = bool(codes) and all(ERROR_CODE.fullmatch(code_key(code)) for code in codes)
+    if reportable and (own.reporters or own.period):
         period = own.period or _lately(datetime.now(UTC))
         return replace(own, fleet=True, incidents=True, reported=codes, period=period)
     # A bare `and the HX-450?` asks for what was asked before.

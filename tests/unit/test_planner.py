@@ -222,6 +222,7 @@ def test_a_device_is_spelt_out_where_it_is_known():
         ("how often did E421 occur last week", True),
         ("What does E421 mean?", False),
         ("Is E421 critical?", False),
+        ("Is sensor7 ok today?", False),
     ],
 )
 def test_the_name_of_a_model_stands_for_its_devices(question: str, fleet: bool):
