@@ -99,13 +99,13 @@ class DeviceRecords:
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(sql.BRIEFLY)
             key = {**asdict(period), "keys": keys, "models": models or None, "limit": limit}
-            key |= {"within": period != EVER}
+            counting = sql.OPEN_ALERTS if period == EVER else sql.ALERTS_WITHIN
             counted = key | {"limit": limit if period == EVER else ALL}
             return {
                 "models": models,
                 "events": _rows(connection, sql.FLEET_EVENTS, key),
                 "alerts": _rows(connection, sql.FLEET_ALERTS, key),
-                "open_alerts": connection.execute(sql.OPEN_ALERTS, key).scalar_one(),
+                "open_alerts": connection.execute(counting, key).scalar_one(),
                 "codes": _rows(connection, sql.FLEET_CODES, counted),
             }
 

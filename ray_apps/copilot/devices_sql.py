@@ -68,8 +68,10 @@ FLEET_ALERTS = text(f"""
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_MODELS}
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
 OPEN_ALERTS = text(f"""
-    SELECT count(*) FROM silver.alerts WHERE opened_at < :until AND {_BY_MODELS}
-        AND (resolved_at IS NULL OR (:within AND resolved_at >= :since))""")
+    SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {_BY_MODELS}""")
+ALERTS_WITHIN = text(f"""
+    SELECT count(*) FROM silver.alerts
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_MODELS}""")
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
 """For what reads the rows of a whole fleet."""
 VERSION = text("""

@@ -73,6 +73,8 @@ def fleet(settings: Settings) -> Tenant:
     "name",
     [
         "HEALTH",
+        "DAY",
+        "NEWEST",
         "EVENTS",
         "ALERTS",
         "TREND",
@@ -98,6 +100,7 @@ def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Te
         "bands": 10,
         "models": ["P-1"],
         "keys": ["e421"],
+        "day": datetime.now(UTC).date(),
         **asdict(EVER),
     }
     asked = {key: value for key, value in values.items() if key in statement.compile().params}
@@ -123,6 +126,7 @@ def test_an_error_is_told_however_much_else_happened_since(settings: Settings):
     assert "E421 (1 time" in incidents(within["codes"], "pump-1", period)[0]
     times = [event["ts"] for event in within["events"]]
     assert times == sorted(times, reverse=True)
+    assert [(row["error_code"], row["times"]) for row in within["recent_codes"]] == [("E421", 1)]
     ever = records.insights(tenant, "pump-1")
     assert ever
     assert {event["error_code"] for event in ever["events"]} == {None}, "the latest, whatever they are"
@@ -176,3 +180,12 @@ def test_what_went_wrong_can_be_asked_of_the_devices_of_a_model(settings: Settin
         assert names <= {f"pump-{number}" for number in range(100, 2000, 100)}
     assert 0 < of_model["open_alerts"] < whole["open_alerts"]
     assert records.incidents(fleet, about={"cr999"})["models"] == [], "no such model: of all"
+
+
+def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, fleet: Tenant):
+    records, now, hour = DeviceRecords(settings.database), datetime.now(UTC), timedelta(hours=1)
+    assert records.incidents(fleet)["open_alerts"] == 100
+    past = records.incidents(fleet, Period(now - 1000 * hour, now - 999.5 * hour))
+    assert past["open_alerts"] == 20_000 - 999, "those that were opened before are over since now"
+    earlier = records.fleet(fleet, period=Period(now - 9 * 24 * hour, now - 8 * 24 * hour))
+    assert earlier["day"] == (now - 8 * 24 * hour).date()
