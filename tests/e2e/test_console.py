@@ -1,9 +1,14 @@
-"""The console in a real Chromium: signed in, asked, its sources opened, the fleet and a device looked at."""
+"""The console in a real Chromium: signed in, asked, its sources opened, the fleet and a device looked at.
+
+What the platform does not say on demand (half an answer, a refusal) is said in its place.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -25,6 +30,8 @@ HOSTILE = """# Valve <img src=x onerror="document.title='owned'">
 The valve V-77 sticks when <script>document.title = 'owned'</script> dust gets between its plates every week.
 """
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+VALVE = "valve-77-" + "7" * 55
+UNBROKEN = "x" * 600
 RECORDS = [
     text(statement)
     for statement in (
@@ -34,7 +41,7 @@ RECORDS = [
                detail) VALUES (:tenant, :device, current_date, 'anomaly', 97, 1, :markup)""",
         """INSERT INTO silver.events (tenant_id, device_id, ts, type, severity, error_code, message,
                kafka_partition, kafka_offset, arrival_day)
-           VALUES (:tenant, :device, now(), :markup, 'error', :markup, :markup, 0, 0, current_date)""",
+           VALUES (:tenant, :device, now(), :markup, 'error', :markup, :message, 0, 0, current_date)""",
     )
 ]
 LATEST_FEEDBACK = text("SELECT thumbs_up, reason FROM platform.feedback ORDER BY given_at DESC LIMIT 1")
@@ -44,6 +51,37 @@ SHOWN = """() => {
   new MutationObserver(look).observe(document.body, { childList: true, subtree: true, characterData: true });
 }"""
 """Notes the steps that the page shows, which it takes away when they are done."""
+DRAWN = """canvas => {
+  const ink = getComputedStyle(document.documentElement).getPropertyValue("--accent").match(/\\w\\w/g);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const near = (at) => ink.every((part, place) => Math.abs(data[at + place] - parseInt(part, 16)) < 25);
+  return Array.from({ length: data.length / 4 }, (_, pixel) => pixel * 4).filter(near).length;
+}"""
+"""How many pixels of a chart are its line's."""
+IN_TURN = {
+    **{"device_id": "in-turn", "model": "M", "day": None, "score": None},
+    **{"components": [], "risk": [], "alerts": [], "actions": []},
+    "events": [{"ts": "2026-01-01T20:00:00Z", "type": "jam", "severity": "error", "error_code": "E1"}],
+    "trend": [
+        {"ts": f"2026-01-01T{hour:02}:00:00Z", "metrics": {("load", "speed")[hour % 2]: hour}}
+        for hour in range(24)
+    ],
+}
+"""A device whose readings bring one metric each."""
+OF_FLEET = {
+    **{"marker": "[1]", "title": "Fleet health", "uri": "/insights", "section": "Worst devices"},
+    **{"quote": "All is well.", "start": 0, "end": 12, "score": 1},
+}
+OF_BELT = {
+    **{"marker": "[2]", "title": "Belts", "uri": "lake://t/documents/belts.md", "section": "Wear"},
+    **{"quote": "Replace the belt.", "start": 103, "end": 120, "score": 1},
+}
+ANSWER = "All is well. [1] Replace the belt. [2]"
+BEGUN = (("citation", OF_FLEET), ("citation", OF_BELT), ("token", {"text": ANSWER}))
+DONE = (
+    "done",
+    {"answer": ANSWER, "citations": [OF_FLEET, OF_BELT], "grounded": True, "model": "none"},
+)
 QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-first-run"),
@@ -68,16 +106,19 @@ def hostile(settings: Settings, demo: str, tmp_path_factory: pytest.TempPathFact
     document.write_text(HOSTILE)
     add_documents(lake_filesystem(settings.lake), tenant.id, [document])
     index_shelf(settings, tenant.id)
+    values = {"tenant": tenant.id, "device": VALVE, "markup": MARKUP, "message": MARKUP + UNBROKEN}
     with tenant_transaction(engine(settings.database), tenant) as connection:
         for statement in RECORDS:
-            connection.execute(statement, {"tenant": tenant.id, "device": "valve-77", "markup": MARKUP})
+            connection.execute(statement, values)
     return tenant
 
 
 @pytest.fixture(params=["light", "dark"])
 def page(request: pytest.FixtureRequest, browser: Browser, settings: Settings, demo: str) -> Iterator[Page]:
     """A page on a desk; at its end no script of it has failed and its policy was not broken."""
-    context = browser.new_context(color_scheme=request.param, base_url=settings.serve.url)
+    context = browser.new_context(
+        color_scheme=request.param, base_url=settings.serve.url, timezone_id="Asia/Tokyo"
+    )
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -92,10 +133,25 @@ def page(request: pytest.FixtureRequest, browser: Browser, settings: Settings, d
 
 def signed_in(page: Page, settings: Settings, tenant: Tenant = TENANT) -> Page:
     page.goto("/")
+    return sign_in(page, settings, tenant)
+
+
+def sign_in(page: Page, settings: Settings, tenant: Tenant = TENANT) -> Page:
     page.get_by_label("Access token").fill(issue_token(settings.auth, tenant, "o", "operator"))
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_label("Question")).to_be_visible()
     return page
+
+
+def ask(page: Page, question: str) -> None:
+    page.get_by_label("Question").fill(question)
+    page.keyboard.press("Enter")
+
+
+def answer(page: Page, path: str, *events: tuple[str, dict[str, Any]]) -> None:
+    """Answer the page's calls of a path with these events."""
+    body = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events)
+    page.route(path, lambda route: route.fulfill(content_type="text/event-stream", body=body))
 
 
 def accessible(page: Page) -> None:
@@ -153,6 +209,12 @@ def test_the_keys_lead_to_the_fleet_and_on_to_a_device(page: Page, settings: Set
     expect(rows).to_have_count(50)
     expect(page.get_by_role("img", name="Devices by score")).to_be_visible()
     accessible(page)
+    for keys in ("/", "ga"):
+        for key in keys:
+            page.keyboard.press(key)
+        expect(page.get_by_label("Question")).to_be_focused()
+        page.go_back()
+        expect(rows).to_have_count(50)
     name = rows.first.get_by_role("link").inner_text()
     rows.first.get_by_role("link").press("Enter")
     expect(page.get_by_role("heading", name=name)).to_be_visible()
@@ -176,17 +238,95 @@ def test_troubleshooting_shows_each_check_and_leads_to_a_guide(page: Page, setti
     assert any(step.startswith("reporting: ") for step in shown), shown
     assert any(" causes immediate actions" in step for step in shown), shown
     accessible(page)
+    page.get_by_role("button", name="No effect").press("Enter")
+    expect(page.locator(".steps .past")).to_have_count(1)
+    expect(page.locator(".steps .now")).to_be_focused()
+    page.get_by_role("button", name="That solved it").press("Enter")
+    expect(page.locator(".advice")).to_be_focused()
+    page.locator(".steps summary").last.press("Enter")
+    accessible(page)
+    page.get_by_role("button", name="No effect").press("Enter")
+    expect(page.locator(".steps .now")).to_be_focused()
 
 
-def test_a_phone_scrolls_in_one_direction(browser: Browser, settings: Settings, demo: str):
+def test_what_was_asked_is_forgotten_with_its_conversation_and_with_its_user(page: Page, settings: Settings):
+    signed_in(page, settings)
+    page.route("**/ask", lambda route: None)
+    ask(page, "Is all well?")
+    page.get_by_role("button", name="New conversation").click()
+    expect(page.locator(".turn")).to_have_count(0)
+    answer(page, "**/ask", *BEGUN, DONE)
+    ask(page, "And now?")
+    expect(page.locator(".turn")).to_contain_text("All is well.")
+    refusal = {"error": {"message": "the token has expired"}}
+    page.route("**/insights?limit=50", lambda route: route.fulfill(status=401, json=refusal))
+    page.get_by_role("link", name="Fleet", exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text("the token has expired")
+    page.goto("/console/#/ask")
+    sign_in(page, settings)
+    expect(page.locator(".turn")).to_have_count(0)
+
+
+def test_what_breaks_off_says_so_and_can_be_tried_again(page: Page, settings: Settings):
+    signed_in(page, settings)
+    answer(page, "**/ask", *BEGUN)
+    ask(page, "Is all well?")
+    expect(page.get_by_role("alert")).to_contain_text("broke off")
+    expect(page.get_by_role("heading", name="Sources", exact=True)).to_be_visible()
+    expect(page.get_by_label("Question")).to_have_value("Is all well?")
+    answer(page, "**/troubleshoot", ("trace", {"message": "reporting: passed"}))
+    page.goto("/console/#/troubleshoot/machine-006")
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_role("alert")).to_contain_text("broke off")
+    expect(page.get_by_role("button", name="Start")).to_be_enabled()
+
+
+def test_a_source_is_read_in_its_place_or_is_the_fleet(page: Page, settings: Settings):
+    signed_in(page, settings)
+    answer(page, "**/ask", *BEGUN, DONE)
+    passage = {"text": "\N{WRENCH} Worn? Replace the belt. Then go.", "start": 95}
+    page.route("**/passages?*", lambda route: route.fulfill(json=passage))
+    ask(page, "Is all well?")
+    page.locator(".answer .marker").last.click()
+    source = page.get_by_role("dialog")
+    expect(source.locator(".passage")).to_have_text(passage["text"])
+    expect(source.locator("mark")).to_have_text("Replace the belt.")
+    page.keyboard.press("Escape")
+    page.locator(".answer .marker").first.click()
+    source.get_by_role("link", name="Open the fleet").click()
+    expect(page.get_by_role("heading", name="Fleet", exact=True)).to_be_visible()
+
+
+def test_readings_that_bring_one_metric_each_are_drawn_and_times_are_in_utc(page: Page, settings: Settings):
+    page.route("**/insights/in-turn", lambda route: route.fulfill(json=IN_TURN))
+    signed_in(page, settings)
+    page.goto("/console/#/devices/in-turn")
+    expect(page.locator(".log").last).to_contain_text("8:00 PM UTC")
+    expect(page.locator("figure canvas")).to_have_count(2)
+    for chart in page.locator("figure canvas").all():
+        assert chart.evaluate(DRAWN) > 100
+
+
+def test_a_phone_scrolls_in_one_direction(browser: Browser, settings: Settings, hostile: Tenant):
     context = browser.new_context(viewport={"width": 375, "height": 740}, base_url=settings.serve.url)
     page = signed_in(context.new_page(), settings)
-    for view in ("#/ask", "#/fleet", "#/devices/machine-006"):
+    fits(page, "#/fleet", "#/devices/machine-006", "#/ask")
+    answer(page, "**/ask", ("trace", {"message": UNBROKEN}), ("token", {"text": UNBROKEN}))
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, settings, hostile)
+    ask(page, UNBROKEN)
+    expect(page.get_by_role("alert")).to_be_visible()
+    fits(page, "#/ask", "#/fleet", f"#/devices/{VALVE}", f"#/troubleshoot/{VALVE}")
+    context.close()
+
+
+def fits(page: Page, *views: str) -> None:
+    """No view is wider than the page."""
+    for view in views:
         page.goto(f"/console/{view}")
         expect(page.locator("main h1")).to_be_attached()
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
-    context.close()
 
 
 def test_a_documents_markup_stays_text(page: Page, settings: Settings, hostile: Tenant):
@@ -203,10 +343,10 @@ def test_a_devices_markup_stays_text(page: Page, settings: Settings, hostile: Te
     signed_in(page, settings, hostile)
     page.goto("/console/#/fleet")
     expect(page.locator("tbody tr")).to_contain_text(MARKUP)
-    page.goto("/console/#/devices/valve-77")
+    page.goto(f"/console/#/devices/{VALVE}")
     expect(page.locator(".log").last).to_contain_text(MARKUP)
     expect(page.locator(".components")).to_contain_text(MARKUP)
-    page.goto("/console/#/troubleshoot/valve-77")
+    page.goto(f"/console/#/troubleshoot/{VALVE}")
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("heading", name="Checks")).to_be_visible(timeout=60_000)
     expect(page.locator("main")).to_contain_text("document.title='owned'")

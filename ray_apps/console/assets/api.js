@@ -60,15 +60,18 @@ const sent = (body) => ({
 });
 export const post = async (path, body) => (await call(path, sent(body))).json();
 
-/** Post, and have `on[event](data)` called for each event as it comes: trace, token, citation, done. */
+/** Post, and have `on[event](data)` called for each event as it comes: trace, token, citation, done; throws without `done`. */
 export async function stream(path, body, on, signal) {
   const { headers, ...options } = sent(body);
   const streamed = { ...headers, Accept: "text/event-stream" };
   const response = await call(path, { ...options, headers: streamed, signal });
+  let whole = false;
   for await (const { event, data } of events(response.body)) {
     if (event === "error") throw new ApiError(0, data.error?.message ?? data.message);
+    whole ||= event === "done";
     on[event]?.(data);
   }
+  if (!whole) throw new ApiError(0, "The answer broke off. Try again.");
 }
 
 /** Server-sent events of a body, as the standard frames them. */

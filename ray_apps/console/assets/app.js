@@ -1,7 +1,7 @@
 // The page: who is signed in, which view the address names, and the keys that lead from one to another.
 import { html, render, useEffect, useState } from "./vendor/preact-htm-3.1.1.js";
 import { bearer, signIn, signOut, token } from "./api.js";
-import { Ask } from "./ask.js";
+import { Ask, forget } from "./ask.js";
 import { Device } from "./device.js";
 import { Fleet } from "./fleet.js";
 import { Guide, Troubleshoot } from "./troubleshoot.js";
@@ -18,6 +18,7 @@ const typing = (target) => target.matches("input, textarea, select");
 
 function App() {
   const [signed, setSigned] = useState(Boolean(token()));
+  const [reason, setReason] = useState("");
   const [{ view, argument }, setRoute] = useState(route());
   useEffect(() => {
     const moved = () => setRoute(route());
@@ -32,7 +33,7 @@ function App() {
       if (event.key === "/") {
         event.preventDefault();
         if (route().view !== "ask") location.hash = KEYS.a;
-        setTimeout(() => document.querySelector("#question")?.focus());
+        else document.querySelector("#question")?.focus();
       }
       leader = event.key === "g";
     };
@@ -40,13 +41,15 @@ function App() {
     return () => removeEventListener("keydown", pressed);
   }, []);
   useEffect(() => {
-    document.querySelector("main h1")?.focus();
+    if (view !== "ask") document.querySelector("main h1")?.focus(); // Ask leads to its question
   }, [view, argument]);
-  const leave = () => {
+  const leave = (why = "") => {
     signOut();
+    forget();
+    setReason(why);
     setSigned(false);
   };
-  if (!signed) return html`<${SignIn} done=${() => setSigned(true)} />`;
+  if (!signed) return html`<${SignIn} reason=${reason} done=${() => setSigned(true)} />`;
   const View = VIEWS[view];
   return html`
     <a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), document.querySelector("main h1")?.focus())}>Skip to content</a>
@@ -57,16 +60,16 @@ function App() {
         <${Tab} name="fleet" view=${view} title="Fleet (g f)">Fleet<//>
       </nav>
       <div class="who"><span title="Tenant and role">${bearer().tenant_id} · ${bearer().role}</span>
-        <button class="plain" onClick=${leave}>Sign out</button></div>
+        <button class="plain" onClick=${() => leave()}>Sign out</button></div>
     </header>
-    <main id="main"><${View} key=${view + argument} argument=${argument} signedOut=${leave} /></main>`;
+    <main id="main"><${View} key=${view + argument} argument=${argument} signedOut=${({ message }) => leave(message)} /></main>`;
 }
 
 const Tab = ({ name, view, title, children }) =>
   html`<a href=${`#/${name}`} title=${title} aria-current=${name === view ? "page" : null}>${children}</a>`;
 
-function SignIn({ done }) {
-  const [error, setError] = useState("");
+function SignIn({ reason, done }) {
+  const [error, setError] = useState(reason);
   const [busy, setBusy] = useState(false);
   const submit = async (event) => {
     event.preventDefault();

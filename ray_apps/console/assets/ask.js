@@ -10,42 +10,46 @@ const EXAMPLES = [
   "What does E421 mean on an HX-200 and what should I do first?",
   "How do I check the bearings after maintenance?",
 ];
-const memory = { turns: [], conversation: null }; // survives a look at another view
+let memory = []; // the turns survive a look at another view
+let asked = 0;
+
+/** What one user asked is not for the next. */
+export const forget = () => (memory = []);
 
 export function Ask({ argument }) {
-  const [turns, setTurns] = useState(memory.turns.map((turn) => ({ ...turn, running: false })));
+  const [turns, setTurns] = useState(memory.map((turn) => (turn.running ? { ...turn, running: false, stopped: true } : turn)));
   const [source, setSource] = useState();
   const running = useRef();
   const box = useRef();
-  memory.turns = turns;
+  memory = turns;
   const busy = turns.at(-1)?.running ?? false;
-  const amend = (change) => setTurns((all) => [...all.slice(0, -1), { ...all.at(-1), ...change(all.at(-1)) }]);
 
   const send = async (question) => {
     if (!question.trim() || busy) return;
+    const id = (asked += 1);
+    const amend = (change) => setTurns((all) => all.map((turn) => (turn.id === id ? { ...turn, ...change(turn) } : turn)));
     box.current.value = "";
-    setTurns((all) => [...all, { question, text: "", trace: [], citations: [], running: true }]);
+    setTurns((all) => [...all, { id, question, text: "", trace: [], citations: [], running: true }]);
     running.current = new AbortController();
-    const body = { question, ...(memory.conversation && { conversation_id: memory.conversation }) };
+    const conversation_id = turns.findLast((turn) => turn.conversation_id)?.conversation_id;
+    const body = { question, ...(conversation_id && { conversation_id }) };
     try {
       await stream("/ask", body, {
         trace: (step) => amend((turn) => ({ trace: told(turn.trace, step) })),
         token: ({ text }) => amend((turn) => ({ text: turn.text + text })),
         citation: (citation) => amend((turn) => ({ citations: [...turn.citations, citation] })),
-        done: (answer) => {
-          memory.conversation = answer.conversation_id;
-          amend(() => ({ ...answer, text: answer.answer }));
-        },
+        done: (answer) => amend(() => ({ ...answer, text: answer.answer })),
       }, running.current.signal);
     } catch (error) {
-      amend(() => (error.name === "AbortError" ? { stopped: true } : { error: error.message }));
+      const stopped = error.name === "AbortError";
+      amend(() => (stopped ? { stopped } : { error: error.message }));
+      if (!stopped && box.current?.value === "") box.current.value = question;
     }
     amend(() => ({ running: false }));
     box.current?.focus();
   };
   const fresh = () => {
     running.current?.abort();
-    memory.conversation = null;
     setTurns([]);
     box.current.focus();
   };
@@ -69,7 +73,7 @@ export function Ask({ argument }) {
     <h1 tabindex="-1" class=${turns.length ? "hidden" : ""}>What is wrong, and what do I do?</h1>
     ${!turns.length && html`<ul class="examples">${EXAMPLES.map((example) =>
       html`<li><button onClick=${() => send(example)}>${example}</button></li>`)}</ul>`}
-    <ol class="turns" aria-live="polite">${turns.map((turn) => html`<${Turn} turn=${turn} open=${setSource} />`)}</ol>
+    <ol class="turns" aria-live="polite">${turns.map((turn) => html`<${Turn} key=${turn.id} turn=${turn} open=${setSource} />`)}</ol>
     <form class="composer" onSubmit=${(event) => (event.preventDefault(), send(box.current.value))}>
       <label class="hidden" for="question">Question</label>
       <textarea id="question" ref=${box} rows="2" maxlength="2000" onKeyDown=${keyed}
@@ -118,7 +122,7 @@ const bySection = (citations) =>
 
 function Sources({ turn, open }) {
   return html`<section class="sources" aria-label="Sources">
-    <h2>${turn.grounded ? "Sources" : "Nearest sources"}</h2>
+    <h2>${turn.grounded === false ? "Nearest sources" : "Sources"}</h2>
     <ul>${bySection(turn.citations).map((group) => html`<li>
       ${group.map((citation) => html`<${Marker} citation=${citation} open=${open} />`)}
       ${isRecord(group[0]) ? html`<a href=${recordAddress(group[0])}>${group[0].title}</a>` : html`<b>${group[0].title}</b>`}

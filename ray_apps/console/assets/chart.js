@@ -23,7 +23,9 @@ function Chart({ name, device }) {
       return new uPlot({
         width: place.current.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false },
         scales: { x: { time: true } }, axes: [{ ...axis }, { ...axis, size: 55 }],
-        series: [{}, { stroke: ink("--accent"), width: 1.6, points: { show: times.length < 3 } }],
+        tzDate: (ts) => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
+        // A reading need not bring every metric: the line goes on over those that bring others.
+        series: [{}, { stroke: ink("--accent"), width: 1.6, spanGaps: true, points: { show: given.length < 3 } }],
         hooks: { drawAxes: [(plot) => marks(plot, name, device, ink)] },
       }, [times, values], place.current);
     };

@@ -4,7 +4,8 @@ import { Trend } from "./chart.js";
 import { Score, Waiting, useGet } from "./load.js";
 import { Source } from "./source.js";
 
-export const when = (ts) => new Date(ts).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+const UTC = { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" };
+const when = (ts) => `${new Date(ts).toLocaleString(undefined, UTC)} UTC`; // as answers and guides say it
 
 export function Device({ argument: id, signedOut }) {
   const { found, error } = useGet(`/insights/${encodeURIComponent(id)}`, signedOut);
@@ -33,7 +34,7 @@ function Insights({ device }) {
           : html`<p>Nothing calls for an action.</p>`}
       </section>
     </div>
-    <section class="card"><h2>Readings</h2><${Trend} device=${device} /></section>
+    <section class="card"><h2>Readings <small>times in UTC</small></h2><${Trend} device=${device} /></section>
     <div class="columns">
       <section class="card"><h2>Alerts</h2><${Alerts} alerts=${device.alerts} /></section>
       <section class="card"><h2>Events</h2><${Events} events=${device.events} /></section>

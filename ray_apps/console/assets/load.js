@@ -9,7 +9,7 @@ export function useGet(path, signedOut) {
     setState({});
     get(path).then(
       (found) => wanted && setState({ found }),
-      (error) => (error.status === 401 ? signedOut() : wanted && setState({ error })),
+      (error) => wanted && (error.status === 401 ? signedOut(error) : setState({ error })),
     );
     return () => (wanted = false);
   }, [path]);

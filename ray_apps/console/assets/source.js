@@ -2,8 +2,9 @@
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm-3.1.1.js";
 import { get } from "./api.js";
 
-export const isRecord = (citation) => citation.uri.startsWith("/insights/");
-export const recordAddress = (citation) => `#/devices/${citation.uri.slice("/insights/".length)}`;
+const FLEET = "/insights"; // and a device's is below it
+export const isRecord = ({ uri }) => uri === FLEET || uri.startsWith(`${FLEET}/`);
+export const recordAddress = ({ uri }) => (uri === FLEET ? "#/fleet" : `#/devices/${uri.slice(FLEET.length + 1)}`);
 
 /** A dialog beside the answer; `citation` is shown, `close` is called when it is done with. */
 export function Source({ citation, close }) {
@@ -25,7 +26,7 @@ export function Source({ citation, close }) {
       <p class="hint">${citation.section || citation.uri}</p>
       ${error && html`<p class="hint">${error}</p>`}
       <div class="passage" tabindex="0"><${Quoted} passage=${passage} citation=${citation} /></div>
-      ${isRecord(citation) && html`<p><a href=${recordAddress(citation)}>Open the device</a></p>`}
+      ${isRecord(citation) && html`<p><a href=${recordAddress(citation)}>Open the ${citation.uri === FLEET ? "fleet" : "device"}</a></p>`}
       <p class="hint">${citation.uri} · characters ${citation.start} to ${citation.end} · score ${citation.score}</p>
     </div>
   </dialog>`;
@@ -33,8 +34,10 @@ export function Source({ citation, close }) {
 
 /** The passage with the quote marked, or the quote alone where the passage is not to be had or has changed. */
 function Quoted({ passage, citation }) {
+  const { quote } = citation;
+  const text = Array.from(passage?.text ?? ""); // the API counts code points
   const at = passage ? citation.start - passage.start : -1;
-  const quote = citation.quote;
-  if (at < 0 || passage.text.slice(at, at + quote.length) !== quote) return html`<mark>${quote}</mark>`;
-  return html`${passage.text.slice(0, at)}<mark>${quote}</mark>${passage.text.slice(at + quote.length)}`;
+  const end = at + Array.from(quote).length;
+  if (at < 0 || text.slice(at, end).join("") !== quote) return html`<mark>${quote}</mark>`;
+  return html`${text.slice(0, at).join("")}<mark>${quote}</mark>${text.slice(end).join("")}`;
 }

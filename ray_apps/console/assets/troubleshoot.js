@@ -31,7 +31,7 @@ export function Troubleshoot({ argument: device, signedOut }) {
         done: ({ id }) => (location.hash = `#/guides/${id}`),
       }, running.current.signal);
     } catch (error) {
-      if (error.status === 401) signedOut();
+      if (error.status === 401) signedOut(error);
       else if (error.name !== "AbortError") setState({ error });
     }
   };
@@ -53,10 +53,18 @@ export function Guide({ argument: id, signedOut }) {
   const [guide, setGuide] = useState();
   const [error, setError] = useState();
   const [source, setSource] = useState();
-  const refused = (problem) => (problem.status === 401 ? signedOut() : setError(problem));
+  const refused = (problem) => (problem.status === 401 ? signedOut(problem) : setError(problem));
   useEffect(() => void get(`/troubleshoot/${encodeURIComponent(id)}`).then(setGuide, refused), [id]);
+  const [reported, setReported] = useState(0);
+  useEffect(() => {
+    if (reported) document.querySelector(".steps .now, .advice").focus(); // what was pressed is gone
+  }, [reported]);
   const report = (number, outcome, note) =>
-    post(`/troubleshoot/${id}/steps/${number}`, { outcome, note }).then(setGuide, refused);
+    post(`/troubleshoot/${id}/steps/${number}`, { outcome, note }).then((changed) => {
+      setGuide(changed);
+      setError();
+      setReported((times) => times + 1);
+    }, refused);
   if (!guide) return html`<h1 tabindex="-1">Troubleshooting</h1><${Waiting} error=${error} />`;
   const about = [guide.error_code, guide.symptom].filter(Boolean).join(" · ");
   return html`<h1 tabindex="-1">Troubleshooting <a href=${`#/devices/${encodeURIComponent(guide.device_id)}`}>${guide.device_id}</a>
@@ -75,20 +83,23 @@ export function Guide({ argument: id, signedOut }) {
     <section class="card"><h2>Guide</h2>
       <ol class="steps">${guide.steps.map((step) => html`<${Step} key=${step.number} step=${step}
         now=${step.number === guide.next_step} report=${report} open=${setSource} />`)}</ol>
-      <p role="status"><b>${guide.advice}</b></p></section>
+      <p class="advice" role="status" tabindex="-1"><b>${guide.advice}</b></p></section>
     ${source && html`<${Source} citation=${source} close=${() => setSource()} />`}`;
 }
 
 function Step({ step, now, report, open }) {
-  const [note, setNote] = useState("");
-  return html`<li value=${step.number} class=${now ? "now" : step.outcome ? "past" : ""} aria-current=${now ? "step" : null}>
+  const [note, setNote] = useState(step.note);
+  const others = OUTCOMES.filter(([outcome]) => outcome !== step.outcome);
+  const choice = others.map(([outcome, label]) => html`<button onClick=${() => report(step.number, outcome, note)}>${label}</button>`);
+  return html`<li value=${step.number} class=${now ? "now" : step.outcome ? "past" : ""} aria-current=${now ? "step" : null} tabindex=${now ? -1 : null}>
     <p>${step.text} <${Cited} citations=${step.citations} open=${open} /></p>
     ${step.outcome && html`<p class="hint">${SAID[step.outcome]}${step.note && `: ${step.note}`}</p>`}
     ${now && html`<div class="report">
       <label class="hidden" for="note">Note</label>
       <input id="note" maxlength="1000" placeholder="Note (optional)" value=${note} onInput=${(event) => setNote(event.target.value)} />
-      ${OUTCOMES.map(([outcome, label]) => html`<button onClick=${() => report(step.number, outcome, note)}>${label}</button>`)}
+      ${choice}
     </div>`}
+    ${!now && step.outcome && html`<details key=${step.outcome} class="hint"><summary>Change the outcome</summary><div class="report">${choice}</div></details>`}
   </li>`;
 }
 
