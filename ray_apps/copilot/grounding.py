@@ -29,6 +29,7 @@ NUMBERED_ITEM = re.compile(r"^[ \t]*\d+[.)][ \t]+\S.*$", re.M)
 MARKUP = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#+)\s+|[*_`]{1,3}|^\s*\|?[-:| ]{5,}$", re.M)
 WORDS = re.compile(r"(?<![A-Za-z])(?<![A-Za-z]-)[A-Za-z](?:-?[A-Za-z])++(?!-\d)")  # of `HX-200`, a code, none
 FACTS = re.compile(r"\b(?:[A-Za-z]+[-_]?\d[\w.-]*|\d+(?:[.,]\d+)*)\b")
+TAG = re.compile(r"</?[a-z][^<>]*>", re.I)
 NEGATION = re.compile(r"\b(?:no|not|never|without|neither|nor|cannot|\w+n't)\b", re.I)
 STOP_WORDS = frozenset(
     """
@@ -44,7 +45,7 @@ STOP_WORDS = frozenset(
 )
 SUPPORT_THRESHOLD = 0.7
 LEAST_RECALL = 0.6
-LEAST_WORDS = 4
+LEAST_WORDS, LEAST_PROSE = 4, 2 / 3
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ def quotes(passages: Sequence[Passage], begin: int = 0) -> list[Quote]:
     for number, passage in enumerate(passages[begin:], begin):
         for start, end in sentences(passage.text):
             text = passage.text[start:end]
-            if not text.lstrip().startswith("#") and len(WORDS.findall(text)) >= LEAST_WORDS:
+            said = TAG.sub(" ", text)
+            prose = len(said) >= LEAST_PROSE * len(text)  # else a table in HTML, or another page's markup
+            if prose and not text.lstrip().startswith("#") and len(WORDS.findall(said)) >= LEAST_WORDS:
                 found.append(Quote(number, start, end, text, f"{passage.title} {passage.section}"))
     return found
 

@@ -30,7 +30,9 @@ def risk(insights: dict[str, Any], question: str) -> list[str]:
     if not RISK_ASKED.search(question):
         return []
     told = [f"{row['probability']:.0%} within {row['horizon_hours']} h" for row in insights["risk"]]
-    return [f"The risk that {insights['device_id']} fails is {', '.join(told)}."] if told else []
+    if not told:
+        return [f"No risk of failure is known for {insights['device_id']}: too few failures to learn from."]
+    return [f"The risk that {insights['device_id']} fails is {', '.join(told)}."]
 
 
 def health(insights: dict[str, Any], question: str = "") -> list[str]:

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,3 +123,9 @@ def test_a_sentence_is_spoken_before_the_next_one_is_written():
 
     assert asyncio.run(first()) == "1. Stop the pump."
     assert written == ["1. Stop", " the pump.", " Then"]
+
+
+def test_markup_is_no_sentence():
+    table = '<td class="x">reads the battery</td><td class="x">and no alarm at all</td>'
+    page = replace(PASSAGE, text=f"{table}\n\nIt <b>beeps</b> at once.")
+    assert [quote.text for quote in quotes([page])] == ["It <b>beeps</b> at once."]

@@ -181,3 +181,5 @@ def test_the_risk_is_told_where_it_is_asked_for():
     told = sentences.risk(record(risk=risk), "How likely is press-1 to fail?")
     assert told == ["The risk that press-1 fails is 12% within 24 h, 30% within 72 h."]
     assert sentences.risk(record(risk=risk), "Is press-1 ok?") == []
+    unknown = sentences.risk(record(risk=[]), "Will press-1 fail?")
+    assert unknown == ["No risk of failure is known for press-1: too few failures to learn from."]
