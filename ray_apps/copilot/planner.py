@@ -48,7 +48,8 @@ STATE = content_words(
 )
 """Words that ask how something is, which its records answer without spelling them."""
 HEALTH = re.compile(r"\b(worst|lowest|health\w*|unhealth\w*)\b", re.I)
-COUNTED = re.compile(r"\b(?:who|any(?:one|body)?|how (?:many|often)|occur\w*)\b", re.I)
+# `Who had E421?`, not `When is E421 raised?`, which a manual tells.
+REPORTERS = re.compile(r"\b(?:who|any(?:one|body)?|how (?:many|often)|occur\w*|had|reported)\b", re.I)
 REPORTED = re.compile(_REPORTS, re.I)
 ACTION = re.compile(
     r"\b(should i|(?<!often )(?<!much )(?<!many )(?<!long )do i|what to do|how (?:do|can|to|should)|fix|"
@@ -144,7 +145,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         incidents=bool(reported) or incidents,
         alerts=bool(ALERTS.search(question)),
         action=bool(ACTION.search(question)),
-        reporters=any(each.search(timeless) for each in (WHOLE, REPORTED, COUNTED)),
+        reporters=bool(WHOLE.search(timeless) or REPORTERS.search(timeless)),
         state=state,
         bare=state and not _asked(timeless),
     )

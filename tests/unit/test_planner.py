@@ -222,6 +222,7 @@ def test_a_device_is_spelt_out_where_it_is_known():
         ("how often did E421 occur last week", True),
         ("What does E421 mean?", False),
         ("Is E421 critical?", False),
+        ("When is E310 raised on the CR-110 at all?", False),
         ("Is sensor7 ok today?", False),
     ],
 )
