@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +17,7 @@ from iotops.settings import PrefectSettings, Settings
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
 from pipelines.knowledge.store import add_documents, list_documents, state_of
 from pipelines.knowledge.watcher import ShelfWatcher
+from tests.listening import listening
 from tests.unit.shelves import DIMENSION, EMBEDDER, hashed
 
 
@@ -142,12 +142,8 @@ class Events(BaseHTTPRequestHandler):
 @pytest.fixture
 def prefect() -> Iterator[Prefect]:
     server = Prefect()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with listening(server):
+        yield server
 
 
 def watcher(lake: FileSystem, prefect: Prefect) -> ShelfWatcher:
