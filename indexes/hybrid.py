@@ -1,9 +1,9 @@
-"""Hybrid search over one or more snapshots: vectors and BM25 fused, codes lifted, fresh documents first."""
+"""Hybrid search over one or more snapshots: vectors and BM25 fused, then lifts and freshness."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +14,7 @@ from indexes.filters import Filters
 from indexes.forward import Bm25f
 from indexes.fusion import Scores, min_max, reciprocal_rank
 from indexes.hits import Hit, HitScores, best_first, distinct
+from indexes.precedents import Precedents
 from indexes.schema import rows_of
 from indexes.snapshot import Fusion, Part, Snapshot
 from indexes.text import TermStatistics
@@ -59,6 +60,8 @@ class Candidates:
     """Share of the codes asked for that the chunk carries."""
     words: Scores
     """BM25F by the weights that chose the candidates; NaN where no word of the query occurs."""
+    precedent: Scores
+    """How alike the query is to a question that the chunk's document is known to answer, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -102,28 +105,34 @@ class HybridIndex:
         local: TermStatistics,
         shared: TermStatistics,
         words: Bm25f,
+        answers: Mapping[str, float],
         spent: Timings,
     ) -> Candidates:
-        """The best by vectors, by words and by codes, each with every score, whoever found it.
+        """The best by vectors, by words, by codes and by precedents, each with every score, whoever found it.
 
-        The best by words are those by BM25F among the best that Tantivy finds.
+        The best by words are those by BM25F among the best that Tantivy finds. Of the documents that answered
+        questions like this one (`answers`, by URI), they are the best by vectors.
         """
         clock = _Stopwatch()
         vectors, count = part.snapshot.vectors, self.ranking.candidates
         vector = vector if self.comparable else None
+        answering = np.empty(0, np.int64)
         near = np.empty(0, np.int64)
         if vector is not None:
             _, found = vectors.search(vector[np.newaxis, :], count, part.allowed(filters))
             near = found[0][found[0] >= 0]
+            if answers:
+                answering = part.text.rows_of_documents(answers, filters)
+                answering = answering[np.argsort(-vectors.scores(vector, answering), kind="stable")[:count]]
         spent.vector += clock.lap()
         _, worded = part.text.search(query, count * _LOOKED_THROUGH, filters, local, shared)
         shares, coded = part.text.exact(query, count, filters, local, shared)
-        rows = np.unique(np.concatenate([near, worded, coded]))
+        rows = np.unique(np.concatenate([near, worded, coded, answering]))
         scores = part.text.score(query, rows, shared, words)
         places = np.searchsorted(rows, worded)
         best = places[np.argsort(-np.nan_to_num(scores[places]), kind="stable")[:count]]
         chosen = np.zeros(len(rows), np.bool_)
-        for at in (np.searchsorted(rows, near), best, np.searchsorted(rows, coded)):
+        for at in (*(np.searchsorted(rows, found) for found in (near, coded, answering)), best):
             chosen[at] = True
         rows, scores = rows[chosen], scores[chosen]
         spent.bm25 += clock.lap()
@@ -131,7 +140,9 @@ class HybridIndex:
         if vector is not None:
             cosine = vectors.scores(vector, rows).astype(np.float64)
         spent.vector += clock.lap()
-        return Candidates(part, rows, cosine, _aligned(rows, coded, shares), scores)
+        return Candidates(
+            part, rows, cosine, _aligned(rows, coded, shares), scores, _precedent(part, rows, answers)
+        )
 
 
 def search_all(
@@ -142,6 +153,7 @@ def search_all(
     filters: Filters | None = None,
     *,
     fusion: Fusion | None = None,
+    precedents: Precedents | None = None,
     now: datetime | None = None,
     spent: Timings | None = None,
 ) -> list[Hit]:
@@ -149,13 +161,18 @@ def search_all(
 
     `vector` is the query's unit vector (d,), or None to search by words alone. Scores are comparable across
     the indexes: cosines by nature, BM25 because term frequencies are summed first, and the scaling spans
-    all candidates. The first index's ranking holds for all, and its fusion unless another is given.
+    all candidates. The first index's ranking holds for all, and its fusion and precedents unless others are
+    given.
     """
     if not indexes:
         return []
     spent = spent or Timings()
     fusion = fusion or indexes[0].snapshot.manifest.fusion
-    found = find(indexes, query, vector, filters or Filters(), fusion.words, spent)
+    if precedents is None:
+        precedents = indexes[0].snapshot.precedents
+    if not fusion.precedent:
+        precedents = Precedents()
+    found = find(indexes, query, vector, filters or Filters(), fusion.words, precedents, spent)
     return rank(found, limit, fusion, indexes[0].ranking, now, spent)
 
 
@@ -165,14 +182,16 @@ def find(
     vector: Vectors | None,
     filters: Filters,
     words: Bm25f,
+    precedents: Precedents,
     spent: Timings,
 ) -> Found:
     """The first half of `search_all`: what is to be ranked, of words the best by `words`."""
     parts = [(index, part) for index in indexes for part in index.snapshot.parts]
     statistics = [part.text.statistics(query) for _, part in parts]
     shared = TermStatistics.total(statistics)
+    answers = precedents.answers(vector) if vector is not None and indexes[0].comparable else {}
     pools = [
-        index.candidates(part, query, vector, filters, local, shared, words, spent)
+        index.candidates(part, query, vector, filters, local, shared, words, answers, spent)
         for (index, part), local in zip(parts, statistics, strict=True)
     ]
     return Found(query, shared, pools, words)
@@ -189,6 +208,7 @@ def rank(
         np.concatenate([pool.vector for pool in found.pools]),
         words,
         np.concatenate([pool.exact for pool in found.pools]),
+        np.concatenate([pool.precedent for pool in found.pools]),
         fusion,
     )
     fresh = np.concatenate([_freshness(pool, ranking, now or datetime.now(UTC)) for pool in found.pools])
@@ -210,11 +230,12 @@ def _best(scores: Scores, count: int) -> NDArray[np.bool_]:
     return best
 
 
-def fuse(vector: Scores, bm25: Scores, exact: Scores, weights: Fusion) -> Scores:
-    """One score per candidate in 0..1 from its rankings (NaN where it has none): fusion, then the code lift.
+def fuse(vector: Scores, bm25: Scores, exact: Scores, precedent: Scores, weights: Fusion) -> Scores:
+    """One score per candidate in 0..1 from its rankings (NaN where it has none): fusion, then the lifts.
 
     With weight w for codes and a share s of the codes asked for, score = (fused + w * s) / (1 + w) where any
-    candidate matches a code, else the fused score.
+    candidate matches a code, else the fused score; likewise with how alike a precedent is, whose weight adds
+    to that of the codes.
     """
     rankings, parts = (vector, bm25), (weights.vector, weights.bm25)
     if np.isnan(vector).all():
@@ -223,10 +244,12 @@ def fuse(vector: Scores, bm25: Scores, exact: Scores, weights: Fusion) -> Scores
         fused = min_max(rankings, parts, floors=(None, 0.0))
     else:
         fused = reciprocal_rank(rankings, parts)
-    shares = np.nan_to_num(exact)
-    if not shares.any():
-        return fused
-    lifted: Scores = (fused + weights.code_lift * np.minimum(shares, 1)) / (1 + weights.code_lift)
+    most = 1.0
+    for weight, share in ((weights.code_lift, np.nan_to_num(exact)), (weights.precedent, precedent)):
+        if share.any():
+            fused = fused + weight * np.minimum(share, 1)
+            most += weight
+    lifted: Scores = fused / most
     return lifted
 
 
@@ -256,6 +279,14 @@ def _freshness(pool: Candidates, ranking: Ranking, now: datetime) -> Scores:
     # A day of slack for a document dated in a zone ahead of UTC; a date far ahead is a typing error.
     recent = (age >= -np.timedelta64(1, "D")) & (age <= np.timedelta64(ranking.fresh_for))
     return np.where(recent, ranking.freshness, 1.0)
+
+
+def _precedent(part: Part, rows: NDArray[np.int64], answers: Mapping[str, float]) -> Scores:
+    """How alike the query is to what each row's document answered."""
+    if not answers:
+        return np.zeros(len(rows))
+    uris = rows_of(part.snapshot.chunks.select(["uri"]), rows)["uri"].to_pylist()
+    return np.array([answers.get(uri, 0.0) for uri in uris], np.float64)
 
 
 def _number(score: float) -> float | None:

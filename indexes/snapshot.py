@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from indexes.filters import Filters
 from indexes.forward import Bm25f
+from indexes.precedents import Precedents
 from indexes.schema import CHUNK_SCHEMA, DOCUMENT_SCHEMA
 from indexes.text import TextIndex
 from indexes.transfer import checksums, sha256
@@ -31,7 +32,7 @@ from indexes.vector import Kind, VectorIndex, Vectors
 from iotops.errors import IotOpsError
 
 MANIFEST, CHUNKS, DOCUMENTS = "manifest.json", "chunks.parquet", "documents.parquet"
-VECTORS, TEXT = "vectors.faiss", "text"
+VECTORS, TEXT, PRECEDENTS = "vectors.faiss", "text", "precedents.parquet"
 DEFAULT_RERANKER_WEIGHT = 0.3
 """Where questions do not tell. Of 20 rerankers trained on SciFact it did best on training questions that they
 had not seen; weights that half of these questions chose for the other half gained a quarter less."""
@@ -64,6 +65,9 @@ class Fusion(BaseModel):
     bm25: float = Field(0.5, description="Weight of the BM25 ranking.", ge=0)
     words: Bm25f = Field(default_factory=Bm25f, description="How the BM25 ranking weighs words.")
     code_lift: float = Field(0.2, description="Weight of exactly matched codes beside the fusion.", ge=0)
+    precedent: float = Field(
+        0.0, description="Weight of documents that are known to answer a question like the one asked.", ge=0
+    )
 
     @model_validator(mode="after")
     def _weighs_something(self) -> Self:
@@ -119,6 +123,7 @@ class Snapshot:
         vectors: VectorIndex,
         text: TextIndex,
         documents: pa.Table,
+        precedents: Precedents,
         base: Snapshot | None = None,
     ) -> None:
         self.manifest = manifest
@@ -127,6 +132,7 @@ class Snapshot:
         self.text = text
         self.documents = documents
         """The files that it was made of: `DOCUMENT_SCHEMA`."""
+        self.precedents = precedents
         self.base = base
         self.parts = [Part(self)] + ([Part(base, tuple(manifest.outdated))] if base else [])
 
@@ -143,6 +149,8 @@ class Snapshot:
             documents = pq.read_table(directory / DOCUMENTS, schema=DOCUMENT_SCHEMA)
             vectors = VectorIndex.load(directory / VECTORS, manifest.vector_kind)
             text = TextIndex(directory / TEXT)
+            known = PRECEDENTS in manifest.files
+            precedents = Precedents.load(directory / PRECEDENTS) if known else Precedents()
         except Exception as error:
             raise SnapshotError(f"snapshot {manifest.snapshot_id} cannot be opened: {error}") from error
         counts = (manifest.rows, chunks.num_rows, len(vectors), len(text))
@@ -155,7 +163,7 @@ class Snapshot:
         if manifest.base:
             same = held is not None and held.whole.manifest.snapshot_id == manifest.base
             base = held.whole if held and same else cls.load(directory.parent / manifest.base)
-        return cls(manifest, chunks, vectors, text, documents, base)
+        return cls(manifest, chunks, vectors, text, documents, precedents, base)
 
     @property
     def whole(self) -> Snapshot:
@@ -205,6 +213,7 @@ def write_snapshot(
     reranker_weight: float = DEFAULT_RERANKER_WEIGHT,
     reranker: str = "",
     fusion: Fusion | None = None,
+    precedents: Precedents = Precedents(),
     base: Snapshot | None = None,
     outdated: Sequence[str] = (),
     created_at: datetime | None = None,
@@ -218,6 +227,8 @@ def write_snapshot(
             f"{chunks.num_rows} chunks need finite vectors of as many rows, "
             f"{embedder.dimension} long; got {vectors.shape}"
         )
+    if precedents and precedents.dimension != embedder.dimension:
+        raise SnapshotError(f"precedents are {precedents.dimension} long, not {embedder.dimension}")
     directory.mkdir(parents=True)
     pq.write_table(chunks.cast(CHUNK_SCHEMA), directory / CHUNKS, compression="zstd")
     files = DOCUMENT_SCHEMA.empty_table() if documents is None else documents.cast(DOCUMENT_SCHEMA)
@@ -225,6 +236,8 @@ def write_snapshot(
     index = VectorIndex.build(vectors)
     index.save(directory / VECTORS)
     TextIndex.build(chunks, directory / TEXT)
+    if precedents:
+        precedents.save(directory / PRECEDENTS)
     ids = [chunks["doc_id"]] + ([Part(base, tuple(outdated)).chunks["doc_id"]] if base else [])
     searched = pa.chunked_array([piece for column in ids for piece in column.chunks], pa.string())
     manifest = Manifest(

@@ -27,6 +27,7 @@ BOOSTS = {"title": 2.0, "section": 1.5, "body": 1.0, "codes": 2.0}
 EXACT_FIELDS = ("declared", "models", "firmware", "error_codes", "doc_type")
 _UPDATED, _URI = "updated", "uri"
 _MAXIMUM_TERMS = 64
+_MOST_ROWS = 10_000
 _FORWARD = "forward"
 _CODE = "\x1f"  # before a code among the forward index's terms: no word begins so
 _DECLARED_SHARE = 0.5
@@ -174,6 +175,11 @@ class TextIndex:
         order = Query.boost_query(self._bm25(query, local, shared), _TIE_BREAK)
         matched = Query.boolean_query([(Occur.Must, Query.boolean_query(parts)), (Occur.Should, order)])
         return self._top(matched, k, filters)
+
+    def rows_of_documents(self, uris: Iterable[str], filters: Filters | None = None) -> Rows:
+        """The rows of some documents' chunks, in any order."""
+        wanted = Query.term_set_query(self._schema, _URI, sorted(uris))
+        return self._top(Query.const_score_query(wanted, 0.0), _MOST_ROWS, filters)[1]
 
     def _words(self, query: str) -> list[str]:
         return list(dict.fromkeys(self._analyzer.analyze(query)))[:_MAXIMUM_TERMS]

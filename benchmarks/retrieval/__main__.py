@@ -57,6 +57,16 @@ def measured(qrels: Qrels, run: Run) -> dict[str, dict[str, float]]:
     return found
 
 
+def novel(qrels: Qrels, training: Qrels) -> Qrels:
+    """The questions about documents that no training question is about; none where there are no such ones."""
+    known = {document for grades in training.values() for document, grade in grades.items() if grade > 0}
+    return {
+        query: grades
+        for query, grades in qrels.items()
+        if known and not known & {document for document, grade in grades.items() if grade > 0}
+    }
+
+
 def rerankers(settings: Settings, folders: Sequence[Path], console: Console) -> list[RelevanceScorer]:
     """The one that `models.yaml` names, where it can be had, and those of the folders."""
     found = []
@@ -83,8 +93,8 @@ def compare(
     table = Table("", *(str(measure) for measure in MEASURES), "ms/query", title=corpus.name)
     figures: dict[str, Any] = {}
 
-    def row(name: str, run: Run, ms: float | None) -> None:
-        found = measured(corpus.qrels, run)
+    def row(name: str, run: Run, ms: float | None, qrels: Qrels = corpus.qrels) -> None:
+        found = measured(qrels, run)
         figures[name] = {"measures": found, "ms_per_query": ms}
         cells = (f"{each['mean']:.3f} ({each['low']:.3f}-{each['high']:.3f})" for each in found.values())
         table.add_row(name, *cells, "" if ms is None else f"{ms:.1f}")
@@ -95,7 +105,7 @@ def compare(
         say(f"{corpus.name}: the plain way")
         for name, run in plain_runs(corpus.documents, corpus.queries, vectors, encoder).items():
             row(name, run, None)
-        systems = [*PLAIN]
+        systems, apart = [*PLAIN], novel(corpus.qrels, training.qrels if training else {})
         systems += [
             System(f"{PLAIN[2].name} + {scorer.model.name}", Fusion(), reranker=scorer) for scorer in scorers
         ]
@@ -113,6 +123,13 @@ def compare(
             started = time.perf_counter()
             run = search(snapshot, system, corpus.queries, vectors)
             row(system.name, run, (time.perf_counter() - started) / len(corpus.queries) * 1000)
+            if apart and system.name in (PLAIN[2].name, FITTED):
+                row(
+                    f"{system.name}: the {len(apart)} about no document of a training question",
+                    run,
+                    None,
+                    apart,
+                )
     for name, ndcg in PUBLISHED.get(corpus.name, {}).items():
         table.add_row(f"published: {name}", f"{ndcg:.3f}")
     console.print(table)

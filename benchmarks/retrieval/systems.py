@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +18,13 @@ from indexes.cross_encoder import RelevanceScorer
 from indexes.encoder import SentenceEncoder
 from indexes.hits import rerank
 from indexes.hybrid import HybridIndex, search_all
+from indexes.precedents import Precedents
 from indexes.schema import passage
 from indexes.snapshot import DEFAULT_RERANKER_WEIGHT, Fusion, Snapshot, write_snapshot
 from indexes.vector import Vectors
 from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.reranking import POOL
-from pipelines.evaluation.weights import fitted_fusion, fitted_reranker
+from pipelines.evaluation.weights import fitted_fusion, fitted_reranker, precedents_of
 from pipelines.knowledge.build import EmbeddingModel
 from pipelines.knowledge.chunking import chunk_documents
 
@@ -42,6 +43,7 @@ class System:
     embeds: bool = True
     reranker: RelevanceScorer | None = None
     weight: float = DEFAULT_RERANKER_WEIGHT
+    precedents: Precedents = field(default_factory=Precedents)
 
 
 PLAIN = (
@@ -81,7 +83,8 @@ def search(snapshot: Snapshot, system: System, queries: Mapping[str, str], vecto
     index = HybridIndex(snapshot)
     run: Run = {}
     for (name, text), vector in zip(queries.items(), vectors, strict=True):
-        hits = search_all([index], text, vector if system.embeds else None, DEPTH, fusion=system.fusion)
+        asked = vector if system.embeds else None
+        hits = search_all([index], text, asked, DEPTH, fusion=system.fusion, precedents=system.precedents)
         if system.reranker:
             read = [passage(hit.title, hit.section, hit.text) for hit in hits[:POOL]]
             best = rerank(hits[:POOL], system.reranker.score(text, read).tolist(), system.weight)
@@ -114,11 +117,12 @@ def fitted(
     on_progress("fitting the fusion")
     calibration = fitted_fusion(indexes, questions, vectors, datetime.now(UTC))
     fusion = calibration.fusion if calibration else Fusion()
-    systems = [System(FITTED, fusion)]
+    precedents = precedents_of(questions, vectors)
+    systems = [System(FITTED, fusion, precedents=precedents)]
     for scorer in rerankers:
         verdict = fitted_reranker(indexes, questions, vectors, scorer, fusion, on_progress)
         weight = verdict.weight if verdict and verdict.wins else 0.0
         systems.append(
-            System(f"{FITTED} + {scorer.model.name} x {weight}", fusion, reranker=scorer, weight=weight)
+            System(f"{FITTED} + {scorer.model.name} x {weight}", fusion, True, scorer, weight, precedents)
         )
     return systems

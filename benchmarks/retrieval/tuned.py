@@ -15,6 +15,7 @@ from iotops.models import ResolvedModel
 from pipelines.evaluation.held_out import of_part
 from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.reranking import Verdict, judge
+from pipelines.evaluation.weights import precedents_of
 from pipelines.tuning.examples import asked_of, of_labels, of_shelf
 from pipelines.tuning.training import Course, train
 from pipelines.tuning.tune import HALVED, LEARN, standing
@@ -46,10 +47,11 @@ def tuned(
     model = ResolvedModel(name="tuned", path=folder, source="training", revision="", checksum="")
     scorer = RelevanceScorer(model)
     one, other = of_part(questions, LEARN, HALVED), of_part(questions, HALVED, 1)
-    vectors = _encoded(encoder, [question.text for question in (*one, *other)])
-    verdict = judge([index], one, other, vectors, scorer, fusion, on_progress)
+    vectors = _encoded(encoder, [question.text for question in questions])
+    precedents = precedents_of(questions, vectors)
+    verdict = judge([index], one, other, vectors, scorer, fusion, precedents, on_progress)
     name = f"{FITTED} + tuned x {verdict.weight}"
-    return System(name, fusion, reranker=scorer, weight=verdict.weight), verdict
+    return System(name, fusion, True, scorer, verdict.weight, precedents), verdict
 
 
 def _encoded(encoder: SentenceEncoder, texts: list[str]) -> Mapping[str, Vectors]:

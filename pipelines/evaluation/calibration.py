@@ -21,6 +21,7 @@ LEAST_GAIN_KEPT = 0.005
 WEIGHTS: dict[str, tuple[float, ...]] = {
     "vector": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
     "code_lift": (0.0, 0.1, 0.2, 0.5, 1.0),
+    "precedent": (0.0, 0.2, 0.4, 0.8, 1.2, 2.0),
 }
 WORDS: dict[str, tuple[float, ...]] = {
     "k1": (0.6, 0.9, 1.2, 1.5, 2.0),

@@ -154,8 +154,10 @@ def _measures(
 def ranked_documents(
     indexes: Sequence[HybridIndex], query: str, vector: Vectors | None, now: datetime
 ) -> list[str]:
-    """URIs of the found documents, each where its best chunk stands."""
-    return documents(search_all(indexes, query, vector, CHUNKS, now=now))
+    """URIs of the found documents, each where its best chunk stands; as if the query were asked for the first
+    time."""
+    others = indexes[0].snapshot.precedents.without(query)
+    return documents(search_all(indexes, query, vector, CHUNKS, precedents=others, now=now))
 
 
 def _falls(evaluations: Sequence[Evaluation]) -> list[str]:

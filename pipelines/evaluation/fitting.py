@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from indexes.precedents import Precedents
 from indexes.snapshot import Fusion, Manifest, Snapshot
 from iotops.lake import lake_filesystem
 from iotops.settings import Settings
@@ -17,7 +18,7 @@ from pipelines.evaluation.evaluate import documents_in
 from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.labelled import LabelsRefused, fitting_set, set_names
 from pipelines.evaluation.reranking import Verdict
-from pipelines.evaluation.weights import fitted_fusion, fitted_reranker, reranker_of
+from pipelines.evaluation.weights import fitted_fusion, fitted_reranker, precedents_of, reranker_of
 from pipelines.knowledge.build import calibrate
 from pipelines.knowledge.enrichment import current_snapshots, indexes_and_vectors
 
@@ -28,14 +29,20 @@ Progress = Callable[[str], None]
 class Fitting:
     """What was fitted, and the index that has it, where it is new."""
 
-    fusion: Calibration
+    fusion: Calibration | None
+    """None where the questions are too few to say."""
     reranker: Verdict | None
-    """None where there is no reranker."""
+    """None where they are too few, or there is no reranker."""
+    precedents: int
+    """Labelled questions that steer searches, one for each document that answers them."""
     published: Manifest | None
 
     def __str__(self) -> str:
         told = "published as " + self.published.snapshot_id if self.published else "as they were"
-        return f"weights {told}; fusion: {self.fusion}; reranker: {self.reranker or 'none'}"
+        return (
+            f"weights {told}; fusion: {self.fusion or 'too few questions'}; "
+            f"precedents: {self.precedents}; reranker: {self.reranker or 'none'}"
+        )
 
 
 def fit_index(
@@ -46,30 +53,31 @@ def fit_index(
 ) -> Fitting | None:
     """Choose the weights of the tenant's index by its labelled questions, and publish them where they win.
 
-    None where the tenant has no index or too few questions. Nothing is published where the weights stay. The
-    shared index is searched too, but keeps its weights: other tenants ask it other things.
+    The questions become the precedents of its searches where these win, and are none any more once they are
+    gone. None where the tenant has no index or no question. Nothing is published where all stays. The shared
+    index is searched too, but keeps its weights: other tenants ask it other things.
     """
     snapshots = current_snapshots(settings, tenant)
     questions = labelled_questions(settings, tenant, list(snapshots.values()))
-    if tenant.id not in snapshots or not questions:
+    held = snapshots.get(tenant.id)
+    if held is None or not (questions or held.precedents):
         return None
     on_progress(f"fitting the weights to {len(questions)} labelled questions")
     texts = [question.text for question in questions]
     indexes, encoded = indexes_and_vectors(settings, list(snapshots.values()), texts)
     vectors = dict(zip(texts, encoded, strict=True))
-    before = snapshots[tenant.id].manifest
-    fusion = fitted_fusion(indexes, questions, vectors, now or datetime.now(UTC))
-    if fusion is None:
-        return None
+    before = held.manifest
+    calibration = fitted_fusion(indexes, questions, vectors, now or datetime.now(UTC))
+    fusion = calibration.fusion if calibration else before.fusion
     scorer = reranker_of(settings, tenant.id, before)
-    verdict = (
-        fitted_reranker(indexes, questions, vectors, scorer, fusion.fusion, on_progress) if scorer else None
-    )
+    verdict = fitted_reranker(indexes, questions, vectors, scorer, fusion, on_progress) if scorer else None
     weight = _weight(before, verdict)
+    precedents = precedents_of(questions, vectors) if fusion.precedent else Precedents()
     published = None
-    if (fusion.fusion, weight) != (before.fusion, before.reranker_weight):
-        published = _publish(settings, tenant, fusion.fusion, weight)
-    return Fitting(fusion, verdict, published)
+    same = (fusion, weight) == (before.fusion, before.reranker_weight)
+    if not same or not precedents.same(held.precedents):
+        published = _publish(settings, tenant, fusion, weight, precedents)
+    return Fitting(calibration, verdict, len(precedents), published)
 
 
 def labelled_questions(settings: Settings, tenant: Tenant, snapshots: list[Snapshot]) -> list[Question]:
@@ -91,6 +99,8 @@ def _weight(before: Manifest, verdict: Verdict | None) -> float:
     return verdict.weight if verdict.wins else 0.0
 
 
-def _publish(settings: Settings, tenant: Tenant, fusion: Fusion, weight: float) -> Manifest:
+def _publish(
+    settings: Settings, tenant: Tenant, fusion: Fusion, weight: float, precedents: Precedents
+) -> Manifest:
     lake, cache = lake_filesystem(settings.lake), settings.home / "index-cache"
-    return calibrate(lake, tenant.id, cache, reranker_weight=weight, fusion=fusion)
+    return calibrate(lake, tenant.id, cache, reranker_weight=weight, fusion=fusion, precedents=precedents)

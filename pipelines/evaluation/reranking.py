@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from indexes.hits import Hit, documents, rerank
 from indexes.hybrid import HybridIndex, search_all
+from indexes.precedents import Precedents
 from indexes.schema import passage
 from indexes.snapshot import DEFAULT_RERANKER_WEIGHT, Fusion
 from indexes.vector import Vectors
@@ -65,18 +66,22 @@ def judge(
     vectors: Mapping[str, Vectors],
     scorer: Scorer,
     fusion: Fusion | None = None,
+    precedents: Precedents | None = None,
     on_progress: Callable[[str], None] = lambda message: None,
 ) -> Verdict:
     """Choose the reranker's weight by two halves of questions, and measure each by what the other chose.
 
-    No document may answer questions of both. `vectors` are the questions' by their text.
+    No document may answer questions of both. `vectors` are the questions' by their text. Of the precedents,
+    the index's unless others are given, a question's own is left out.
     """
+    known = indexes[0].snapshot.precedents if precedents is None else precedents
 
     def values(questions: Sequence[Question]) -> NDArray[np.float64]:
         """nDCG@10 by question and weight."""
         rows = []
         for number, question in enumerate(questions, start=1):
-            hits = search_all(indexes, question.text, vectors[question.text], HITS, fusion=fusion)
+            text, others = question.text, known.without(question.text)
+            hits = search_all(indexes, text, vectors[text], HITS, fusion=fusion, precedents=others)
             rows.append(_values(hits, question, scorer))
             if number % 25 == 0:
                 on_progress(f"reranked the hits of {number} of {len(questions)} questions")

@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 from indexes.cross_encoder import RelevanceScorer
 from indexes.filters import Filters
 from indexes.hits import documents
 from indexes.hybrid import Found, HybridIndex, Timings, find, rank
+from indexes.precedents import Precedents
 from indexes.snapshot import Fusion, Manifest
 from indexes.tuned import tuned_model
 from indexes.vector import Vectors
@@ -52,6 +55,15 @@ class Gauge:
         return documents(rank(found, HITS, fusion, how, self.now, Timings()))
 
 
+def precedents_of(questions: Sequence[Question], vectors: Mapping[str, Vectors]) -> Precedents:
+    """Labelled questions as precedents; `vectors` (d,) by their text."""
+    pairs = [(each.text, uri) for each in questions for uri, grade in each.grades.items() if grade > 0]
+    if not pairs:
+        return Precedents()
+    texts, uris = zip(*pairs, strict=True)
+    return Precedents(texts, uris, np.stack([vectors[text] for text in texts]))
+
+
 def fitted_fusion(
     indexes: Sequence[HybridIndex],
     questions: Sequence[Question],
@@ -60,14 +72,14 @@ def fitted_fusion(
 ) -> Calibration | None:
     """How the first index's rankings are best fused, by labelled questions; `vectors` (d,) by their text.
 
-    None where they are too few to say.
+    Each question has the others as precedents. None where they are too few to say.
     """
     chosen = _by_chance(questions, MOST_QUESTIONS)
-    start = indexes[0].snapshot.manifest.fusion
-    found = {
-        question.text: find(indexes, question.text, vectors[question.text], Filters(), start.words, Timings())
-        for question in chosen
-    }
+    start, precedents = indexes[0].snapshot.manifest.fusion, precedents_of(questions, vectors)
+    found = {}
+    for text in (question.text for question in chosen):
+        others = precedents.without(text)
+        found[text] = find(indexes, text, vectors[text], Filters(), start.words, others, Timings())
     return calibrated(start, chosen, Gauge(indexes, found, now))
 
 
@@ -84,7 +96,8 @@ def fitted_reranker(
     one, other = of_part(chosen, 0, 0.5), of_part(chosen, 0.5, 1)
     if min(len(one), len(other)) < LEAST_QUESTIONS // 2:
         return None
-    return judge(indexes, one, other, vectors, scorer, fusion, on_progress)
+    precedents = precedents_of(questions, vectors)
+    return judge(indexes, one, other, vectors, scorer, fusion, precedents, on_progress)
 
 
 def reranker_of(settings: Settings, owner: str, manifest: Manifest) -> RelevanceScorer | None:

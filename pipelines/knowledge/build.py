@@ -17,6 +17,7 @@ from pyarrow.fs import FileSystem
 
 from indexes import exchange
 from indexes.exchange import current, fetch, pointer, prune, prune_cache, publish, rolled_back_at
+from indexes.precedents import Precedents
 from indexes.schema import shelf_prefix
 from indexes.snapshot import (
     DEFAULT_RERANKER_WEIGHT,
@@ -83,12 +84,14 @@ def build_index(
 
     Nothing is done where neither the documents, the chunker nor the model changed since the current snapshot,
     or where no document changed since a rollback to it, unless `force`. Chunks whose content did not change
-    keep their vectors; the reranker's and the fusion's weights, which evaluation calibrates, carry over.
+    keep their vectors; the reranker's and the fusion's weights and the precedents, which evaluation chooses,
+    carry over (of another model's precedents the next evaluation makes new ones).
     """
     prefix = shelf_prefix(owner, "indexes")
     over = pointer(filesystem, prefix)
     before = _current_snapshot(filesystem, prefix, cache / owner)
-    if before is not None and not force and before.manifest.embedder == model.identity:
+    same_model = before is not None and before.manifest.embedder == model.identity
+    if before is not None and not force and same_model:
         state = rolled_back_at(over)
         if state and state == state_of(list_documents(filesystem, owner)):
             return BuildReport(owner, before.manifest)
@@ -126,6 +129,7 @@ def build_index(
             reranker_weight=way.reranker_weight if way else DEFAULT_RERANKER_WEIGHT,
             reranker=way.reranker if way else "",
             fusion=way.fusion if way else Fusion(),
+            precedents=before.precedents if before and same_model else Precedents(),
             base=plan.base,
             outdated=plan.outdated,
         )
@@ -144,8 +148,9 @@ def calibrate(
     reranker_weight: float | None = None,
     reranker: str | None = None,
     fusion: Fusion | None = None,
+    precedents: Precedents | None = None,
 ) -> Manifest:
-    """Publish the current index again under new weights, which later builds keep."""
+    """Publish the current index again under new weights or precedents, which later builds keep."""
     prefix = shelf_prefix(owner, "indexes")
     over = pointer(filesystem, prefix)
     snapshot = _current_snapshot(filesystem, prefix, cache / owner)
@@ -165,6 +170,7 @@ def calibrate(
         reranker_weight=before.reranker_weight if reranker_weight is None else reranker_weight,
         reranker=before.reranker if reranker is None else reranker,
         fusion=fusion or before.fusion,
+        precedents=snapshot.precedents if precedents is None else precedents,
         base=snapshot.base,
         outdated=before.outdated,
         shelf=rolled_back_at(over),

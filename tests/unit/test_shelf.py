@@ -12,7 +12,8 @@ import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from indexes.exchange import current, rollback
-from indexes.snapshot import MANIFEST, EmbedderId, Fusion
+from indexes.precedents import Precedents
+from indexes.snapshot import MANIFEST, PRECEDENTS, EmbedderId, Fusion, Snapshot
 from iotops.settings import PrefectSettings, Settings
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
 from pipelines.knowledge.store import add_documents, list_documents, state_of
@@ -102,6 +103,24 @@ def test_a_damaged_index_is_rebuilt_with_its_weights(lake: FileSystem, shelf: Sh
     assert rebuilt is not None
     assert rebuilt.snapshot_id != made.snapshot_id
     assert (rebuilt.reranker_weight, rebuilt.reranker, rebuilt.fusion) == (0.7, reranker, fusion)
+
+
+def test_precedents_stay_through_new_weights_and_builds_and_end_with_the_model(
+    lake: FileSystem, shelf: Shelf, tmp_path: Path
+) -> None:
+    shelf.add()
+    shelf.build()
+    known = Precedents(["why"], ["lake://acme/1.md"], hashed(["why"]))
+    calibrate(lake, "acme", tmp_path / "cache", fusion=Fusion(precedent=0.8), precedents=known)
+    made = calibrate(lake, "acme", tmp_path / "cache", reranker_weight=0.7)
+    shelf.add()
+    built = shelf.build().manifest
+    assert built is not None
+    assert Snapshot.load(tmp_path / "lake" / "acme" / "indexes" / built.snapshot_id).precedents.same(known)
+    other = shelf.build(embedder=EmbedderId(name="other", checksum="1", dimension=DIMENSION)).manifest
+    assert other is not None
+    assert (built.fusion, other.fusion) == (made.fusion, made.fusion)
+    assert PRECEDENTS not in other.files, "its vectors can be compared with no question's"
 
 
 def test_an_index_that_does_not_say_its_weights_is_rebuilt(
