@@ -109,6 +109,26 @@ class DeviceRecords:
                 "codes": _rows(connection, sql.FLEET_CODES, counted),
             }
 
+    def spared(
+        self,
+        tenant: Tenant,
+        period: Period | None,
+        codes: Collection[str] = (),
+        about: Collection[str] = (),
+        *,
+        alerts: bool = False,
+    ) -> dict[str, Any]:
+        """How many `devices` there are with a health score, of those `models` that the code keys `about` name
+        or of all, how many of them are `spared`, and the first of these (`named`): devices that reported none
+        of some codes, or no error code at all, in a period, or (`alerts`) had no alert open then, or now."""
+        models, keys = self.models(tenant, about), [code_key(code) for code in codes]
+        key = {**asdict(period or EVER), "keys": keys or None, "models": models or None}
+        of_alerts = sql.WITHOUT_ALERTS if period else sql.WITHOUT_OPEN_ALERTS
+        with tenant_transaction(self._engine, tenant) as connection:
+            connection.execute(sql.BRIEFLY)
+            chosen = of_alerts if alerts else sql.WITHOUT_ERRORS
+            return {"models": models, **connection.execute(chosen, key).mappings().one()}
+
     def fleet(
         self, tenant: Tenant, about: Collection[str] = (), period: Period = EVER, *, limit: int = 5
     ) -> dict[str, Any]:

@@ -72,6 +72,20 @@ OPEN_ALERTS = text(f"""
 ALERTS_WITHIN = text(f"""
     SELECT count(*) FROM silver.alerts
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_MODELS}""")
+_SPARED = f"""
+    SELECT count(*) AS devices, count(*) FILTER (WHERE struck IS NULL) AS spared,
+        (array_agg(device_id ORDER BY device_id) FILTER (WHERE struck IS NULL))[1:10] AS named
+    FROM (
+        SELECT device_id FROM gold.device_health
+        WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
+    ) known LEFT JOIN (SELECT DISTINCT device_id AS struck FROM ({{}}) each) those ON struck = device_id"""
+WITHOUT_ERRORS = text(_SPARED.format(f"{_ERRORS} AND {_WANTED}"))
+WITHOUT_ALERTS = text(
+    _SPARED.format("""
+    SELECT device_id FROM silver.alerts
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)""")
+)
+WITHOUT_OPEN_ALERTS = text(_SPARED.format("SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL"))
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
 """For what reads the rows of a whole fleet."""
 VERSION = text("""

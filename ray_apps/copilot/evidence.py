@@ -217,6 +217,12 @@ def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
     return Passage(f"{FLEET}incidents", "Fleet incidents", "/insights", "Errors and alerts", text, 0)
 
 
+def spared_passage(found: dict[str, Any], plan: Plan) -> Passage:
+    """Which devices of the fleet had no trouble, in sentences."""
+    text = "\n\n".join(sentences.spared(found, plan.period, plan.reported, plan.alerts))
+    return Passage(f"{FLEET}spared", "Fleet incidents", "/insights", "Devices without", text, 0)
+
+
 def document_passages(hits: list[dict[str, Any]]) -> list[Passage]:
     """Search hits as passages."""
     return [

@@ -17,7 +17,7 @@ _REPORTS = r"\b(?:had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b"
 # `Which machines are`, `which HX-450 pump had`; not `which pump seal fits`, `which unit is torque given in`.
 _DOES = (
     r"(?:is|are|was|were|had|has|have|needs?|do|does|did|can|could|will|would|should|may|might|must|looks?|runs?|"
-    r"ran|fail(?:s|ed)?|report(?:s|ed)?|show(?:s|ed)?|raised?|requires?|with|without|of|in|on|at|that|right|now|"
+    r"ran|never|fail(?:s|ed)?|report(?:s|ed)?|show(?:s|ed)?|raised?|requires?|with|without|of|in|on|at|that|right|now|"
     r"currently)"
 )
 FLEET = re.compile(
@@ -43,7 +43,7 @@ STATE = content_words(
     soon current currently active open incident alert alarm error event fault least most look check diagnose
     diagnosis many model type kind since list latest last recent recently newest oldest common frequent top
     first high low highest lowest unusual news info vs versus compare occur frequency count times risk likely
-    likelihood probability
+    likelihood probability no not never without zero none free didn haven hasn doesn
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
@@ -60,6 +60,13 @@ INCIDENTS = re.compile(
     r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?|broke|went wrong)\b",
     re.I,
 )
+# `Which machines had no errors?`, `did not report E421`; not `which errors are not resolved`.
+SPARED = re.compile(
+    r"\b(?:no|zero|without|free (?:of|from))\s+(?:\S+\s+){0,2}?"
+    r"(?:(?:errors?|alarms?|alerts?|faults?|failures?|incidents?|events?|problems?|trouble|codes?)\b|\S*\d)"
+    r"|(?:\b(?:never|not)|n['’]t)\s+(?:\S+\s+){0,2}?(?:have|had|report(?:ed)?|rais(?:e|ed)|show(?:n|ed)?)\b",
+    re.I,
+)
 ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
 LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
@@ -74,8 +81,8 @@ class Plan:
     """What a question is about: words that may name devices or their models; of devices that it names by kind
     and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
     asked for; the time that it names; whether it surely names a device, and whether it asks of the fleet as a
-    whole, of health, what happened, alerts, what to do, who reported what it names, and of nothing but how
-    what it names is, or (`bare`) of nothing at all."""
+    whole, of health, what happened, to whom that did not happen (`spared`), alerts, what to do, who reported
+    what it names, and of nothing but how what it names is, or (`bare`) of nothing at all."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -86,6 +93,7 @@ class Plan:
     fleet: bool
     health: bool
     incidents: bool
+    spared: bool
     alerts: bool
     action: bool
     reporters: bool
@@ -130,20 +138,25 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     numbered = tuple(mentions(timeless)[:MOST_NAMES])
     health, incidents = bool(HEALTH.search(question)), bool(INCIDENTS.search(question))
     state = _asks_state(timeless, bool(names or numbered))
+    spared = bool(SPARED.search(timeless)) and not (names and numbered)
     how_it_is = health or incidents or state
-    fleet = bool(FLEET.search(question)) or (how_it_is and bool(ALL_OF_THEM.search(question)))
+    all_of_them = WHOLE if spared else ALL_OF_THEM
+    fleet = bool(FLEET.search(question)) or (how_it_is and bool(all_of_them.search(question)))
     reported = _reported(question) if fleet else ()
+    spared = spared and fleet and (incidents or bool(reported))
+    alerts = bool(ALERTS.search(question))
     return Plan(
         names=tuple(dict.fromkeys(names))[:MOST_NAMES],
         numbered=numbered,
         codes=frozenset(codes_in(timeless)),
         reported=reported,
-        period=period(question, now) or (_lately(now) if reported else None),
+        period=period(question, now) or (_lately(now) if reported or (spared and not alerts) else None),
         of_device=device_id is not None or bool(numbered),
         fleet=fleet,
         health=health,
         incidents=bool(reported) or incidents,
-        alerts=bool(ALERTS.search(question)),
+        spared=spared,
+        alerts=alerts,
         action=bool(ACTION.search(question)),
         reporters=bool(WHOLE.search(timeless) or REPORTERS.search(timeless)),
         state=state,

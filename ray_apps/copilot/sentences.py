@@ -140,6 +140,22 @@ def incidents(
     return [f"The error codes of the {latest} of {of} are {listed}."]
 
 
+def spared(
+    found: dict[str, Any], period: Period | None = None, wanted: Collection[str] = (), alerts: bool = False
+) -> list[str]:
+    """How many of the devices, of some models if any are given, reported no error code in a period, or none
+    of those wanted, or had no alert open; and which."""
+    devices, when = _devices(found["models"]), f" {period}" if period else ""
+    if alerts:
+        told = f"had no open alert{when}" if period else "have no open alert"
+    else:
+        told = f"reported no {' or '.join(wanted) or 'error code'}{when}"
+    named, more = found["named"] or [], found["spared"] - len(found["named"] or [])
+    listed = f": {', '.join(named)}" if named else ""
+    others = f" and {more} other{'s' * (more > 1)}" if more > 0 else ""
+    return [f"{found['spared'] or 'None'} of {found['devices']} {devices} {told}{listed}{others}."]
+
+
 def _reporters(row: dict[str, Any]) -> str:
     """` by` those devices that reported a code most often."""
     more = row["devices"] - len(row["named"])

@@ -23,6 +23,10 @@ INSERT = text("""
         kafka_offset, arrival_day)
     VALUES (:tenant, :device, :ts, :type, 'info', :code, 0, :offset, current_date)""")
 
+SCORED = text("""
+    INSERT INTO gold.device_health (tenant_id, device_id, day, model, score, readings, errors)
+    VALUES (:tenant, :device, :day, :model, 90, 24, 0)""")
+
 FLEET = [
     text(statement)
     for statement in (
@@ -88,6 +92,8 @@ def fleet(settings: Settings) -> Tenant:
         "FLEET",
         "MODELS",
         "SCORES",
+        "WITHOUT_ERRORS",
+        "WITHOUT_OPEN_ALERTS",
     ],
 )
 def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Tenant, name: str):
@@ -165,6 +171,15 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
         ("E421", 70, now - timedelta(seconds=1))
     ]
     assert sum(row["times"] for row in records.incidents(tenant)["codes"]) == 50, "of all time, of late"
+    day = {"tenant": tenant.id, "day": now.date()}
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        for number in range(1, 7):
+            connection.execute(SCORED, day | {"device": f"pump-{number}", "model": f"P-{number % 2}"})
+    spared = records.spared(tenant, period)
+    assert (spared["devices"], spared["spared"], spared["named"]) == (6, 2, ["pump-5", "pump-6"])
+    assert records.spared(tenant, period, ["e-7"], {"p0"})["named"] == ["pump-4", "pump-6"]
+    assert records.spared(tenant, Period(now - timedelta(days=9), period.since))["spared"] == 6
+    assert records.spared(tenant, None, alerts=True)["spared"] == 6
     asked = records.incidents(tenant, codes=["e-7"])
     assert [(row["error_code"], row["times"]) for row in asked["codes"]] == [("E7", 1)]
     assert [event["error_code"] for event in asked["events"]] == ["E7"]
@@ -185,6 +200,8 @@ def test_what_went_wrong_can_be_asked_of_the_devices_of_a_model(settings: Settin
 def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, fleet: Tenant):
     records, now, hour = DeviceRecords(settings.database), datetime.now(UTC), timedelta(hours=1)
     assert records.incidents(fleet)["open_alerts"] == 100
+    assert records.spared(fleet, None, alerts=True)["spared"] == 2000 - 100
+    assert records.spared(fleet, Period(now - 1000 * hour, now), alerts=True)["named"] == ["pump-2000"]
     past = records.incidents(fleet, Period(now - 1000 * hour, now - 999.5 * hour))
     assert past["open_alerts"] == 20_000 - 999, "those that were opened before are over since now"
     earlier = records.fleet(fleet, period=Period(now - 9 * 24 * hour, now - 8 * 24 * hour))

@@ -74,6 +74,7 @@ def test_a_value_that_is_called_a_secret_is_one(named):
     "text",
     [
         "Set password=<your password> in the menu.",
+        "Set telemetry_interval to 10 s; the events_buffer holds 50.",
         "The password is required after a restart.",
         "Change the password: changeme must not stay.",
         "The token is refreshed automatically.",
@@ -95,7 +96,9 @@ def test_what_is_no_secret_stays(text):
     [
         ("See lake://globex/documents/plan.md.", "See [removed: other_tenant]"),
         ("Stored in s3://lake/globex/silver/x.parquet now", "Stored in [removed: other_tenant] now"),
-        ("Topic telemetry_globex is full.", "Topic [removed: other_tenant] is full."),
+        ("Topic telemetry_globex is full.", "[removed: other_tenant] is full."),
+        ("The alerts_globex topic is full.", "The [removed: other_tenant] is full."),
+        ("Consumers of events_globex lag.", "[removed: other_tenant] lag."),
         ("tenants/globex/devices/d1/events", "[removed: other_tenant]"),
         ("tenant_id=globex", "[removed: other_tenant]"),
     ],

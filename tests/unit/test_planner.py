@@ -144,6 +144,32 @@ def test_codes_that_the_fleet_is_asked_for_stand_behind_the_verb(question: str, 
 
 
 @pytest.mark.parametrize(
+    ("question", "spared", "reported"),
+    [
+        ("Which machines had no errors this week?", True, ()),
+        ("Which HX-200 machines never reported E421?", True, ("E421",)),
+        ("Which devices had no E421 or E310 yesterday?", True, ("E421", "E310")),
+        ("Which machines haven't had any faults since Monday?", True, ()),
+        ("How many machines have no open alerts?", True, ()),
+        ("List all devices without errors", True, ()),
+        ("Which errors are not resolved on the machines?", False, ()),
+        ("Which machines had errors?", False, ()),
+        ("Did machine-006 have no errors?", False, ()),
+        ("What should I do when a pump shows no errors but vibrates?", False, ()),
+    ],
+)
+def test_those_who_had_no_trouble_are_told_from_those_who_had(
+    question: str, spared: bool, reported: tuple[str, ...]
+):
+    found = plan(question)
+    assert (found.spared, found.reported) == (spared, reported)
+    if spared:
+        assert found.fleet_incidents
+        assert not found.fleet_health
+        assert bool(found.period) is not found.alerts, "of the last 30 days; alerts of now"
+
+
+@pytest.mark.parametrize(
     ("question", "state"),
     [
         ("What is wrong with machine-006?", True),

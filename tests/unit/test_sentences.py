@@ -54,6 +54,16 @@ def test_error_codes_of_a_time_are_told_as_such_and_none_too():
     assert sentences.incidents([], "press-1") == []
 
 
+def test_those_who_had_no_trouble_are_counted_and_named():
+    found = {"models": ["HX-200"], "devices": 100, "spared": 12, "named": [f"p{n}" for n in range(10)]}
+    assert sentences.spared(found, DAY, ("E1", "E2")) == [
+        "12 of 100 HX-200 devices reported no E1 or E2 from 2026-11-24 00:00 to 2026-11-25 00:00 UTC: "
+        "p0, p1, p2, p3, p4, p5, p6, p7, p8, p9 and 2 others."
+    ]
+    none = {"models": [], "devices": 100, "spared": 0, "named": None}
+    assert sentences.spared(none, None, alerts=True) == ["None of 100 devices have no open alert."]
+
+
 def test_that_there_were_none_of_the_codes_asked_for_is_told():
     assert sentences.incidents([], "the fleet", None, ("E1", "E2")) == [
         "No E1 or E2 is on record for the fleet."

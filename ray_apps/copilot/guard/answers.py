@@ -11,11 +11,15 @@ from ray_apps.copilot.guard.personal import PersonalKind, personal_data
 from ray_apps.copilot.guard.secret_patterns import secrets_in
 
 _TENANT = r"(?P<tenant>[a-z][a-z0-9_]{1,30})"
+_KINDS = f"(?:{'|'.join(TOPIC_KINDS)})"
+_STREAM = r"(?:topics?|kafka|partitions?|consumers?)"
 _FOREIGN = [
     re.compile(rf"\blake://{_TENANT}(?![\w])[^\s)\]>\"'`]*"),
     re.compile(rf"\bs3a?://[\w.-]+/{_TENANT}/[^\s)\]>\"'`]*"),
     re.compile(rf"\btenants/{_TENANT}/[^\s)\]>\"'`]*"),
-    re.compile(rf"\b(?:{'|'.join(TOPIC_KINDS)})_{_TENANT}\b"),
+    # Said to be one: a manual may have a setting `telemetry_interval`.
+    re.compile(rf"\b{_STREAM}\b[^.\n]{{0,40}}?\b{_KINDS}_{_TENANT}\b", re.I),
+    re.compile(rf"\b{_KINDS}_{_TENANT}\b[^\w.\n]{{1,3}}{_STREAM}\b", re.I),
     re.compile(rf"\btenant(?:_id)?[\"']?\s*[:=]\s*[\"']?{_TENANT}\b"),
 ]
 _LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"'`\])}]+", re.I)
@@ -57,7 +61,7 @@ class AnswerCheck:
     def _foreign(self, text: str) -> Iterator[Span]:
         for pattern in _FOREIGN:
             for match in pattern.finditer(text):
-                if match["tenant"] not in (self._tenant.id, SHARED_PREFIX):
+                if match["tenant"].lower() not in (self._tenant.id, SHARED_PREFIX):
                     yield match.start(), match.end(), "other_tenant"
 
     def _new(self, text: str) -> Iterator[Span]:
