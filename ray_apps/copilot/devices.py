@@ -17,6 +17,7 @@ from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot import devices_sql as sql
 from ray_apps.copilot.period import EVER, Period
+from ray_apps.copilot.planner import Lack
 
 ALL = 1_000_000
 """Events of a period that are counted at most, the latest of them."""
@@ -40,6 +41,7 @@ class DeviceRecords:
         tenant: Tenant,
         device: str,
         period: Period = EVER,
+        codes: Sequence[str] = (),
         *,
         events: int = 20,
         alerts: int = 20,
@@ -47,8 +49,8 @@ class DeviceRecords:
     ) -> dict[str, Any] | None:
         """Health of the newest day up to the period's end, its components and failure risk; of the period the
         device's latest events, alerts (open ones first), last readings, and how often it reported which error
-        code: of all time, of late; and which in the last day that it has records of (`recent_codes`). None
-        for an unknown device.
+        code: of all time, of late; which in the last day that it has records of (`recent_codes`); and how
+        often each of some `codes` that are no models (`asked_codes`). None for an unknown device.
 
         Of the events of a period those with an error code go before the others: where none is among them, it
         had none.
@@ -74,7 +76,23 @@ class DeviceRecords:
                 "trend": _rows(connection, sql.TREND, key | {"limit": trend}),
                 "codes": _rows(connection, sql.CODES, key | {"limit": events if period == EVER else ALL}),
                 "recent_codes": _rows(connection, sql.CODES, lately),
+                "asked_codes": self._counted(connection, tenant, key, codes),
             }
+
+    def _counted(
+        self, connection: Connection, tenant: Tenant, key: dict[str, Any], codes: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """How often a device reported each of some codes in a period, as they are spelt; 0 times too."""
+        models = set(map(code_key, self._models_of(tenant))) if codes else set()
+        wanted = {code_key(code): code for code in codes if code_key(code) not in models}
+        if not wanted:
+            return []
+        found = {
+            code_key(row["error_code"]): row
+            for row in _rows(connection, sql.ASKED_CODES, key | {"keys": [*wanted]})
+        }
+        never = {"times": 0, "latest": None}
+        return [{**found.get(each, never), "error_code": spelt} for each, spelt in wanted.items()]
 
     def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
         """Which of the names are devices of the tenant."""
@@ -109,25 +127,28 @@ class DeviceRecords:
                 "codes": _rows(connection, sql.FLEET_CODES, counted),
             }
 
-    def spared(
+    def lacking(
         self,
         tenant: Tenant,
+        lack: Lack,
         period: Period | None,
         codes: Collection[str] = (),
         about: Collection[str] = (),
-        *,
-        alerts: bool = False,
     ) -> dict[str, Any]:
         """How many `devices` there are with a health score, of those `models` that the code keys `about` name
-        or of all, how many of them are `spared`, and the first of these (`named`): devices that reported none
-        of some codes, or no error code at all, in a period, or (`alerts`) had no alert open then, or now."""
+        or of all, how many of them are `spared`, and the first of these (`named`): devices that in a period
+        sent no reading, or reported none of some codes, or no error code at all, or had no alert open; of
+        alerts without a period, now."""
         models, keys = self.models(tenant, about), [code_key(code) for code in codes]
         key = {**asdict(period or EVER), "keys": keys or None, "models": models or None}
-        of_alerts = sql.WITHOUT_ALERTS if period else sql.WITHOUT_OPEN_ALERTS
+        chosen = {
+            "errors": sql.WITHOUT_ERRORS,
+            "alerts": sql.WITHOUT_ALERTS if period else sql.WITHOUT_OPEN_ALERTS,
+            "readings": sql.WITHOUT_READINGS,
+        }
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(sql.BRIEFLY)
-            chosen = of_alerts if alerts else sql.WITHOUT_ERRORS
-            return {"models": models, **connection.execute(chosen, key).mappings().one()}
+            return {"models": models, **connection.execute(chosen[lack], key).mappings().one()}
 
     def fleet(
         self, tenant: Tenant, about: Collection[str] = (), period: Period = EVER, *, limit: int = 5

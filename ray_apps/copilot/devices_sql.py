@@ -57,6 +57,7 @@ _WANTED = r"""(CAST(:keys AS text[]) IS NULL
     OR lower(regexp_replace(regexp_replace(error_code, '(?<=\d)[-_/\s]+(?=\d)', '-', 'g'),
         '(?<!\d)[-_/\s]|[-_/\s](?!\d)', '', 'g')) = ANY(CAST(:keys AS text[])))"""
 CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
+ASKED_CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device AND {_WANTED}"))
 _OF_MODELS = "(CAST(:models AS text[]) IS NULL OR model = ANY(CAST(:models AS text[])))"
 _BY_MODELS = """(CAST(:models AS text[]) IS NULL OR device_id IN (
     SELECT device_id FROM gold.device_health
@@ -84,6 +85,14 @@ WITHOUT_ALERTS = text(
     _SPARED.format("""
     SELECT device_id FROM silver.alerts
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)""")
+)
+# Asked device by device: whoever sends has a row at the end of the index, which holds each reading of all.
+WITHOUT_READINGS = text(
+    _SPARED.format(f"""
+    SELECT device_id FROM gold.device_health known
+    WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS} AND EXISTS (
+        SELECT FROM silver.telemetry sent
+        WHERE sent.device_id = known.device_id AND ts >= :since AND ts < :until)""")
 )
 WITHOUT_OPEN_ALERTS = text(_SPARED.format("SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL"))
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")

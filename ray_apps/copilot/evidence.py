@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
@@ -13,10 +14,16 @@ from ray_apps.copilot import sentences
 from ray_apps.copilot.contracts import Citation, ToolCall
 from ray_apps.copilot.grounding import Passage, Quote, Vectors
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import ALERTS, INCIDENTS, Plan
+from ray_apps.copilot.planner import ALERTS, INCIDENTS, Lack, Plan
 
 MOST_DEVICES, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
+WHOLE_STATE = re.compile(
+    r"\b(?:wrong|problems?|issues?|troubles?|status|state|summary|overview|report on|ok|okay|fine|matter|why|"
+    r"health\w*|unhealthy|incidents?|errors?|alarms?|alerts?|faults?|events?|happen\w*)\b",
+    re.I,
+)
+"""Asks for more of a device's record than one thing."""
 DEVICE, FLEET = "device:", "fleet:"
 
 
@@ -115,14 +122,19 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     """A device's record in sentences, as a source that can be cited like a document.
 
     Metrics that the question names are told too; alerts and error codes are those of the period, if it names
-    one, and come first where they are asked for, after the model.
+    one, and come first where they are asked for, after the model; before all, how often it reported the codes
+    that the question names. One that asks for a single thing, such as the model, is told that and the score.
     """
     device = insights["device_id"]
     alerts = sentences.alerts(insights["alerts"], device, question, period)
     incidents = sentences.incidents(insights["codes"], device, period)
     health = [*sentences.health(insights, question), *sentences.metrics(insights, question)]
-    lines = [*sentences.model(insights, question), *sentences.risk(insights, question)]
-    if ALERTS.search(question):
+    lines = sentences.reported(insights["asked_codes"], device, period)
+    lines += sentences.last_reading(insights, question)
+    lines += [*sentences.model(insights, question), *sentences.risk(insights, question)]
+    if lines and not WHOLE_STATE.search(question):
+        lines += [*sentences.health(insights)[:1], *sentences.metrics(insights, question)]
+    elif ALERTS.search(question):
         lines += [*alerts, *health, *incidents]
     elif INCIDENTS.search(question):
         lines += [*incidents, *alerts, *health]
@@ -140,8 +152,14 @@ def record_passage(device: str, text: str) -> Passage:
 
 
 def device_codes(insights: dict[str, Any]) -> list[str]:
-    """The codes that a device's trouble is about: its model and its last two error codes."""
-    return [code for code in (insights["model"], *latest_codes(insights)[:2]) if code]
+    """The codes that a device's trouble is about: its model, and the error codes asked for, or the last two."""
+    codes = asked_codes(insights) or latest_codes(insights)[:2]
+    return [code for code in (insights["model"], *codes) if code]
+
+
+def asked_codes(insights: dict[str, Any]) -> list[str]:
+    """The error codes that a question about a device names."""
+    return [row["error_code"] for row in insights["asked_codes"]]
 
 
 def latest_codes(insights: dict[str, Any]) -> list[str]:
@@ -156,6 +174,8 @@ def trouble_query(question: str, insights: list[dict[str, Any]], action: bool) -
 
 
 def _worst(insights: dict[str, Any]) -> str:
+    if asked_codes(insights):
+        return ""
     return next((part["detail"] for part in insights["components"] if part["penalty"] > 0), "")
 
 
@@ -217,10 +237,10 @@ def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
     return Passage(f"{FLEET}incidents", "Fleet incidents", "/insights", "Errors and alerts", text, 0)
 
 
-def spared_passage(found: dict[str, Any], plan: Plan) -> Passage:
-    """Which devices of the fleet had no trouble, in sentences."""
-    text = "\n\n".join(sentences.spared(found, plan.period, plan.reported, plan.alerts))
-    return Passage(f"{FLEET}spared", "Fleet incidents", "/insights", "Devices without", text, 0)
+def lacking_passage(found: dict[str, Any], lack: Lack, plan: Plan) -> Passage:
+    """Which devices of the fleet had no errors or alerts, or sent nothing, in sentences."""
+    text = "\n\n".join(sentences.lacking(found, lack, plan.period, plan.reported))
+    return Passage(f"{FLEET}{lack}", "Fleet incidents", "/insights", f"Devices without {lack}", text, 0)
 
 
 def document_passages(hits: list[dict[str, Any]]) -> list[Passage]:

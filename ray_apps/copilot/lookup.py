@@ -127,7 +127,8 @@ class Lookup:
     ) -> dict[str, Any] | None:
         trace = Trace(message=f"reading the records of {device}")
         tell(trace)
-        record = asyncio.to_thread(self._devices.insights, tenant, device, plan.period or EVER)
+        period, codes = plan.period or EVER, plan.error_codes
+        record = asyncio.to_thread(self._devices.insights, tenant, device, period, codes)
         return await self._in_time(record, trace, found, tell)
 
     async def _fleet(self, tenant: Tenant, plan: Plan, found: Evidence, tell: Tell) -> None:

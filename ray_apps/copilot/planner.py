@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from indexes.codes import code_key, codes_in, singular
 from ray_apps.copilot.grounding import content_words
@@ -67,13 +68,23 @@ SPARED = re.compile(
     r"|(?:\b(?:never|not)|n['’]t)\s+(?:\S+\s+){0,2}?(?:have|had|report(?:ed)?|rais(?:e|ed)|show(?:n|ed)?)\b",
     re.I,
 )
+_SENDS = r"(?:report(?:ing)?|send(?:ing)?|sent|transmit(?:ting)?|connected|online|responding)"
+SILENT = re.compile(
+    r"\b(?:silent|offline|unreachable|disconnected|lost (?:contact|connection)|last (?:seen|heard))\b"
+    r"|\b(?:no|zero|without|last|latest|newest) (?:telemetry|data|readings?|signal|connection|contact)\b"
+    rf"|(?:\b(?:not|never|stop(?:ped|s)?)|n['’]t) (?:been )?{_SENDS}\b"
+    r"(?! (?:(?:an|any) )?(?:errors?|faults?|\S*\d))",
+    re.I,
+)
+"""Asks who sends nothing, or when a device last did."""
 ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
 LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
 MOST_NAMES = 20
 ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 """The key of what looks like an error code, and not like the id of a device."""
-COUNTED_BACK = timedelta(days=30)
+COUNTED_BACK, SILENT_FOR = timedelta(days=30), timedelta(hours=1)
+Lack = Literal["errors", "alerts", "readings"]
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,8 @@ class Plan:
     """What a question is about: words that may name devices or their models; of devices that it names by kind
     and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
     asked for; the time that it names; whether it surely names a device, and whether it asks of the fleet as a
-    whole, of health, what happened, to whom that did not happen (`spared`), alerts, what to do, who reported
-    what it names, and of nothing but how what it names is, or (`bare`) of nothing at all."""
+    whole, of health, what happened, what those of the fleet lack whom it asks for, alerts, what to do, who
+    reported what it names, and of nothing but how what it names is, or (`bare`) of nothing at all."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -93,7 +104,7 @@ class Plan:
     fleet: bool
     health: bool
     incidents: bool
-    spared: bool
+    lack: Lack | None
     alerts: bool
     action: bool
     reporters: bool
@@ -117,6 +128,11 @@ class Plan:
         )
 
     @property
+    def error_codes(self) -> list[str]:
+        """The words that may be error codes, as they are spelt; models may be among them."""
+        return [name for name in self.names if ERROR_CODE.fullmatch(code_key(name))]
+
+    @property
     def fleet_health(self) -> bool:
         """Whether the fleet's least healthy devices answer."""
         return self.fleet and (self.health or not self.incidents)
@@ -138,25 +154,25 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     numbered = tuple(mentions(timeless)[:MOST_NAMES])
     health, incidents = bool(HEALTH.search(question)), bool(INCIDENTS.search(question))
     state = _asks_state(timeless, bool(names or numbered))
-    spared = bool(SPARED.search(timeless)) and not (names and numbered)
-    how_it_is = health or incidents or state
-    all_of_them = WHOLE if spared else ALL_OF_THEM
+    lack = _lack(timeless)
+    all_of_them = WHOLE if lack else ALL_OF_THEM
+    how_it_is = health or incidents or state or lack == "readings"
     fleet = bool(FLEET.search(question)) or (how_it_is and bool(all_of_them.search(question)))
     reported = _reported(question) if fleet else ()
-    spared = spared and fleet and (incidents or bool(reported))
-    alerts = bool(ALERTS.search(question))
+    if not fleet or not (incidents or reported or lack == "readings"):
+        lack = None
     return Plan(
         names=tuple(dict.fromkeys(names))[:MOST_NAMES],
         numbered=numbered,
         codes=frozenset(codes_in(timeless)),
         reported=reported,
-        period=period(question, now) or (_lately(now) if reported or (spared and not alerts) else None),
+        period=period(question, now) or _usual(lack, reported, now),
         of_device=device_id is not None or bool(numbered),
         fleet=fleet,
         health=health,
-        incidents=bool(reported) or incidents,
-        spared=spared,
-        alerts=alerts,
+        incidents=bool(reported) or incidents or lack is not None,
+        lack=lack,
+        alerts=bool(ALERTS.search(question)),
         action=bool(ACTION.search(question)),
         reporters=bool(WHOLE.search(timeless) or REPORTERS.search(timeless)),
         state=state,
@@ -194,7 +210,7 @@ def _asks_state(question: str, named: bool) -> bool:
 
 def _asked(question: str) -> set[str]:
     """Stems of the words that say what a question asks of what it names, or of the fleet."""
-    return content_words(REPORTED.sub(" ", WHOLE.sub(" ", _unnamed(question))))
+    return content_words(REPORTED.sub(" ", WHOLE.sub(" ", SILENT.sub(" ", _unnamed(question)))))
 
 
 def _unnamed(question: str) -> str:
@@ -212,6 +228,22 @@ def symptom(question: str) -> str:
     """What a question of what to do says of the trouble, without names, codes and words for any trouble."""
     rest = ANY_TROUBLE.sub(" ", ACTION.sub(" ", NUMBERED.sub(" ", question)))
     return " ".join(word for word in rest.split() if not _numbered(word))
+
+
+def _lack(question: str) -> Lack | None:
+    """What a question says that those have not whom it asks for."""
+    if SILENT.search(question):
+        return "readings"
+    if SPARED.search(question):
+        return "alerts" if ALERTS.search(question) else "errors"
+    return None
+
+
+def _usual(lack: Lack | None, reported: Collection[str], now: datetime) -> Period | None:
+    """The time that a question is of where it names none."""
+    if lack == "readings":
+        return Period(now - SILENT_FOR, now)
+    return _lately(now) if reported or lack == "errors" else None
 
 
 def _lately(now: datetime) -> Period:

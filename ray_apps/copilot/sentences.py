@@ -9,7 +9,7 @@ from typing import Any
 
 from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import ALERTS
+from ray_apps.copilot.planner import ALERTS, SILENT, Lack
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
 RISK_ASKED = re.compile(r"\b(?:risk|likely|likelihood|probab\w+|(?:will|going to)\b.*\bfail)\b", re.I)
@@ -140,20 +140,42 @@ def incidents(
     return [f"The error codes of the {latest} of {of} are {listed}."]
 
 
-def spared(
-    found: dict[str, Any], period: Period | None = None, wanted: Collection[str] = (), alerts: bool = False
+def lacking(
+    found: dict[str, Any], lack: Lack, period: Period | None = None, wanted: Collection[str] = ()
 ) -> list[str]:
-    """How many of the devices, of some models if any are given, reported no error code in a period, or none
-    of those wanted, or had no alert open; and which."""
+    """How many of the devices, of some models if any are given, sent no reading in a period, or reported no
+    error code, or none of those wanted, or had no alert open; and which."""
     devices, when = _devices(found["models"]), f" {period}" if period else ""
-    if alerts:
-        told = f"had no open alert{when}" if period else "have no open alert"
-    else:
-        told = f"reported no {' or '.join(wanted) or 'error code'}{when}"
+    told = {
+        "errors": f"reported no {' or '.join(wanted) or 'error code'}{when}",
+        "alerts": f"had no open alert{when}" if period else "have no open alert",
+        "readings": f"sent no reading{when}",
+    }
     named, more = found["named"] or [], found["spared"] - len(found["named"] or [])
     listed = f": {', '.join(named)}" if named else ""
     others = f" and {more} other{'s' * (more > 1)}" if more > 0 else ""
-    return [f"{found['spared'] or 'None'} of {found['devices']} {devices} {told}{listed}{others}."]
+    return [f"{found['spared'] or 'None'} of {found['devices']} {devices} {told[lack]}{listed}{others}."]
+
+
+def reported(codes: list[dict[str, Any]], of: str, period: Period | None = None) -> list[str]:
+    """How often a device reported each of some codes, in a period or ever."""
+    lines, when = [], f" {period}" if period else ""
+    for row in codes:
+        if row["times"]:
+            often = f"{row['times']} time{'s' * (row['times'] > 1)}{when}, last at {at(row['latest'])}"
+            lines.append(f"{of} reported {row['error_code']} {often}.")
+        else:
+            lines += incidents([], of, period, [row["error_code"]])
+    return lines
+
+
+def last_reading(insights: dict[str, Any], question: str) -> list[str]:
+    """When a device last sent a reading, where a question asks for that."""
+    if not SILENT.search(question):
+        return []
+    if not insights["trend"]:
+        return [f"No reading of {insights['device_id']} is on record for the time asked for."]
+    return [f"The latest reading of {insights['device_id']} is of {at(insights['trend'][-1]['ts'])}."]
 
 
 def _reporters(row: dict[str, Any]) -> str:

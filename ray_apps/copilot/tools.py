@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -144,10 +143,11 @@ class Toolbox:
             record = await self._record(tenant, wanted.device_id, plan)
             found = evidence.device_incidents(record) if record else {}
             passages = [evidence.device_passage(record, period=plan.period)] if record else []
-        elif plan.spared:
-            look_up = partial(self._devices.spared, alerts=plan.alerts)
-            found = await asyncio.to_thread(look_up, tenant, plan.period, plan.reported, plan.codes)
-            passages = [evidence.spared_passage(found, plan)]
+        elif plan.lack:
+            found = await asyncio.to_thread(
+                self._devices.lacking, tenant, plan.lack, plan.period, plan.reported, plan.codes
+            )
+            passages = [evidence.lacking_passage(found, plan.lack, plan)]
         else:
             period = plan.period or EVER
             found = await asyncio.to_thread(

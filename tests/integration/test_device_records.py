@@ -94,6 +94,8 @@ def fleet(settings: Settings) -> Tenant:
         "SCORES",
         "WITHOUT_ERRORS",
         "WITHOUT_OPEN_ALERTS",
+        "WITHOUT_READINGS",
+        "ASKED_CODES",
     ],
 )
 def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Tenant, name: str):
@@ -175,11 +177,15 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
     with tenant_transaction(engine(settings.database), tenant) as connection:
         for number in range(1, 7):
             connection.execute(SCORED, day | {"device": f"pump-{number}", "model": f"P-{number % 2}"})
-    spared = records.spared(tenant, period)
+    spared = records.lacking(tenant, "errors", period)
     assert (spared["devices"], spared["spared"], spared["named"]) == (6, 2, ["pump-5", "pump-6"])
-    assert records.spared(tenant, period, ["e-7"], {"p0"})["named"] == ["pump-4", "pump-6"]
-    assert records.spared(tenant, Period(now - timedelta(days=9), period.since))["spared"] == 6
-    assert records.spared(tenant, None, alerts=True)["spared"] == 6
+    assert records.lacking(tenant, "errors", period, ["e-7"], {"p0"})["named"] == ["pump-4", "pump-6"]
+    assert records.lacking(tenant, "errors", Period(now - timedelta(days=9), period.since))["spared"] == 6
+    assert records.lacking(tenant, "alerts", None)["spared"] == 6
+    assert records.lacking(tenant, "readings", period)["spared"] == 6
+    counted = records.insights(tenant, "pump-2", period, ["e-7", "E9", "p-1"])
+    assert counted
+    assert [(row["error_code"], row["times"]) for row in counted["asked_codes"]] == [("e-7", 1), ("E9", 0)]
     asked = records.incidents(tenant, codes=["e-7"])
     assert [(row["error_code"], row["times"]) for row in asked["codes"]] == [("E7", 1)]
     assert [event["error_code"] for event in asked["events"]] == ["E7"]
@@ -200,8 +206,9 @@ def test_what_went_wrong_can_be_asked_of_the_devices_of_a_model(settings: Settin
 def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, fleet: Tenant):
     records, now, hour = DeviceRecords(settings.database), datetime.now(UTC), timedelta(hours=1)
     assert records.incidents(fleet)["open_alerts"] == 100
-    assert records.spared(fleet, None, alerts=True)["spared"] == 2000 - 100
-    assert records.spared(fleet, Period(now - 1000 * hour, now), alerts=True)["named"] == ["pump-2000"]
+    assert records.lacking(fleet, "alerts", None)["spared"] == 2000 - 100
+    assert records.lacking(fleet, "alerts", Period(now - 1000 * hour, now))["named"] == ["pump-2000"]
+    assert records.lacking(fleet, "readings", Period(now - hour, now))["named"] == ["pump-2000"]
     past = records.incidents(fleet, Period(now - 1000 * hour, now - 999.5 * hour))
     assert past["open_alerts"] == 20_000 - 999, "those that were opened before are over since now"
     earlier = records.fleet(fleet, period=Period(now - 9 * 24 * hour, now - 8 * 24 * hour))

@@ -144,29 +144,37 @@ def test_codes_that_the_fleet_is_asked_for_stand_behind_the_verb(question: str, 
 
 
 @pytest.mark.parametrize(
-    ("question", "spared", "reported"),
+    ("question", "lack", "reported"),
     [
-        ("Which machines had no errors this week?", True, ()),
-        ("Which HX-200 machines never reported E421?", True, ("E421",)),
-        ("Which devices had no E421 or E310 yesterday?", True, ("E421", "E310")),
-        ("Which machines haven't had any faults since Monday?", True, ()),
-        ("How many machines have no open alerts?", True, ()),
-        ("List all devices without errors", True, ()),
-        ("Which errors are not resolved on the machines?", False, ()),
-        ("Which machines had errors?", False, ()),
-        ("Did machine-006 have no errors?", False, ()),
-        ("What should I do when a pump shows no errors but vibrates?", False, ()),
+        ("Which machines had no errors this week?", "errors", ()),
+        ("Which HX-200 machines never reported E421?", "errors", ("E421",)),
+        ("Which devices had no E421 or E310 yesterday?", "errors", ("E421", "E310")),
+        ("Which machines haven't had any faults since Monday?", "errors", ()),
+        ("Which machines have not reported any errors?", "errors", ()),
+        ("How many machines have no open alerts?", "alerts", ()),
+        ("List all devices without errors", "errors", ()),
+        ("Which machines are offline?", "readings", ()),
+        ("Which devices stopped sending?", "readings", ()),
+        ("How many HX-200 machines are not reporting?", "readings", ()),
+        ("Which devices have sent no data since Monday?", "readings", ()),
+        ("Are any machines silent?", "readings", ()),
+        ("Which errors are not resolved on the machines?", None, ()),
+        ("Which machines had errors?", None, ()),
+        ("Did machine-006 have no errors?", None, ()),
+        ("Is machine-006 offline?", None, ()),
+        ("What does it mean that no data is shown?", None, ()),
+        ("What should I do when a pump shows no errors but vibrates?", None, ()),
     ],
 )
-def test_those_who_had_no_trouble_are_told_from_those_who_had(
-    question: str, spared: bool, reported: tuple[str, ...]
+def test_those_who_had_no_trouble_or_sent_nothing_are_told_from_those_who_had(
+    question: str, lack: str | None, reported: tuple[str, ...]
 ):
     found = plan(question)
-    assert (found.spared, found.reported) == (spared, reported)
-    if spared:
+    assert (found.lack, found.reported) == (lack, reported)
+    if lack:
         assert found.fleet_incidents
         assert not found.fleet_health
-        assert bool(found.period) is not found.alerts, "of the last 30 days; alerts of now"
+        assert bool(found.period) is (lack != "alerts"), "of the last 30 days or hour; alerts of now"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +190,9 @@ def test_those_who_had_no_trouble_are_told_from_those_who_had(
         ("What model is machine-006?", True),
         ("Is machine-006 an HX-200?", True),
         ("Since when is machine-006 bad?", True),
+        ("Is machine-006 offline?", True),
+        ("When was machine-006 last seen?", True),
+        ("How is telemetry data sent?", False),
         ("Is the oil of machine-006 ok?", False),
         ("How does the pump work?", False),
         ("Why?", False),

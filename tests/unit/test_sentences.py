@@ -29,7 +29,7 @@ CODES = [code("E9", 2, 23, 2, ("press-2", "press-1")), code("E7", 1, 3)]
 def record(**changes):
     return {
         "device_id": "press-1", "model": "P", "day": START.date(), "score": 41.0, "components": [],
-        "trend": TREND, "events": [], "codes": CODES, "alerts": [], **changes,
+        "trend": TREND, "events": [], "codes": CODES, "alerts": [], "asked_codes": [], **changes,
     }  # fmt: skip
 
 
@@ -56,12 +56,41 @@ def test_error_codes_of_a_time_are_told_as_such_and_none_too():
 
 def test_those_who_had_no_trouble_are_counted_and_named():
     found = {"models": ["HX-200"], "devices": 100, "spared": 12, "named": [f"p{n}" for n in range(10)]}
-    assert sentences.spared(found, DAY, ("E1", "E2")) == [
+    assert sentences.lacking(found, "errors", DAY, ("E1", "E2")) == [
         "12 of 100 HX-200 devices reported no E1 or E2 from 2026-11-24 00:00 to 2026-11-25 00:00 UTC: "
         "p0, p1, p2, p3, p4, p5, p6, p7, p8, p9 and 2 others."
     ]
     none = {"models": [], "devices": 100, "spared": 0, "named": None}
-    assert sentences.spared(none, None, alerts=True) == ["None of 100 devices have no open alert."]
+    assert sentences.lacking(none, "alerts") == ["None of 100 devices have no open alert."]
+    assert sentences.lacking(none, "readings", DAY)[0].startswith(
+        "None of 100 devices sent no reading from 20"
+    )
+
+
+def test_codes_that_are_asked_of_a_device_are_counted_first():
+    asked = [code("E9", 2, 23), {"error_code": "E8", "times": 0, "latest": None}]
+    text = evidence.device_passage(record(asked_codes=asked), "Did press-1 ever report E9 or E8?").text
+    assert text.startswith(
+        "press-1 reported E9 2 times, last at 2026-11-24 23:00 UTC.\n\nNo E8 is on record for press-1.\n\n"
+    )
+
+
+def test_the_trouble_of_a_device_is_the_code_asked_for_or_what_it_reported_last():
+    worn = record(components=[component("wear", 9, "last serviced 40 days ago")])
+    assert evidence.trouble_query("What now?", [worn], True) == (
+        "P E9 E7 last serviced 40 days ago immediate actions"
+    )
+    asked = worn | {"asked_codes": [code("E8", 1, 2)]}
+    assert evidence.trouble_query("It shows E8, what now?", [asked], True).split() == [
+        "P", "E8", "immediate", "actions"
+    ]  # fmt: skip
+
+
+def test_when_a_device_last_sent_is_told_where_that_is_asked():
+    (told,) = sentences.last_reading(record(), "Is press-1 offline?")
+    assert told == "The latest reading of press-1 is of 2026-11-24 02:00 UTC."
+    assert sentences.last_reading(record(), "Is press-1 ok?") == []
+    assert sentences.last_reading(record(trend=[]), "When was press-1 last seen?")[0].startswith("No reading")
 
 
 def test_that_there_were_none_of_the_codes_asked_for_is_told():
@@ -98,6 +127,9 @@ def test_a_record_opens_with_its_health_and_ends_with_its_errors():
     assert [line.split()[1] for line in told] == ["alerts", "health", "error"]
     for question in ("Is press-1 a P9?", "What model is press-1?"):
         assert evidence.device_passage(record(), question).text.startswith("press-1 is of the model P.\n\n")
+        assert len(evidence.device_passage(record(), question).text.split("\n\n")) == 2, "and the score"
+    told = evidence.device_passage(record(), "Is press-1 a P9, and is it ok?").text.split("\n\n")
+    assert [line.split()[1] for line in told] == ["is", "health", "error"]
     empty = record(score=None, codes=[], trend=[])
     assert evidence.device_passage(empty).text == "No health score has been computed for press-1 yet."
 

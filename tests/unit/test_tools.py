@@ -106,7 +106,7 @@ class Records:
             return None
         return {
             "device_id": device, "model": "P", "day": "2026-11-24", "score": 41.0, "components": [],
-            "trend": [], "events": [], "codes": [], "alerts": [],
+            "trend": [], "events": [], "codes": [], "alerts": [], "asked_codes": [],
         }  # fmt: skip
 
 
@@ -229,7 +229,7 @@ class Eventful(Healthy):
     def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
         return [name for name in names if name in self.devices]
 
-    def insights(self, tenant: Tenant, device: str, period: Period) -> None:
+    def insights(self, tenant: Tenant, device: str, *asked: Any) -> None:
         self.read.append(device)
 
     def incidents(self, tenant: Tenant, *asked: Any) -> dict[str, Any]:
