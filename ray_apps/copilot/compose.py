@@ -112,9 +112,9 @@ def steps(symptom: str, focus: frozenset[str], passages: list[Passage], wanted: 
     """
     lists = {number: found for number, passage in enumerate(passages) if (found := _procedure(passage))}
     actions = [number for number in lists if ACTION_SECTION.search(passages[number].section)]
-    first = next(
-        (number for number in actions if not focus or codes_in(passages[number].title) & focus), None
-    )
+    titles = {number: codes_in(passages[number].title) for number in actions}
+    fitting = [number for number in actions if not focus or titles[number] & focus]
+    first = min(fitting, key=lambda number: _foreign(titles[number], focus), default=None)
     if asked := content_words(symptom):
         first = _told_of(asked, focus, passages, lists, actions, first)
     if first is None:

@@ -152,9 +152,13 @@ def record_passage(device: str, text: str) -> Passage:
 
 
 def device_codes(insights: dict[str, Any]) -> list[str]:
-    """The codes that a device's trouble is about: its model, and the error codes asked for, or the last two."""
-    codes = asked_codes(insights) or latest_codes(insights)[:2]
-    return [code for code in (insights["model"], *codes) if code]
+    """The codes that a device's trouble is about: its model and its error codes."""
+    return [code for code in (insights["model"], *trouble_codes(insights)) if code]
+
+
+def trouble_codes(insights: dict[str, Any]) -> list[str]:
+    """The error codes that a question about a device names, or else the last two that it reported."""
+    return asked_codes(insights) or latest_codes(insights)[:2]
 
 
 def asked_codes(insights: dict[str, Any]) -> list[str]:
@@ -168,8 +172,15 @@ def latest_codes(insights: dict[str, Any]) -> list[str]:
 
 
 def trouble_query(question: str, insights: list[dict[str, Any]], action: bool) -> str:
-    """What to look up beside a question: what the trouble of the devices means, or what to do about it."""
-    about = [part for insight in insights for part in (*device_codes(insight), _worst(insight))]
+    """What to look up beside a question: what the trouble of the devices means, or what to do about it.
+
+    The model is left out of what to do about a code: it would draw to each chunk that spells it, away from
+    the actions, which few runbooks tell for one model alone.
+    """
+    about = []
+    for insight in insights:
+        codes = trouble_codes(insight) if action else []
+        about += [*(codes or device_codes(insight)), _worst(insight)]
     return " ".join([*(about or [question]), "immediate actions" if action else "meaning"])
 
 

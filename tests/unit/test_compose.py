@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from ray_apps.copilot.compose import coverage, extract, in_order, items_before, steps
@@ -30,6 +32,12 @@ def test_steps_are_whole_items_in_order_of_the_section_in_focus():
         "1. Read the trend. A steady rise points to the bearing.",
         "2. Check E425.",
     ]
+    of_model = [
+        replace(RUNBOOK, title=f"E421 on the {model}", text=f"1. Open the {model}.\n2. Wait a minute.\n")
+        for model in ("CR-110", "HX-200")
+    ]
+    chosen = steps("", frozenset({"e421", "hx200"}), of_model, 1)
+    assert [quote.text for quote in chosen] == ["1. Open the HX-200."], "of the device's model"
     assert steps("", frozenset({"e102"}), [RUNBOOK], 4) == []
     assert len(steps("", frozenset(), [RUNBOOK], 1)) == 1
 

@@ -78,11 +78,12 @@ def test_codes_that_are_asked_of_a_device_are_counted_first():
 def test_the_trouble_of_a_device_is_the_code_asked_for_or_what_it_reported_last():
     worn = record(components=[component("wear", 9, "last serviced 40 days ago")])
     assert evidence.trouble_query("What now?", [worn], True) == (
-        "P E9 E7 last serviced 40 days ago immediate actions"
+        "E9 E7 last serviced 40 days ago immediate actions"
     )
+    assert evidence.trouble_query("What is it?", [worn], False) == "P E9 E7 last serviced 40 days ago meaning"
     asked = worn | {"asked_codes": [code("E8", 1, 2)]}
     assert evidence.trouble_query("It shows E8, what now?", [asked], True).split() == [
-        "P", "E8", "immediate", "actions"
+        "E8", "immediate", "actions"
     ]  # fmt: skip
 
 
