@@ -9,9 +9,18 @@ import { Guide, Troubleshoot } from "./troubleshoot.js";
 const VIEWS = { ask: Ask, fleet: Fleet, devices: Device, troubleshoot: Troubleshoot, guides: Guide };
 const KEYS = { a: "#/ask", f: "#/fleet" };
 
+// A link that was cut short or typed may hold a lone percent sign.
+const decoded = (text) => {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+};
+
 const route = () => {
   const [view, argument] = location.hash.replace(/^#\//, "").split("/");
-  return { view: view in VIEWS ? view : "ask", argument: decodeURIComponent(argument ?? "") };
+  return { view: view in VIEWS ? view : "ask", argument: decoded(argument ?? "") };
 };
 
 const typing = (target) => target.matches("input, textarea, select");
