@@ -210,6 +210,10 @@ class Answerer:
             question = question.replace(device, " ")
         if found.devices:  # whose readings are told with their range and average
             question = MEASURES.sub(" ", question)
+        if asked.plan.action and not compose.holds_facts(
+            " ".join(found.unreported), found.passages[found.lead :]
+        ):
+            return False  # nobody knows the code: neither the device nor a document
         of_device = asked.plan.action and found.devices
         told = found.lead and (asked.plan.state or asked.plan.fleet_incidents or of_device)
         if told and compose.holds_facts(question, found.passages):

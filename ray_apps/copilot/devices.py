@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -16,14 +17,15 @@ from iotops.database import engine, tenant_transaction
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot import devices_sql as sql
+from ray_apps.copilot.lacking import Lack
 from ray_apps.copilot.period import EVER, Period
-from ray_apps.copilot.planner import Lack
 
 ALL = 1_000_000
 """Events of a period that are counted at most, the latest of them."""
 STATEMENT_S = 5.0
 RECENT = timedelta(hours=24)
 BANDS = 10
+LONG_CODE = re.compile(r"\d\d")
 MOST_TENANTS, MODELS_TTL_S = 1000, 10
 """Whose models are remembered, and for how long: a million devices have few, which take a second to find."""
 
@@ -82,9 +84,10 @@ class DeviceRecords:
     def _counted(
         self, connection: Connection, tenant: Tenant, key: dict[str, Any], codes: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """How often a device reported each of some codes in a period, as they are spelt; 0 times too."""
-        models = set(map(code_key, self._models_of(tenant))) if codes else set()
-        wanted = {code_key(code): code for code in codes if code_key(code) not in models}
+        """How often a device reported each of some codes in a period, as they are spelt; 0 times too, unless
+        that may be the name of a part (`V2`) or is formed like that of a model."""
+        models = {_letters(code_key(model)) for model in self._models_of(tenant)} if codes else set()
+        wanted = {code_key(code): code for code in codes if _letters(code_key(code)) not in models}
         if not wanted:
             return []
         found = {
@@ -92,7 +95,11 @@ class DeviceRecords:
             for row in _rows(connection, sql.ASKED_CODES, key | {"keys": [*wanted]})
         }
         never = {"times": 0, "latest": None}
-        return [{**found.get(each, never), "error_code": spelt} for each, spelt in wanted.items()]
+        return [
+            {**found.get(each, never), "error_code": spelt}
+            for each, spelt in wanted.items()
+            if each in found or LONG_CODE.search(each)
+        ]
 
     def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
         """Which of the names are devices of the tenant."""
@@ -188,6 +195,11 @@ class DeviceRecords:
         """Raise where the database does not answer."""
         with self._engine.connect() as connection:
             connection.execute(text("SELECT 1"))
+
+
+def _letters(code: str) -> str:
+    """What a code begins with, before its digits."""
+    return re.split(r"\d", code, maxsplit=1)[0]
 
 
 def _rows(connection: Connection, statement: TextClause, values: dict[str, Any]) -> list[dict[str, Any]]:

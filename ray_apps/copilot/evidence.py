@@ -13,17 +13,20 @@ import numpy as np
 from ray_apps.copilot import sentences
 from ray_apps.copilot.contracts import Citation, ToolCall
 from ray_apps.copilot.grounding import Passage, Quote, Vectors
+from ray_apps.copilot.lacking import Lack
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import ALERTS, INCIDENTS, Lack, Plan
+from ray_apps.copilot.planner import ALERTS, INCIDENTS, Plan
 
 MOST_DEVICES, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
 WHOLE_STATE = re.compile(
     r"\b(?:wrong|problems?|issues?|troubles?|status|state|summary|overview|report on|ok|okay|fine|matter|why|"
-    r"health\w*|unhealthy|incidents?|errors?|alarms?|alerts?|faults?|events?|happen\w*)\b",
+    r"health\w*|unhealthy|incidents?|errors?|alarms?|alerts?|faults?|events?|happen\w*|codes|going on|other|"
+    r"else|check|diagnos\w*|attention|everything)\b",
     re.I,
 )
 """Asks for more of a device's record than one thing."""
+SENDS_NOTHING = "the device sends no telemetry, gap of readings, connection lost"
 DEVICE, FLEET = "device:", "fleet:"
 
 
@@ -50,6 +53,8 @@ class Evidence:
     timings_ms: dict[str, float | str | None] = field(default_factory=dict)
     left_out: frozenset[str] = frozenset()
     """Devices that the question names beside those that were read."""
+    unreported: frozenset[str] = frozenset()
+    """Error codes that the question names and its device never reported."""
     lacking: bool = False
     """Whether a look-up failed or took too long: the next time there may be more."""
     read: int = 0
@@ -130,9 +135,9 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     incidents = sentences.incidents(insights["codes"], device, period)
     health = [*sentences.health(insights, question), *sentences.metrics(insights, question)]
     lines = sentences.reported(insights["asked_codes"], device, period)
-    lines += sentences.last_reading(insights, question)
+    lines += sentences.last_reading(insights, question, period)
     lines += [*sentences.model(insights, question), *sentences.risk(insights, question)]
-    if lines and not WHOLE_STATE.search(question):
+    if lines and not (WHOLE_STATE.search(question) or sentences.RISK_ASKED.search(question)):
         lines += [*sentences.health(insights)[:1], *sentences.metrics(insights, question)]
     elif ALERTS.search(question):
         lines += [*alerts, *health, *incidents]
@@ -171,7 +176,7 @@ def latest_codes(insights: dict[str, Any]) -> list[str]:
     return [row["error_code"] for row in sorted(insights["codes"], key=lambda row: row["latest"])[::-1]]
 
 
-def trouble_query(question: str, insights: list[dict[str, Any]], action: bool) -> str:
+def trouble_query(question: str, insights: list[dict[str, Any]], plan: Plan) -> str:
     """What to look up beside a question: what the trouble of the devices means, or what to do about it.
 
     The model is left out of what to do about a code: it would draw to each chunk that spells it, away from
@@ -179,9 +184,11 @@ def trouble_query(question: str, insights: list[dict[str, Any]], action: bool) -
     """
     about = []
     for insight in insights:
-        codes = trouble_codes(insight) if action else []
+        codes = trouble_codes(insight) if plan.action else []
         about += [*(codes or device_codes(insight)), _worst(insight)]
-    return " ".join([*(about or [question]), "immediate actions" if action else "meaning"])
+    if plan.silent:
+        about = [SENDS_NOTHING]
+    return " ".join([*(about or [question]), "immediate actions" if plan.action else "meaning"])
 
 
 def _worst(insights: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from indexes.codes import code_key, codes_in
 from ray_apps.copilot.grounding import STOP_WORDS
 from ray_apps.copilot.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.period import without_period
-from ray_apps.copilot.planner import ACTION, MOST_NAMES, WORD, Plan, of_fleet, plan
+from ray_apps.copilot.planner import ACTION, MOST_NAMES, REPORTED, WORD, Plan, asks_state, of_fleet, plan
 
 MOST_WORDS = 8
 """Of an earlier question that are added to a follow-up."""
@@ -94,12 +94,20 @@ def resolve(
         return Asked(question, "", of_fleet(own))
     said = {word.lower() for word in WORD.findall(question)}
     words = [word for word in _subject(turn) if word.lower() not in said]
-    names = tuple(dict.fromkeys([*own.names, *turn.devices]))
+    # What to do is asked about the code that was spoken of.
+    about = turn.codes if own.action and not own.names else []
+    names = tuple(dict.fromkeys([*own.names, *turn.devices, *about]))
     numbered = (*own.numbered, *(() if turn.devices else mentions(turn.question)))[:MOST_NAMES]
     codes = own.codes | {code_key(code) for code in turn.codes}
     of_device = bool(turn.devices or numbered)
     meant = replace(
-        own, names=names[:MOST_NAMES], numbered=numbered, codes=frozenset(codes), of_device=of_device
+        own,
+        names=names[:MOST_NAMES],
+        numbered=numbered,
+        codes=frozenset(codes),
+        of_device=of_device,
+        state=own.state
+        or (of_device and asks_state(without_period(question, now or datetime.now(UTC)), True)),
     )
     return Asked(question, " ".join(words), meant if of_device else _of_fleet_too(meant, turn, now))
 
@@ -109,8 +117,12 @@ def _of_fleet_too(own: Plan, turn: Turn, now: datetime | None) -> Plan:
     before = of_fleet(plan(turn.question, now=now))
     if not (before.fleet or before.fleet_incidents):
         return own
+    same = not (own.health or own.incidents)
+    lack = own.lack or (before.lack if same else None)
     return replace(
         own,
+        lack=lack,
+        period=own.period or (before.usual if lack and lack != "alerts" else None),
         reported=own.reported or before.reported,
         fleet=before.fleet,
         health=own.health or before.health,
@@ -171,6 +183,6 @@ def _subject(turn: Turn) -> list[str]:
     question = NUMBERED.sub("", question) if turn.devices else question
     told = [word for word in WORD.findall(f"{question} {titles}") if _carries(word)]
     words: dict[str, str] = {}
-    for word in [*exact, *(word for word in told if not ACTION.search(word))]:
+    for word in [*exact, *(word for word in told if not (ACTION.search(word) or REPORTED.search(word)))]:
         words.setdefault(word.lower(), word)
     return list(words.values())[:MOST_WORDS]

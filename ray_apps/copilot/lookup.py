@@ -55,7 +55,7 @@ class Lookup:
             self._documents.answering(tenant, asked, top_k, tell), self._named(tenant, asked, found, tell)
         )
         if insights or asked.plan.action:
-            query = evidence.trouble_query(asked.whole, insights, asked.plan.action)
+            query = evidence.trouble_query(asked.whole, insights, asked.plan)
             about, _ = await self._documents.search(tenant, query, top_k, tell)
             known_chunks = {hit["chunk_id"] for hit in about}
             hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known_chunks)]
@@ -118,7 +118,9 @@ class Lookup:
         insights = [record for record in records if record]
         for record in insights:
             found.passages.append(evidence.device_passage(record, asked.whole, plan.period))
-            found.focus |= {code_key(code) for code in evidence.device_codes(record)}
+            if not plan.silent:  # what it said before tells nothing of why it is silent
+                found.focus |= {code_key(code) for code in evidence.device_codes(record)}
+            found.unreported |= {row["error_code"] for row in record["asked_codes"] if not row["times"]}
             _tell_tools(evidence.device_tools(record, plan.period), found, tell, ms(started))
         return insights
 

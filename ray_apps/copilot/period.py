@@ -19,7 +19,7 @@ UNITS = {
     "month": 30 * DAY,
 }
 _WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
-COUNTS = {"a": 1, "couple": 2, "few": 3} | {word: count for count, word in enumerate(_WORDS, 1)}
+COUNTS = {"a": 1, "an": 1, "couple": 2, "few": 3} | {word: count for count, word in enumerate(_WORDS, 1)}
 WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in MONTHS if month != "may")

@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from indexes.codes import code_key, codes_in, singular
 from ray_apps.copilot.grounding import content_words
+from ray_apps.copilot.lacking import SILENT, Lack, lack_of, silence, without_duration, without_silence
 from ray_apps.copilot.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.period import Period, period, without_period
 
@@ -45,6 +45,7 @@ STATE = content_words(
     diagnosis many model type kind since list latest last recent recently newest oldest common frequent top
     first high low highest lowest unusual news info vs versus compare occur frequency count times risk likely
     likelihood probability no not never without zero none free didn haven hasn doesn
+    ever still yet already
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
@@ -53,58 +54,45 @@ HEALTH = re.compile(r"\b(worst|lowest|health\w*|unhealth\w*)\b", re.I)
 REPORTERS = re.compile(r"\b(?:who|any(?:one|body)?|how (?:many|often)|occur\w*|had|reported)\b", re.I)
 REPORTED = re.compile(_REPORTS, re.I)
 ACTION = re.compile(
-    r"\b(should i|(?<!often )(?<!much )(?<!many )(?<!long )do i|what to do|how (?:do|can|to|should)|fix|"
-    r"repair|reset|steps?|actions?|procedure)\b",
+    r"\b((?:should|must|can) (?:i|we) do|should (?:i|we)|"
+    r"(?<!often )(?<!much )(?<!many )(?<!long )do (?:i|we)|"
+    r"what (?:to do|now|next)|how (?:do|can|to|should)|fix|repair|reset|steps?|actions?|procedure)\b",
     re.I,
 )
 INCIDENTS = re.compile(
     r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?|broke|went wrong)\b",
     re.I,
 )
-# `Which machines had no errors?`, `did not report E421`; not `which errors are not resolved`.
-SPARED = re.compile(
-    r"\b(?:no|zero|without|free (?:of|from))\s+(?:\S+\s+){0,2}?"
-    r"(?:(?:errors?|alarms?|alerts?|faults?|failures?|incidents?|events?|problems?|trouble|codes?)\b|\S*\d)"
-    r"|(?:\b(?:never|not)|n['’]t)\s+(?:\S+\s+){0,2}?(?:have|had|report(?:ed)?|rais(?:e|ed)|show(?:n|ed)?)\b",
-    re.I,
-)
-_SENDS = r"(?:report(?:ing)?|send(?:ing)?|sent|transmit(?:ting)?|connected|online|responding)"
-SILENT = re.compile(
-    r"\b(?:silent|offline|unreachable|disconnected|lost (?:contact|connection)|last (?:seen|heard))\b"
-    r"|\b(?:no|zero|without|last|latest|newest) (?:telemetry|data|readings?|signal|connection|contact)\b"
-    rf"|(?:\b(?:not|never|stop(?:ped|s)?)|n['’]t) (?:been )?{_SENDS}\b"
-    r"(?! (?:(?:an|any) )?(?:errors?|faults?|\S*\d))",
-    re.I,
-)
-"""Asks who sends nothing, or when a device last did."""
 ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
 LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
 MOST_NAMES = 20
 ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 """The key of what looks like an error code, and not like the id of a device."""
-COUNTED_BACK, SILENT_FOR = timedelta(days=30), timedelta(hours=1)
-Lack = Literal["errors", "alerts", "readings"]
+COUNTED_BACK = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a question is about: words that may name devices or their models; of devices that it names by kind
     and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
-    asked for; the time that it names; whether it surely names a device, and whether it asks of the fleet as a
-    whole, of health, what happened, what those of the fleet lack whom it asks for, alerts, what to do, who
-    reported what it names, and of nothing but how what it names is, or (`bare`) of nothing at all."""
+    asked for; the time that it names, or is usually meant where it names none; whether it surely names a
+    device, and whether it asks of the fleet as a whole, of health, what happened, what those lack whom it
+    asks for, who or what is silent, alerts, what to do, who reported what it names, and of nothing but how
+    what it names is, or (`bare`) of nothing at all."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
     codes: frozenset[str]
     reported: tuple[str, ...]
     period: Period | None
+    usual: Period | None
     of_device: bool
     fleet: bool
     health: bool
     incidents: bool
     lack: Lack | None
+    silent: bool
     alerts: bool
     action: bool
     reporters: bool
@@ -130,12 +118,18 @@ class Plan:
     @property
     def error_codes(self) -> list[str]:
         """The words that may be error codes, as they are spelt; models may be among them."""
-        return [name for name in self.names if ERROR_CODE.fullmatch(code_key(name))]
+        codes = (name for name in self.names if ERROR_CODE.fullmatch(code_key(name)))
+        return [code for code in codes if not NUMBERED.fullmatch(code)]
 
     @property
     def fleet_health(self) -> bool:
         """Whether the fleet's least healthy devices answer."""
         return self.fleet and (self.health or not self.incidents)
+
+    @property
+    def fleet_lack(self) -> Lack | None:
+        """What those devices of the fleet lack whom it asks for."""
+        return self.lack if self.fleet else None
 
     @property
     def fleet_incidents(self) -> bool:
@@ -148,42 +142,57 @@ class Plan:
 def plan(question: str, device_id: str | None = None, now: datetime | None = None) -> Plan:
     """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""
     now = now or datetime.now(UTC)
-    timeless = without_period(question, now)
+    timeless, silent = without_period(question, now), bool(SILENT.search(question))
+    if silent:
+        timeless = without_duration(timeless)
     names = [device_id] if device_id else []
     names += [word for word in WORD.findall(timeless) if _numbered(word)]
     numbered = tuple(mentions(timeless)[:MOST_NAMES])
     health, incidents = bool(HEALTH.search(question)), bool(INCIDENTS.search(question))
-    state = _asks_state(timeless, bool(names or numbered))
-    lack = _lack(timeless)
+    state, lack = asks_state(timeless, bool(names or numbered)), lack_of(timeless)
+    how_it_is = health or incidents or state
     all_of_them = WHOLE if lack else ALL_OF_THEM
-    how_it_is = health or incidents or state or lack == "readings"
     fleet = bool(FLEET.search(question)) or (how_it_is and bool(all_of_them.search(question)))
-    reported = _reported(question) if fleet else ()
-    if not fleet or not (incidents or reported or lack == "readings"):
+    if lack == "readings" and not state:  # `Which machines send no vibration data?` asks for less than all
         lack = None
-    return Plan(
+    own = Plan(
         names=tuple(dict.fromkeys(names))[:MOST_NAMES],
         numbered=numbered,
         codes=frozenset(codes_in(timeless)),
-        reported=reported,
-        period=period(question, now) or _usual(lack, reported, now),
+        reported=(),
+        period=period(question, now),
+        usual={"readings": silence(question, now), "errors": _lately(now)}.get(lack or ""),
         of_device=device_id is not None or bool(numbered),
-        fleet=fleet,
+        fleet=False,
         health=health,
-        incidents=bool(reported) or incidents or lack is not None,
+        incidents=incidents,
         lack=lack,
+        silent=silent,
         alerts=bool(ALERTS.search(question)),
         action=bool(ACTION.search(question)),
         reporters=bool(WHOLE.search(timeless) or REPORTERS.search(timeless)),
         state=state,
-        bare=state and not _asked(timeless),
+        bare=state and not _asked(timeless) and not lack,
+    )
+    return _of_all(own, _reported(question), now) if fleet else own
+
+
+def _of_all(own: Plan, reported: tuple[str, ...] = (), now: datetime | None = None) -> Plan:
+    """The same, of the whole fleet, which may be asked for some codes by name."""
+    counted = _lately(now or datetime.now(UTC)) if reported else None
+    return replace(
+        own,
+        fleet=True,
+        reported=reported,
+        incidents=own.incidents or bool(reported) or own.lack is not None,
+        period=own.period or own.usual or counted,
     )
 
 
 def of_fleet(own: Plan) -> Plan:
     """The same; of the fleet, where it asks how things are and names nothing: `Is anything wrong today?`."""
     whole = own.state and not (own.names or own.numbered or own.codes or own.action)
-    return replace(own, fleet=True) if whole else own
+    return _of_all(own, own.reported) if whole else own
 
 
 def of_models(own: Plan, models: Collection[str]) -> Plan:
@@ -194,15 +203,14 @@ def of_models(own: Plan, models: Collection[str]) -> Plan:
     known = set(map(code_key, models))
     codes = tuple(name for name in own.names if code_key(name) not in known)
     reportable = bool(codes) and all(ERROR_CODE.fullmatch(code_key(code)) for code in codes)
-    if reportable and (own.reporters or own.period):
-        period = own.period or _lately(datetime.now(UTC))
-        return replace(own, fleet=True, incidents=True, reported=codes, period=period)
+    if reportable and (own.reporters or own.period or own.lack):
+        return _of_all(own, codes)
     # A bare `and the HX-450?` asks for what was asked before.
     asks = not own.bare or any(singular(name) != name for name in own.names)
-    return replace(own, fleet=True) if asks and not codes else own
+    return _of_all(own) if asks and not codes else own
 
 
-def _asks_state(question: str, named: bool) -> bool:
+def asks_state(question: str, named: bool) -> bool:
     """Whether no word of a question asks for more than how what it names, or the fleet, is."""
     words = _asked(question)
     return words <= STATE and (named or bool(words or WHOLE.search(_unnamed(question))))
@@ -210,7 +218,7 @@ def _asks_state(question: str, named: bool) -> bool:
 
 def _asked(question: str) -> set[str]:
     """Stems of the words that say what a question asks of what it names, or of the fleet."""
-    return content_words(REPORTED.sub(" ", WHOLE.sub(" ", SILENT.sub(" ", _unnamed(question)))))
+    return content_words(REPORTED.sub(" ", WHOLE.sub(" ", without_silence(_unnamed(question)))))
 
 
 def _unnamed(question: str) -> str:
@@ -226,24 +234,8 @@ def _reported(question: str) -> tuple[str, ...]:
 
 def symptom(question: str) -> str:
     """What a question of what to do says of the trouble, without names, codes and words for any trouble."""
-    rest = ANY_TROUBLE.sub(" ", ACTION.sub(" ", NUMBERED.sub(" ", question)))
+    rest = REPORTED.sub(" ", ANY_TROUBLE.sub(" ", ACTION.sub(" ", NUMBERED.sub(" ", question))))
     return " ".join(word for word in rest.split() if not _numbered(word))
-
-
-def _lack(question: str) -> Lack | None:
-    """What a question says that those have not whom it asks for."""
-    if SILENT.search(question):
-        return "readings"
-    if SPARED.search(question):
-        return "alerts" if ALERTS.search(question) else "errors"
-    return None
-
-
-def _usual(lack: Lack | None, reported: Collection[str], now: datetime) -> Period | None:
-    """The time that a question is of where it names none."""
-    if lack == "readings":
-        return Period(now - SILENT_FOR, now)
-    return _lately(now) if reported or lack == "errors" else None
 
 
 def _lately(now: datetime) -> Period:

@@ -8,8 +8,9 @@ from datetime import date, datetime
 from typing import Any
 
 from ray_apps.copilot.grounding import content_words
+from ray_apps.copilot.lacking import LAST_SEEN, SILENT, Lack
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import ALERTS, SILENT, Lack
+from ray_apps.copilot.planner import ALERTS
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
 RISK_ASKED = re.compile(r"\b(?:risk|likely|likelihood|probab\w+|(?:will|going to)\b.*\bfail)\b", re.I)
@@ -169,13 +170,19 @@ def reported(codes: list[dict[str, Any]], of: str, period: Period | None = None)
     return lines
 
 
-def last_reading(insights: dict[str, Any], question: str) -> list[str]:
-    """When a device last sent a reading, where a question asks for that."""
-    if not SILENT.search(question):
+def last_reading(insights: dict[str, Any], question: str, period: Period | None = None) -> list[str]:
+    """When a device last sent a reading, or whether it did in a period, where a question asks for that."""
+    if not (SILENT.search(question) or LAST_SEEN.search(question)):
         return []
-    if not insights["trend"]:
-        return [f"No reading of {insights['device_id']} is on record for the time asked for."]
-    return [f"The latest reading of {insights['device_id']} is of {at(insights['trend'][-1]['ts'])}."]
+    device, latest = insights["device_id"], insights["trend"][-1]["ts"] if insights["trend"] else None
+    if period:
+        told = f"{device} sent {'readings' if latest else 'no reading'} {period}"
+        return [f"{told}, the last of {at(latest)}." if latest else f"{told}."]
+    return [
+        f"The latest reading of {device} is of {at(latest)}."
+        if latest
+        else f"No reading of {device} is on record."
+    ]
 
 
 def _reporters(row: dict[str, Any]) -> str:

@@ -143,11 +143,11 @@ class Toolbox:
             record = await self._record(tenant, wanted.device_id, plan)
             found = evidence.device_incidents(record) if record else {}
             passages = [evidence.device_passage(record, period=plan.period)] if record else []
-        elif plan.lack:
+        elif lack := plan.fleet_lack:
             found = await asyncio.to_thread(
-                self._devices.lacking, tenant, plan.lack, plan.period, plan.reported, plan.codes
+                self._devices.lacking, tenant, lack, plan.period, plan.reported, plan.codes
             )
-            passages = [evidence.lacking_passage(found, plan.lack, plan)]
+            passages = [evidence.lacking_passage(found, lack, plan)]
         else:
             period = plan.period or EVER
             found = await asyncio.to_thread(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from indexes.codes import code_key, codes_in
 from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import Asked
+from ray_apps.copilot.grounding import Passage
 
 UNKNOWN = "I don't know: the documents and the device records that I may see do not answer this."
 NEAREST = "the nearest sources, which are listed with this answer"
@@ -12,9 +15,15 @@ MISSING = "whether a manual or a runbook is missing here: `iotops docs add` make
 WHICH = "the device: named by its id, its records are read too"
 
 
+def _codes(passages: Sequence[Passage]) -> set[str]:
+    return codes_in(" ".join(f"{each.title} {each.section} {each.text}" for each in passages))
+
+
 def unknown(asked: Asked, found: Evidence) -> str:
     """The answer to a question that nothing answers."""
-    told = codes_in(" ".join(f"{each.title} {each.section} {each.text}" for each in found.passages))
+    # A record that says that there is no such code does not know it.
+    told = _codes(found.passages[: found.lead]) - set(map(code_key, found.unreported))
+    told |= _codes(found.passages[found.lead :])
     checks = [
         f"the spelling of {code}: nothing that I may see names it"
         for code in dict.fromkeys(asked.codes)

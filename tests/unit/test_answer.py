@@ -56,11 +56,18 @@ def vector(text: str) -> np.ndarray:
 class Shelf:
     """A look-up that finds the same passages for every question."""
 
-    def __init__(self, passages: list[Passage], lead: int) -> None:
+    def __init__(self, passages: list[Passage], lead: int, unreported: frozenset[str] = frozenset()) -> None:
         self._passages, self._lead, self.read, self.lacking = passages, lead, 0, False
+        self._unreported = unreported
 
     async def gather(self, tenant, asked, top_k, tell):
-        return Evidence(list(self._passages), self._lead, asked.plan.codes, lacking=self.lacking)
+        return Evidence(
+            list(self._passages),
+            self._lead,
+            asked.plan.codes,
+            unreported=self._unreported,
+            lacking=self.lacking,
+        )
 
     async def embed(self, tenant, asked, found, end):
         new = quotes(found.passages[:end], found.read)
@@ -114,6 +121,7 @@ def answer(
     passages=None,
     least_confidence=0.2,
     answer_s=20.0,
+    unreported=frozenset(),
 ):
     heard = []
     asked = resolve(question, None, [])
@@ -121,7 +129,7 @@ def answer(
         CopilotSettings(least_confidence=least_confidence),
         ModelSpec(answer_s=answer_s),
         words(),
-        Shelf(passages or [RECORD, MEANING], lead),
+        Shelf(passages or [RECORD, MEANING], lead, unreported),
         author,
         rules_alone(),
     )
@@ -229,6 +237,22 @@ def test_how_a_device_is_is_told_by_its_record_in_whatever_words(question: str, 
 def test_beside_how_a_device_is_documents_tell_what_its_codes_mean_and_no_more():
     draft, _ = answer(Author("Yes."), "Is machine-007 with E421 ok?")
     assert draft.answer.endswith("E421 means that vibration is high. [3]")
+
+
+@pytest.mark.parametrize(("code", "known"), [("E999", False), ("E421", True)])
+def test_what_to_do_about_a_code_that_nobody_knows_is_not_known(code: str, known: bool):
+    record = Passage(
+        "device:machine-007", "Device machine-007", "/insights/machine-007", "Health",
+        f"No {code} is on record for machine-007.", 0,
+    )  # fmt: skip
+    draft, _ = answer(
+        Author("Yes."),
+        f"machine-007 shows {code}, what should I do?",
+        passages=[record, MEANING, RUNBOOK],
+        unreported=frozenset({code}),
+    )
+    assert draft.grounded is known
+    assert ("- the spelling of E999: nothing that I may see names it" in draft.answer) is not known
 
 
 def test_how_the_fleet_is_is_told_by_its_records_alone():

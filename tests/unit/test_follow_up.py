@@ -134,3 +134,30 @@ def test_what_it_refers_to_is_meant_beside_what_is_named():
     assert "machine-007" in found.plan.device_ids
     both = resolve("compare it with machine-003", None, [MACHINE])
     assert both.plan.devices({"machine-003", "machine-007"}) == ["machine-003", "machine-007"]
+
+
+def test_what_to_do_is_asked_about_the_code_that_was_spoken_of():
+    before = Turn(question="Did machine-006 report E425?", devices=["machine-006"], codes=["E425"])
+    found = resolve("how do I fix it?", None, [before])
+    assert found.plan.error_codes == ["E425"]
+    assert "report" not in found.subject
+    assert resolve("is it ok?", None, [before]).plan.error_codes == []
+
+
+def test_silence_is_asked_of_what_was_spoken_of():
+    before = Turn(question="What is wrong with machine-006?", devices=["machine-006"])
+    for question in ("Is it offline?", "when was it last seen?"):
+        assert resolve(question, None, [before]).plan.state, question
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "lack"),
+    [
+        ("Which machines had no errors this week?", "and today?", "errors"),
+        ("Which machines had no errors this week?", "and which had no alerts?", "alerts"),
+        ("Which machines are offline?", "and yesterday?", "readings"),
+        ("Which machines are offline?", "and which had errors?", None),
+    ],
+)
+def test_what_those_lack_of_the_fleet_is_asked_again(first: str, then: str, lack: str | None):
+    assert resolve(then, None, [Turn(question=first)], NOW).plan.fleet_lack == lack

@@ -77,20 +77,28 @@ def test_codes_that_are_asked_of_a_device_are_counted_first():
 
 def test_the_trouble_of_a_device_is_the_code_asked_for_or_what_it_reported_last():
     worn = record(components=[component("wear", 9, "last serviced 40 days ago")])
-    assert evidence.trouble_query("What now?", [worn], True) == (
+    act = plan("What should I do about press-1?")
+    assert evidence.trouble_query("What now?", [worn], act) == (
         "E9 E7 last serviced 40 days ago immediate actions"
     )
-    assert evidence.trouble_query("What is it?", [worn], False) == "P E9 E7 last serviced 40 days ago meaning"
+    what = plan("What is wrong with press-1?")
+    assert evidence.trouble_query("What is it?", [worn], what) == "P E9 E7 last serviced 40 days ago meaning"
     asked = worn | {"asked_codes": [code("E8", 1, 2)]}
-    assert evidence.trouble_query("It shows E8, what now?", [asked], True).split() == [
-        "E8", "immediate", "actions"
-    ]  # fmt: skip
+    assert evidence.trouble_query("E8?", [asked], act).split() == ["E8", "immediate", "actions"]
+    silent = plan("press-1 stopped sending, what should I do?")
+    query = evidence.trouble_query("It is silent.", [asked], silent)
+    assert query == f"{evidence.SENDS_NOTHING} immediate actions", "what it said before tells nothing of that"
 
 
 def test_when_a_device_last_sent_is_told_where_that_is_asked():
     (told,) = sentences.last_reading(record(), "Is press-1 offline?")
     assert told == "The latest reading of press-1 is of 2026-11-24 02:00 UTC."
     assert sentences.last_reading(record(), "Is press-1 ok?") == []
+    (told,) = sentences.last_reading(record(), "Was press-1 offline?", DAY)
+    assert told == f"press-1 sent readings {DAY}, the last of 2026-11-24 02:00 UTC."
+    assert sentences.last_reading(record(trend=[]), "Was it offline?", DAY)[0].startswith(
+        "press-1 sent no reading "
+    )
     assert sentences.last_reading(record(trend=[]), "When was press-1 last seen?")[0].startswith("No reading")
 
 
