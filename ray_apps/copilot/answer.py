@@ -15,12 +15,12 @@ from indexes.tokens import Tokens
 from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
-from ray_apps.chat import Completion, Proposal
+from ray_apps.chat import Completion, Proposal, Writing
 from ray_apps.copilot import compose, grounding
 from ray_apps.copilot.compose import Sentence
 from ray_apps.copilot.contracts import Citation, GuardReport, Token, ToolCall, Trace
 from ray_apps.copilot.events import Event, Tell, ms
-from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.evidence import SENDS_NOTHING, Evidence
 from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import Quote, Support
 from ray_apps.copilot.guard.guard import Guard
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 FACTS, STEPS = 3, 4
 READ_FIRST = 2
 """Passages that are read before the others where no record was asked for: they may open the answer."""
+SENTENCE_ENDED = re.compile(r"[.!?][\"')\]*_`]*\s*$")
 OPENING = 0.75
 """A source's sentence that fits the question so well (0-1) opens the answer, while the model still reads."""
 LATE_OPENING, LATE_S = 0.45, 0.5
@@ -160,7 +161,7 @@ class Answerer:
     @staticmethod
     def _guide(asked: Asked, found: Evidence) -> list[Quote]:
         """The steps to take; for a device, none of a document that knows nothing of what is to be done."""
-        told = symptom(asked.whole)
+        told = SENDS_NOTHING if asked.plan.silent else symptom(asked.whole)
         guide = compose.steps(told, found.focus, found.passages, STEPS)
         words = grounding.content_words(told)
         if guide and words and found.devices and not asked.plan.state:
@@ -240,6 +241,8 @@ class Answerer:
         try:
             async with asyncio.timeout_at(begun + self._model.answer_s), aclosing(writing.pieces()) as pieces:
                 async for spoken in grounding.spoken(pieces):
+                    if _cut_off(writing, spoken):
+                        break
                     claim = grounding.claim(spoken, titles)
                     if claim and (support := await self._support(claim, found)):
                         writer.sentence(Sentence(claim, support))
@@ -258,6 +261,12 @@ class Answerer:
     async def _support(self, claim: str, found: Evidence) -> Support | None:
         """The source sentence that a claim rests on."""
         return grounding.support(claim, await self._lookup.vector(claim), found.sources, found.vectors)
+
+
+def _cut_off(writing: Writing, sentence: str) -> bool:
+    """Whether a sentence is the last one, and ends because the model may write no more."""
+    done = writing.completion
+    return done is not None and done.finish_reason == "length" and not SENTENCE_ENDED.search(sentence)
 
 
 def _best(asked: Asked, found: Evidence, guide: list[Quote]) -> list[Support]:

@@ -206,6 +206,11 @@ def quoted(found: Support, sources: list[Quote]) -> Sentence:
     return Sentence(plain(sources[found.quote].text), found)
 
 
+def tells_actions(passage: Passage) -> bool:
+    """Whether a passage is a numbered procedure under a heading of actions."""
+    return bool(ACTION_SECTION.search(passage.section) and _procedure(passage))
+
+
 def _procedure(passage: Passage) -> list[tuple[int, int]]:
     """Spans of a passage's numbered items; none where they are causes, or some stand in another passage."""
     found = [] if CAUSES.search(passage.section) else items(passage.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Awaitable, Sequence
@@ -13,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from indexes.codes import code_key
 from iotops.tenancy import Tenant
-from ray_apps.copilot import evidence, grounding
+from ray_apps.copilot import compose, evidence, grounding
 from ray_apps.copilot.contracts import ToolCall, Trace
 from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.documents import Documents
@@ -29,6 +30,8 @@ from ray_apps.copilot.tools import Arguments, IncidentHistory, RelatedDocs, Tool
 logger = logging.getLogger(__name__)
 
 MOST_DEVICES, MOST_CODES = 4, 2
+LOOKED_THROUGH = 2
+"""Times as many chunks as are read, among which steps to take are looked for."""
 TOOL_TIMEOUT_S = 5.0
 Found = TypeVar("Found")
 
@@ -56,7 +59,7 @@ class Lookup:
         )
         if insights or asked.plan.action:
             query = evidence.trouble_query(asked.whole, insights, asked.plan)
-            about, _ = await self._documents.search(tenant, query, top_k, tell)
+            about = await self._about(tenant, query, top_k, asked.plan.action, tell)
             known_chunks = {hit["chunk_id"] for hit in about}
             hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known_chunks)]
         found.lead = len(found.passages)
@@ -65,6 +68,19 @@ class Lookup:
             if result.passages:  # else it is no code that a document declares, but a device's model, say
                 found.add(result, len(found.passages))
         return found
+
+    async def _about(
+        self, tenant: Tenant, query: str, top_k: int, action: bool, tell: Tell
+    ) -> list[dict[str, Any]]:
+        """The best chunks for a query; for what to do, also the first below them that tells steps: these
+        seldom spell the code that their document is about."""
+        found, _ = await self._documents.search(
+            tenant, query, top_k * LOOKED_THROUGH if action else top_k, tell
+        )
+        below = found[top_k:]
+        passages = zip(below, evidence.document_passages(below), strict=True)
+        steps = (hit for hit, passage in passages if compose.tells_actions(passage))
+        return [*found[:top_k], *itertools.islice(steps, 1)]
 
     async def _named(
         self, tenant: Tenant, asked: Asked, found: Evidence, tell: Tell

@@ -147,15 +147,23 @@ def lacking(
     """How many of the devices, of some models if any are given, sent no reading in a period, or reported no
     error code, or none of those wanted, or had no alert open; and which."""
     devices, when = _devices(found["models"]), f" {period}" if period else ""
+    if not found["devices"]:
+        return [f"None of the {devices} has a health score yet."]
+    if not found["spared"]:
+        all_did = {
+            "errors": f"reported {' or '.join(wanted) or 'an error code'}{when}",
+            "alerts": f"had an open alert{when}" if period else "has an open alert",
+            "readings": f"sent readings{when}",
+        }
+        return [f"Each of {found['devices']} {devices} {all_did[lack]}."]
     told = {
         "errors": f"reported no {' or '.join(wanted) or 'error code'}{when}",
         "alerts": f"had no open alert{when}" if period else "have no open alert",
         "readings": f"sent no reading{when}",
     }
-    named, more = found["named"] or [], found["spared"] - len(found["named"] or [])
-    listed = f": {', '.join(named)}" if named else ""
+    named, more = ", ".join(found["named"]), found["spared"] - len(found["named"])
     others = f" and {more} other{'s' * (more > 1)}" if more > 0 else ""
-    return [f"{found['spared'] or 'None'} of {found['devices']} {devices} {told[lack]}{listed}{others}."]
+    return [f"{found['spared']} of {found['devices']} {devices} {told[lack]}: {named}{others}."]
 
 
 def reported(codes: list[dict[str, Any]], of: str, period: Period | None = None) -> list[str]:

@@ -83,8 +83,8 @@ class Shelf:
 class Author:
     """A model that writes what it is given, a word at a time, and notices when it is stopped."""
 
-    def __init__(self, text: str, fails: bool = False, hangs: bool = False) -> None:
-        self.words, self.fails, self.hangs = text.split(" "), fails, hangs
+    def __init__(self, text: str, fails: bool = False, hangs: bool = False, finish: str = "stop") -> None:
+        self.words, self.fails, self.hangs, self.finish = text.split(" "), fails, hangs, finish
         self.written: list[str] = []
         self.stopped = False
 
@@ -102,7 +102,7 @@ class Author:
                     text=f"{word} ",
                     prompt_tokens=90,
                     completion_tokens=len(self.written),
-                    finish_reason="",
+                    finish_reason=self.finish if word == self.words[-1] else "",
                     model="author",
                 )
                 await asyncio.sleep(0)
@@ -253,6 +253,13 @@ def test_what_to_do_about_a_code_that_nobody_knows_is_not_known(code: str, known
     )
     assert draft.grounded is known
     assert ("- the spelling of E999: nothing that I may see names it" in draft.answer) is not known
+
+
+@pytest.mark.parametrize("finish", ["stop", "length"])
+def test_a_sentence_that_was_cut_off_is_not_told(finish: str):
+    author = Author("E421 means that vibration is high. The bearing wears when vibration", finish=finish)
+    draft, _ = answer(author, "What does E421 mean?", lead=0, passages=[MEANING])
+    assert ("The bearing wears when vibration [" in draft.answer) is (finish == "stop")
 
 
 def test_how_the_fleet_is_is_told_by_its_records_alone():

@@ -61,10 +61,12 @@ def test_those_who_had_no_trouble_are_counted_and_named():
         "p0, p1, p2, p3, p4, p5, p6, p7, p8, p9 and 2 others."
     ]
     none = {"models": [], "devices": 100, "spared": 0, "named": None}
-    assert sentences.lacking(none, "alerts") == ["None of 100 devices have no open alert."]
-    assert sentences.lacking(none, "readings", DAY)[0].startswith(
-        "None of 100 devices sent no reading from 20"
-    )
+    assert sentences.lacking(none, "alerts") == ["Each of 100 devices has an open alert."]
+    assert sentences.lacking(none, "readings", DAY) == [f"Each of 100 devices sent readings {DAY}."]
+    unscored = none | {"devices": 0, "models": ["HX-200"]}
+    assert sentences.lacking(unscored, "errors", DAY) == [
+        "None of the HX-200 devices has a health score yet."
+    ]
 
 
 def test_codes_that_are_asked_of_a_device_are_counted_first():

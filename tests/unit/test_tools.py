@@ -237,6 +237,31 @@ class Eventful(Healthy):
         return {"models": [], "codes": [], "events": [], "alerts": [], "open_alerts": 0}
 
 
+class Runbooks(Shelf):
+    """A retriever that finds steps below the chunks that are read."""
+
+    async def remote(self, tenant: str, query: str, top_k: int, *asked: Any) -> dict[str, Any]:
+        about = {"models": [], "firmware": [], "error_codes": [], "uri": "lake://d", "start": 0}
+        hits = [
+            {**about, "doc_id": "d", "chunk_id": f"d-{n}", "title": "Press", "section": section, "text": text}
+            for n, (section, text) in enumerate(
+                [("Meaning", "A press ages.")] * 6
+                + [("Immediate actions", f"1. Stop press {n}.\n2. Wait.") for n in range(2)]
+            )
+        ]
+        return {"hits": hits[:top_k], "timings_ms": {}}
+
+
+def test_steps_to_take_are_found_below_the_chunks_that_are_read():
+    lookup = Lookup(Runbooks(hangs=False), None, alike(), Eventful())
+    for question, steps in (
+        ("How do I stop a press?", ["1. Stop press 0.\n2. Wait."]),
+        ("What is a press?", []),
+    ):
+        found = asyncio.run(lookup.gather(ACME, resolve(question, None, []), 5, lambda event: None))
+        assert [each.text for each in found.passages if each.section == "Immediate actions"] == steps
+
+
 @pytest.mark.parametrize(
     ("question", "device", "read"),
     [
