@@ -244,8 +244,11 @@ class Answerer:
                     if _cut_off(writing, spoken):
                         break
                     claim = grounding.claim(spoken, titles)
-                    if claim and (support := await self._support(claim, found)):
-                        writer.sentence(Sentence(claim, support))
+                    support = await self._support(claim, found) if claim else None
+                    if support and not (
+                        found.devices and _stray(found.sources[support.quote], found, writer)
+                    ):
+                        writer.sentence(Sentence(_completed(claim, found.sources[support.quote]), support))
                     if writer.full:
                         break
         except TimeoutError:
@@ -267,6 +270,18 @@ def _cut_off(writing: Writing, sentence: str) -> bool:
     """Whether a sentence is the last one, and ends because the model may write no more."""
     done = writing.completion
     return done is not None and done.finish_reason == "length" and not SENTENCE_ENDED.search(sentence)
+
+
+def _completed(claim: str, quote: Quote) -> str:
+    """A claim that repeats a sentence and breaks off within it, with the rest of that."""
+    told = grounding.plain(quote.text)
+    return told if told.startswith(claim) else claim
+
+
+def _stray(quote: Quote, found: Evidence, writer: Writer) -> bool:
+    """Whether a sentence is a step of a procedure beside the one that is to be followed."""
+    followed = {step.passage for step in writer.guide}
+    return bool(followed) and quote.passage not in followed and compose.is_step(quote, found.passages)
 
 
 def _best(asked: Asked, found: Evidence, guide: list[Quote]) -> list[Support]:

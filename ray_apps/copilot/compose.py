@@ -154,6 +154,11 @@ def _told_of(
     return first if first is None or focus or told[first] >= FAR else None
 
 
+def is_step(quote: Quote, passages: list[Passage]) -> bool:
+    """Whether a quote stands in an item of a numbered list."""
+    return any(start <= quote.start < end for start, end in items(passages[quote.passage].text))
+
+
 def items_before(quote: Quote, passages: list[Passage]) -> list[tuple[int, int]]:
     """Spans of the items that stand before a quote's in its numbered list; none where it is in no list."""
     text, earlier = passages[quote.passage].text, list[tuple[int, int]]()

@@ -255,11 +255,32 @@ def test_what_to_do_about_a_code_that_nobody_knows_is_not_known(code: str, known
     assert ("- the spelling of E999: nothing that I may see names it" in draft.answer) is not known
 
 
-@pytest.mark.parametrize("finish", ["stop", "length"])
-def test_a_sentence_that_was_cut_off_is_not_told(finish: str):
-    author = Author("E421 means that vibration is high. The bearing wears when vibration", finish=finish)
+@pytest.mark.parametrize(
+    ("written", "finish", "told"),
+    [
+        ("The bearing wears when vibration", "stop", "The bearing wears when vibration stays high. [2]"),
+        ("High vibration wears the bearing", "stop", "High vibration wears the bearing [2]"),
+        ("High vibration wears the bearing", "length", ""),
+    ],
+)
+def test_a_sentence_that_was_cut_off_is_completed_or_not_told(written: str, finish: str, told: str):
+    author = Author(f"E421 means that vibration is high. {written}", finish=finish)
     draft, _ = answer(author, "What does E421 mean?", lead=0, passages=[MEANING])
-    assert ("The bearing wears when vibration [" in draft.answer) is (finish == "stop")
+    assert told in draft.answer
+    assert (written in draft.answer) is bool(told)
+
+
+def test_no_step_of_another_procedure_is_told_beside_the_steps_to_take():
+    other = Passage(
+        "swap.md", "Replacing the drive", "lake://x", "Removal", "1. Unplug the control connector first.\n", 0
+    )
+    author = Author("Unplug the control connector first. The bearing wears when vibration stays high.")
+    draft, _ = answer(
+        author, "How do I fix machine-007 with E421?", passages=[RECORD, MEANING, RUNBOOK, other]
+    )
+    assert "1. Read the trend." in draft.answer
+    assert "connector" not in draft.answer
+    assert "The bearing wears" in draft.answer
 
 
 def test_how_the_fleet_is_is_told_by_its_records_alone():
