@@ -22,6 +22,8 @@ from indexes.vector import Vectors
 
 _LOOKED_THROUGH = 8
 """Times as many chunks as are taken by words: Tantivy's own score has other weights than ours."""
+_PASSAGES = 2
+"""Of each document that answers a question like the query: a long manual must not fill the hits."""
 _SPARE = 5
 """Hits that are read beyond those wanted."""
 
@@ -61,7 +63,8 @@ class Candidates:
     words: Scores
     """BM25F by the weights that chose the candidates; NaN where no word of the query occurs."""
     precedent: Scores
-    """How alike the query is to a question that the chunk's document is known to answer, 0 to 1."""
+    """How alike the query is to a question that the chunk's document is known to answer, 0 to 1; NaN where it
+    answers none, and for all but the document's best chunks."""
 
 
 @dataclass(frozen=True)
@@ -110,20 +113,18 @@ class HybridIndex:
     ) -> Candidates:
         """The best by vectors, by words, by codes and by precedents, each with every score, whoever found it.
 
-        The best by words are those by BM25F among the best that Tantivy finds. Of the documents that answered
+        The best by words are those by BM25F among the best that Tantivy finds. Of each document that answered
         questions like this one (`answers`, by URI), they are the best by vectors.
         """
         clock = _Stopwatch()
         vectors, count = part.snapshot.vectors, self.ranking.candidates
         vector = vector if self.comparable else None
-        answering = np.empty(0, np.int64)
+        answering, alike = np.empty(0, np.int64), np.empty(0, np.float32)
         near = np.empty(0, np.int64)
         if vector is not None:
             _, found = vectors.search(vector[np.newaxis, :], count, part.allowed(filters))
             near = found[0][found[0] >= 0]
-            if answers:
-                answering = part.text.rows_of_documents(answers, filters)
-                answering = answering[np.argsort(-vectors.scores(vector, answering), kind="stable")[:count]]
+            answering, alike = _answering(part, vector, answers, filters)
         spent.vector += clock.lap()
         _, worded = part.text.search(query, count * _LOOKED_THROUGH, filters, local, shared)
         shares, coded = part.text.exact(query, count, filters, local, shared)
@@ -140,9 +141,8 @@ class HybridIndex:
         if vector is not None:
             cosine = vectors.scores(vector, rows).astype(np.float64)
         spent.vector += clock.lap()
-        return Candidates(
-            part, rows, cosine, _aligned(rows, coded, shares), scores, _precedent(part, rows, answers)
-        )
+        exact, precedent = _aligned(rows, coded, shares), _aligned(rows, answering, alike)
+        return Candidates(part, rows, cosine, exact, scores, precedent)
 
 
 def search_all(
@@ -189,7 +189,7 @@ def find(
     parts = [(index, part) for index in indexes for part in index.snapshot.parts]
     statistics = [part.text.statistics(query) for _, part in parts]
     shared = TermStatistics.total(statistics)
-    answers = precedents.answers(vector) if vector is not None and indexes[0].comparable else {}
+    answers = precedents.answers(query, vector) if vector is not None and indexes[0].comparable else {}
     pools = [
         index.candidates(part, query, vector, filters, local, shared, words, answers, spent)
         for (index, part), local in zip(parts, statistics, strict=True)
@@ -234,8 +234,8 @@ def fuse(vector: Scores, bm25: Scores, exact: Scores, precedent: Scores, weights
     """One score per candidate in 0..1 from its rankings (NaN where it has none): fusion, then the lifts.
 
     With weight w for codes and a share s of the codes asked for, score = (fused + w * s) / (1 + w) where any
-    candidate matches a code, else the fused score; likewise with how alike a precedent is, whose weight adds
-    to that of the codes.
+    candidate matches a code, else the fused score. How alike a precedent is, p of weight v, adds v * p to the
+    sum, and v * (the greatest p) to what it is divided by: one that is hardly alike changes hardly any score.
     """
     rankings, parts = (vector, bm25), (weights.vector, weights.bm25)
     if np.isnan(vector).all():
@@ -244,12 +244,9 @@ def fuse(vector: Scores, bm25: Scores, exact: Scores, precedent: Scores, weights
         fused = min_max(rankings, parts, floors=(None, 0.0))
     else:
         fused = reciprocal_rank(rankings, parts)
-    most = 1.0
-    for weight, share in ((weights.code_lift, np.nan_to_num(exact)), (weights.precedent, precedent)):
-        if share.any():
-            fused = fused + weight * np.minimum(share, 1)
-            most += weight
-    lifted: Scores = fused / most
+    share, alike = np.minimum(np.nan_to_num(exact), 1), np.nan_to_num(precedent)
+    most = 1 + weights.code_lift * share.any() + weights.precedent * alike.max(initial=0)
+    lifted: Scores = (fused + weights.code_lift * share + weights.precedent * alike) / most
     return lifted
 
 
@@ -281,12 +278,17 @@ def _freshness(pool: Candidates, ranking: Ranking, now: datetime) -> Scores:
     return np.where(recent, ranking.freshness, 1.0)
 
 
-def _precedent(part: Part, rows: NDArray[np.int64], answers: Mapping[str, float]) -> Scores:
-    """How alike the query is to what each row's document answered."""
-    if not answers:
-        return np.zeros(len(rows))
-    uris = rows_of(part.snapshot.chunks.select(["uri"]), rows)["uri"].to_pylist()
-    return np.array([answers.get(uri, 0.0) for uri in uris], np.float64)
+def _answering(
+    part: Part, vector: Vectors, answers: Mapping[str, float], filters: Filters
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The best chunks by vectors of each document that answered, and how alike each one's question is."""
+    rows, alike = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for uri, share in answers.items():
+        found = part.text.rows_of_document(uri, filters)
+        best = np.argsort(-part.snapshot.vectors.scores(vector, found), kind="stable")[:_PASSAGES]
+        rows.append(found[best])
+        alike.append(np.full(len(best), share, np.float32))
+    return np.concatenate(rows), np.concatenate(alike)
 
 
 def _number(score: float) -> float | None:

@@ -27,7 +27,7 @@ BOOSTS = {"title": 2.0, "section": 1.5, "body": 1.0, "codes": 2.0}
 EXACT_FIELDS = ("declared", "models", "firmware", "error_codes", "doc_type")
 _UPDATED, _URI = "updated", "uri"
 _MAXIMUM_TERMS = 64
-_MOST_ROWS = 10_000
+_MOST_ROWS = 2_000
 _FORWARD = "forward"
 _CODE = "\x1f"  # before a code among the forward index's terms: no word begins so
 _DECLARED_SHARE = 0.5
@@ -176,9 +176,9 @@ class TextIndex:
         matched = Query.boolean_query([(Occur.Must, Query.boolean_query(parts)), (Occur.Should, order)])
         return self._top(matched, k, filters)
 
-    def rows_of_documents(self, uris: Iterable[str], filters: Filters | None = None) -> Rows:
-        """The rows of some documents' chunks, in any order."""
-        wanted = Query.term_set_query(self._schema, _URI, sorted(uris))
+    def rows_of_document(self, uri: str, filters: Filters | None = None) -> Rows:
+        """The rows of a document's chunks, in any order; of a very long one the first."""
+        wanted = Query.term_query(self._schema, _URI, uri, "basic")
         return self._top(Query.const_score_query(wanted, 0.0), _MOST_ROWS, filters)[1]
 
     def _words(self, query: str) -> list[str]:

@@ -68,6 +68,20 @@ def fitting_set(
     return read_set(filesystem, tenant, name, documents, split)
 
 
+def fitting_sets(
+    filesystem: FileSystem, tenant: Tenant, documents: Mapping[str, str]
+) -> tuple[list[Question], list[str]]:
+    """The questions of all sets that can be fitted to, and the names of the sets that are refused."""
+    found: list[Question] = []
+    refused: list[str] = []
+    for name in set_names(filesystem, tenant):
+        try:
+            found += fitting_set(filesystem, tenant, name, documents)
+        except LabelsRefused:  # the evaluation says why
+            refused.append(name)
+    return found, refused
+
+
 def add_set(filesystem: FileSystem, tenant: Tenant, folder: Path) -> str:
     """Put a local folder in BEIR's layout among the tenant's labelled sets; its name."""
     files = [folder / QUERIES, *sorted(folder.glob(QRELS.format("*")))]

@@ -34,6 +34,10 @@ MOST_QUESTIONS = 300
 """More would choose no other weights, and each is ranked some fifty times."""
 MOST_RERANKED = 150
 """Each costs a pass of the reranker over the hits."""
+MOST_PRECEDENTS = 10_000
+"""Pairs of a question and a document: each search compares itself with all of them."""
+MOST_ANSWERS = 10
+"""Documents of a question that become its precedents, the most relevant ones."""
 HITS = 3 * DEPTH
 """Enough for the first ten documents."""
 
@@ -44,6 +48,8 @@ class Gauge:
 
     indexes: Sequence[HybridIndex]
     found: Mapping[str, Found]
+    plain: Mapping[str, Found]
+    """What is found without precedents: as it is under weights that give them none."""
     now: datetime
 
     def __call__(self, fusion: Fusion, questions: Sequence[Question]) -> list[float]:
@@ -51,16 +57,18 @@ class Gauge:
         return [ndcg(self._ranking(question, fusion), question.grades) for question in questions]
 
     def _ranking(self, question: Question, fusion: Fusion) -> list[str]:
-        found, how = self.found[question.text], self.indexes[0].ranking
-        return documents(rank(found, HITS, fusion, how, self.now, Timings()))
+        found = (self.found if fusion.precedent else self.plain)[question.text]
+        return documents(rank(found, HITS, fusion, self.indexes[0].ranking, self.now, Timings()))
 
 
 def precedents_of(questions: Sequence[Question], vectors: Mapping[str, Vectors]) -> Precedents:
-    """Labelled questions as precedents; `vectors` (d,) by their text."""
-    pairs = [(each.text, uri) for each in questions for uri, grade in each.grades.items() if grade > 0]
+    """Labelled questions as precedents, of too many the first ones; `vectors` (d,) by their text."""
+    pairs = [(each.text, uri) for each in questions for uri in _answers(each)]
     if not pairs:
         return Precedents()
-    texts, uris = zip(*pairs, strict=True)
+    if len(pairs) > MOST_PRECEDENTS:
+        logger.warning("%d of %d precedents are left out", len(pairs) - MOST_PRECEDENTS, len(pairs))
+    texts, uris = zip(*pairs[:MOST_PRECEDENTS], strict=True)
     return Precedents(texts, uris, np.stack([vectors[text] for text in texts]))
 
 
@@ -76,11 +84,14 @@ def fitted_fusion(
     """
     chosen = _by_chance(questions, MOST_QUESTIONS)
     start, precedents = indexes[0].snapshot.manifest.fusion, precedents_of(questions, vectors)
-    found = {}
-    for text in (question.text for question in chosen):
-        others = precedents.without(text)
-        found[text] = find(indexes, text, vectors[text], Filters(), start.words, others, Timings())
-    return calibrated(start, chosen, Gauge(indexes, found, now))
+
+    def found(text: str, known: Precedents) -> Found:
+        return find(indexes, text, vectors[text], Filters(), start.words, known, Timings())
+
+    texts = [question.text for question in chosen]
+    others = {text: found(text, precedents.without(text)) for text in texts}
+    plain = {text: found(text, Precedents()) for text in texts}
+    return calibrated(start, chosen, Gauge(indexes, others, plain, now))
 
 
 def fitted_reranker(
@@ -110,6 +121,12 @@ def reranker_of(settings: Settings, owner: str, manifest: Manifest) -> Relevance
     except ModelError as error:
         logger.info("no reranker for %s: %s", owner, error)
         return None
+
+
+def _answers(question: Question) -> list[str]:
+    """The documents that answer it best."""
+    relevant = [(uri, grade) for uri, grade in question.grades.items() if grade > 0]
+    return [uri for uri, _ in sorted(relevant, key=lambda pair: -pair[1])[:MOST_ANSWERS]]
 
 
 def _by_chance(questions: Sequence[Question], most: int) -> list[Question]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from indexes.hits import Hit
 from indexes.hybrid import HybridIndex, search_all
+from indexes.precedents import Precedents
 from indexes.schema import passage
 from indexes.vector import Vectors
 from iotops.models.hardware import preferred_device
@@ -65,10 +66,13 @@ def asked_of(chunks: pa.Table, seed: int = 0) -> list[Asked]:
 def of_shelf(
     indexes: Sequence[HybridIndex], asked: Sequence[Asked], vectors: Mapping[str, Vectors]
 ) -> Iterator[Example]:
-    """Examples of questions made from chunks, with vectors by their text; what is wrong is elsewhere."""
+    """Examples of questions made from chunks, with vectors by their text; what is wrong is elsewhere.
+
+    It is what a question finds that was never asked: without precedents.
+    """
     read: dict[tuple[str, str], str] = {}
     for each in asked:
-        found = search_all(indexes, each.question, vectors[each.question], HITS)
+        found = search_all(indexes, each.question, vectors[each.question], HITS, precedents=Precedents())
         wrong = tuple(_read(hit, read) for hit in found if hit.uri != each.uri)
         if wrong:
             yield Example(each.question, each.text, wrong)
@@ -77,11 +81,14 @@ def of_shelf(
 def of_labels(
     indexes: Sequence[HybridIndex], questions: Sequence[Question], vectors: Mapping[str, Vectors]
 ) -> Iterator[Example]:
-    """Examples of labelled questions: each relevant document's best chunk among the hits is right."""
+    """Examples of labelled questions: each relevant document's best chunk among the hits is right.
+
+    The hits are found without precedents, among which the question itself would be.
+    """
     read: dict[tuple[str, str], str] = {}
     for question in questions:
         relevant = {uri for uri, grade in question.grades.items() if grade > 0}
-        hits = search_all(indexes, question.text, vectors[question.text], HITS)
+        hits = search_all(indexes, question.text, vectors[question.text], HITS, precedents=Precedents())
         wrong = tuple(_read(hit, read) for hit in hits if hit.uri not in question.grades)
         best: dict[str, Hit] = {}
         for hit in hits:

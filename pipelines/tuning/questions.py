@@ -15,6 +15,7 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse
 
 from indexes.hits import documents
 from indexes.hybrid import HybridIndex, search_all
+from indexes.precedents import Precedents
 from indexes.schema import passage
 from indexes.vector import Vectors
 from iotops.serving import COPILOT, LANGUAGE_MODEL
@@ -66,16 +67,18 @@ def question_in(answer: str) -> str:
 def leading_back(
     indexes: Sequence[HybridIndex], asked: Sequence[Asked], vectors: Mapping[str, Vectors]
 ) -> list[Asked]:
-    """Those whose document the search finds at once, with vectors by their text.
+    """Those whose document the search finds at once and without precedents, with vectors by their text.
 
     Dai and others 2022, "Promptagator: Few-shot Dense Retrieval From 8 Examples": round-trip consistency
     drops what a model made up, or what any document would answer.
     """
-    return [
-        each
-        for each in asked
-        if each.uri in documents(search_all(indexes, each.question, vectors[each.question], LEADS_BACK))
-    ]
+    kept = []
+    for each in asked:
+        vector = vectors[each.question]
+        found = search_all(indexes, each.question, vector, LEADS_BACK, precedents=Precedents())
+        if each.uri in documents(found):
+            kept.append(each)
+    return kept
 
 
 async def _written(model: DeploymentHandle, texts: Sequence[str]) -> list[str]:

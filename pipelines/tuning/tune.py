@@ -66,7 +66,7 @@ def tune(settings: Settings, tenant: Tenant, course: Course, on_progress: Progre
     if tenant.id not in snapshots:
         raise IotOpsError(f"{tenant.id} has no index: `iotops docs add PATH --tenant {tenant.id}`")
     own = snapshots[tenant.id].searched
-    labelled = labelled_questions(settings, tenant, list(snapshots.values()))
+    labelled, _ = labelled_questions(settings, tenant, list(snapshots.values()))
     learned = standing(own, 0, LEARN)
     one, other = _held_out(own, labelled)
     written, asked = generated(learned), asked_of(learned)

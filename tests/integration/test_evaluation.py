@@ -112,7 +112,8 @@ def test_each_method_has_a_row_of_the_index_that_was_searched(
 
 def test_a_fall_and_a_broken_set_are_shown_and_fail_nothing(settings: Settings, evaluated: Evaluated) -> None:
     rated = "1 of 2 thumbs up (50%)"
-    fitted = "weights as they were; fusion: too few questions; precedents: 0; reranker: none"
+    kept = "precedents: 0, as they were: broken cannot be used"
+    fitted = f"weights as they were; fusion: too few questions; {kept}; reranker: none"
     assert evaluated.counts == {
         "evaluations": 6, "changed": 6, "warnings": 2, "ratings": rated, "fitting": fitted
     }  # fmt: skip

@@ -17,7 +17,7 @@ from pipelines.evaluation.evaluate import Evaluation
 from pipelines.evaluation.evaluations_table import week_of
 from pipelines.evaluation.keywords import keyword_searches
 from pipelines.evaluation.known_items import ABOUT, ABOUT_CODE, Question, known_items
-from pipelines.evaluation.labelled import LabelsRefused, read_set, set_names
+from pipelines.evaluation.labelled import LabelsRefused, fitting_sets, read_set, set_names
 from pipelines.evaluation.measures import Measures, measured, ndcg, recall, reciprocal_rank
 from tests.unit.shelves import table
 
@@ -188,6 +188,15 @@ def test_a_set_without_judgements_is_refused(lake: FileSystem, tmp_path: Path) -
     (tmp_path / "acme/evaluation/tickets/qrels/test.tsv").unlink()
     with pytest.raises(LabelsRefused, match=r"qrels/test.tsv is missing"):
         read_set(lake, Tenant("acme"), "tickets", DOCUMENTS)
+
+
+def test_what_is_fitted_to_names_the_sets_that_cannot_be_used(lake: FileSystem, tmp_path: Path) -> None:
+    label(tmp_path, QUERIES, "query-id\tcorpus-id\tscore\n1\tvalve\t2\n")
+    (tmp_path / "acme" / "evaluation" / "alarms").mkdir()
+    (tmp_path / "acme" / "evaluation" / "alarms" / "queries.jsonl").write_text("{")
+    found, refused = fitting_sets(lake, Tenant("acme"), DOCUMENTS)
+    assert [question.text for question in found] == ["it leaks"]
+    assert refused == ["alarms"]
 
 
 @pytest.mark.parametrize(("before", "worse"), [(None, False), (0.82, False), (0.84, True), (0.5, False)])

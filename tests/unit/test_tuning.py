@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from indexes.hybrid import HybridIndex
+from indexes.precedents import Precedents
+from indexes.snapshot import Fusion, Snapshot, write_snapshot
 from indexes.tuned import keep, tuned_model
 from iotops.errors import ModelError
 from pipelines.evaluation.known_items import Question
@@ -19,7 +21,7 @@ from pipelines.evaluation.reranking import WEIGHTS, chosen, judge
 from pipelines.tuning.examples import Asked, asked_of, of_labels, of_shelf
 from pipelines.tuning.questions import leading_back, question_in
 from pipelines.tuning.training import Course, Example, drawn, stages_of
-from tests.unit.shelves import hashed, loaded, table
+from tests.unit.shelves import EMBEDDER, hashed, loaded, table, vectors
 
 TOPICS = [f"valve{first}{second}" for first in "abcdefgh" for second in "abcdefgh"]
 CHUNKS = table(
@@ -106,6 +108,22 @@ def test_the_right_text_is_the_labelled_one_and_wrong_are_unlabelled_ones(tmp_pa
         assert len({frozenset(each) for each in told}) > 1, "others each time"
         drawn_alike += sum(any(alike in wrong for wrong in each) for each in told)
     assert drawn_alike > len(TOPICS) * 4 * 0.4, "three of fifty, by chance, would have it 0.06 of the time"
+
+
+def test_examples_are_what_a_question_finds_that_was_never_asked(tmp_path: Path) -> None:
+    asked, uri = "why does it shake", "lake://acme/documents/impeller.md"
+    shelf = table(*({"text": f"It does shake {n}."} for n in range(60)), {"text": "Balance.", "uri": uri})
+    known, vector = Precedents([asked], [uri], hashed([asked])), {asked: hashed([asked])[0]}
+    write_snapshot(
+        shelf, vectors(shelf), tmp_path / "snapshot", embedder=EMBEDDER, chunker="test-1",
+        fusion=Fusion(precedent=2), precedents=known,
+    )  # fmt: skip
+    index = HybridIndex(Snapshot.load(tmp_path / "snapshot"))
+    assert index.search(asked, vector[asked], 1)[0].uri == uri
+    assert list(of_labels([index], [Question(asked, {uri: 1})], vector)) == []
+    assert leading_back([index], [Asked(asked, uri, "")], vector) == []
+    (example,) = of_shelf([index], [Asked(asked, "lake://acme/documents/doc-0.md", "")], vector)
+    assert not any("Balance" in wrong for wrong in example.wrong)
 
 
 def test_a_sentence_that_is_asked_for_is_not_in_its_answer(tmp_path: Path) -> None:
