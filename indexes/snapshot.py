@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -227,8 +228,6 @@ def write_snapshot(
             f"{chunks.num_rows} chunks need finite vectors of as many rows, "
             f"{embedder.dimension} long; got {vectors.shape}"
         )
-    if precedents and precedents.dimension != embedder.dimension:
-        raise SnapshotError(f"precedents are {precedents.dimension} long, not {embedder.dimension}")
     directory.mkdir(parents=True)
     pq.write_table(chunks.cast(CHUNK_SCHEMA), directory / CHUNKS, compression="zstd")
     files = DOCUMENT_SCHEMA.empty_table() if documents is None else documents.cast(DOCUMENT_SCHEMA)
@@ -237,7 +236,7 @@ def write_snapshot(
     index.save(directory / VECTORS)
     TextIndex.build(chunks, directory / TEXT)
     if precedents:
-        precedents.save(directory / PRECEDENTS)
+        _save_precedents(precedents, directory, embedder)
     ids = [chunks["doc_id"]] + ([Part(base, tuple(outdated)).chunks["doc_id"]] if base else [])
     searched = pa.chunked_array([piece for column in ids for piece in column.chunks], pa.string())
     manifest = Manifest(
@@ -258,6 +257,30 @@ def write_snapshot(
     ).named()
     (directory / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def write_reweighed(
+    source: Path, directory: Path, precedents: Precedents | None = None, **weights: Any
+) -> Manifest:
+    """Write the snapshot of a folder again into a new one, with other precedents if any are given and other
+    `weights`, by the names of the manifest's fields; all else is copied as it is."""
+    before = read_manifest(source)
+    replaced = [] if precedents is None else [PRECEDENTS]
+    shutil.copytree(source, directory, ignore=shutil.ignore_patterns(MANIFEST, *_LOCKS, *replaced))
+    files = {name: checksum for name, checksum in before.files.items() if name not in replaced}
+    if precedents:
+        _save_precedents(precedents, directory, before.embedder)
+        files[PRECEDENTS] = sha256(directory / PRECEDENTS)
+    made = {"created_at": datetime.now(UTC), "files": files}
+    manifest = Manifest.model_validate(before.model_dump() | weights | made).named()
+    (directory / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _save_precedents(precedents: Precedents, directory: Path, embedder: EmbedderId) -> None:
+    if precedents.dimension != embedder.dimension:
+        raise SnapshotError(f"precedents are {precedents.dimension} long, not {embedder.dimension}")
+    precedents.save(directory / PRECEDENTS)
 
 
 def read_manifest(directory: Path) -> Manifest:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyarrow.fs import FileSystem
 
@@ -26,6 +25,7 @@ from indexes.snapshot import (
     Manifest,
     Snapshot,
     SnapshotError,
+    write_reweighed,
     write_snapshot,
 )
 from indexes.vector import Vectors
@@ -152,29 +152,16 @@ def calibrate(
 ) -> Manifest:
     """Publish the current index again under new weights or precedents, which later builds keep."""
     prefix = shelf_prefix(owner, "indexes")
-    over = pointer(filesystem, prefix)
-    snapshot = _current_snapshot(filesystem, prefix, cache / owner)
-    if snapshot is None:
+    over, snapshot_id = pointer(filesystem, prefix), current(filesystem, prefix)
+    if snapshot_id is None:
         raise SnapshotError(f"{owner} has no index to calibrate: build one first")
-    before = snapshot.manifest
-    manifest = _published(
-        filesystem,
-        prefix,
-        over,
-        snapshot.chunks,
-        snapshot.vectors.reconstruct(np.arange(before.rows)),
-        embedder=before.embedder,
-        chunker=before.chunker,
-        source_hash=before.source_hash,
-        documents=snapshot.documents,
-        reranker_weight=before.reranker_weight if reranker_weight is None else reranker_weight,
-        reranker=before.reranker if reranker is None else reranker,
-        fusion=fusion or before.fusion,
-        precedents=snapshot.precedents if precedents is None else precedents,
-        base=snapshot.base,
-        outdated=before.outdated,
-        shelf=rolled_back_at(over),
-    )
+    weights = {"reranker_weight": reranker_weight, "reranker": reranker, "fusion": fusion}
+    given = {name: value for name, value in weights.items() if value is not None}
+    source = fetch(filesystem, prefix, snapshot_id, cache / owner)
+    with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
+        directory = Path(folder) / "snapshot"
+        manifest = write_reweighed(source, directory, precedents, **given)
+        publish(filesystem, prefix, directory, over, rolled_back_at(over))
     prune(filesystem, prefix)
     return manifest
 
@@ -185,14 +172,13 @@ def _published(
     over: bytes | None,
     chunks: pa.Table,
     vectors: Vectors,
-    shelf: str = "",
     **made: Any,
 ) -> Manifest:
-    """Write a snapshot aside and make it the current one; `shelf` is as in `exchange.rollback`."""
+    """Write a snapshot aside and make it the current one."""
     with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
         directory = Path(folder) / "snapshot"
         manifest = write_snapshot(chunks, vectors, directory, **made)
-        publish(filesystem, prefix, directory, over, shelf)
+        publish(filesystem, prefix, directory, over)
     return manifest
 
 

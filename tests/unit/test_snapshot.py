@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
+from pydantic import ValidationError
 
 from indexes.exchange import (
     current,
@@ -26,14 +27,17 @@ from indexes.exchange import (
     snapshots,
 )
 from indexes.live import LiveIndex
+from indexes.precedents import Precedents
 from indexes.snapshot import (
     MANIFEST,
+    Fusion,
     Manifest,
     Snapshot,
     SnapshotError,
     _id_of,
     read_manifest,
     verify,
+    write_reweighed,
     write_snapshot,
 )
 from tests.unit.shelves import DIMENSION, EMBEDDER, hashed, loaded, table, vectors, written
@@ -340,3 +344,23 @@ def test_a_snapshot_outlives_fields_that_its_maker_did_not_know(tmp_path: Path) 
     (tmp_path / "before" / MANIFEST).write_text(json.dumps({**fields, "snapshot_id": earlier, "chunks": 7}))
     with pytest.raises(SnapshotError, match="changed after it was made"):
         verify(tmp_path / "before", earlier)
+
+
+def test_other_weights_and_precedents_leave_all_else_as_it_is(tmp_path: Path) -> None:
+    first = written(tmp_path / "first", CHUNKS)
+    known = Precedents(["why"], [CHUNKS["uri"][0].as_py()], hashed(["why"]))
+    weighed = write_reweighed(tmp_path / "first", tmp_path / "second", known, fusion=Fusion(precedent=0.8))
+    assert verify(tmp_path / "second", weighed.snapshot_id) == weighed
+    assert weighed.snapshot_id != first.snapshot_id
+    assert {name: weighed.files[name] for name in first.files} == first.files
+    assert (
+        weighed.model_copy(
+            update={name: getattr(first, name) for name in ("snapshot_id", "created_at", "fusion", "files")}
+        )
+        == first
+    )
+    assert Snapshot.load(tmp_path / "second").precedents.same(known)
+    without = write_reweighed(tmp_path / "second", tmp_path / "third", Precedents(), reranker_weight=0.5)
+    assert (without.files, without.fusion, without.reranker_weight) == (first.files, weighed.fusion, 0.5)
+    with pytest.raises(ValidationError, match="reranker_weight"):
+        write_reweighed(tmp_path / "first", tmp_path / "fourth", reranker_weight=2)
