@@ -246,7 +246,7 @@ class Answerer:
                     claim = grounding.claim(spoken, titles)
                     support = await self._support(claim, found) if claim else None
                     if support and not (
-                        found.devices and _stray(found.sources[support.quote], found, writer)
+                        found.devices and _stray(found.sources[support.quote], found, writer.guide)
                     ):
                         writer.sentence(Sentence(_completed(claim, found.sources[support.quote]), support))
                     if writer.full:
@@ -278,9 +278,9 @@ def _completed(claim: str, quote: Quote) -> str:
     return told if told.startswith(claim) else claim
 
 
-def _stray(quote: Quote, found: Evidence, writer: Writer) -> bool:
+def _stray(quote: Quote, found: Evidence, guide: list[Quote]) -> bool:
     """Whether a sentence is a step of a procedure beside the one that is to be followed."""
-    followed = {step.passage for step in writer.guide}
+    followed = {step.passage for step in guide}
     return bool(followed) and quote.passage not in followed and compose.is_step(quote, found.passages)
 
 
@@ -294,6 +294,8 @@ def _best(asked: Asked, found: Evidence, guide: list[Quote]) -> list[Support]:
     best = compose.extract(asked.whole, found.focus, found.sources, found.cosines, FACTS)
     if found.lead:  # records answer already: beside them only what fits
         best = [each for each in best if each.score >= LATE_OPENING]
+    if found.devices:
+        best = [each for each in best if not _stray(found.sources[each.quote], found, guide)]
     if asked.plan.reported:  # the records say who reported a code: beside them only what is about the code
         best = [each for each in best if compose.about(found.sources[each.quote], found.focus)]
     return compose.in_order(best, found.sources, found.passages, guide) if asked.plan.action else best

@@ -46,6 +46,8 @@ STOP_WORDS = frozenset(
 SUPPORT_THRESHOLD = 0.7
 LEAST_RECALL = 0.6
 LEAST_WORDS, LEAST_PROSE = 4, 2 / 3
+LEAST_CLAIM = 3
+"""Words, numbers and codes of a claim: with two, `the bearing is too high` passes where its temperature is."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def facts(text: str) -> set[str]:
 def support(claim: str, vector: Vectors, sources: list[Quote], vectors: Vectors) -> Support | None:
     """The quote that supports a claim best, or None; `vector` (d,) and `vectors` (n, d) are normalised."""
     words, needed, denies = content_words(claim), facts(claim), bool(NEGATION.search(claim))
-    if not words or not sources:
+    if not words or len(words | needed) < LEAST_CLAIM or not sources:
         return None
     cosines = vectors @ vector
     best: Support | None = None

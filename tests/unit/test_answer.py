@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -281,6 +282,11 @@ def test_no_step_of_another_procedure_is_told_beside_the_steps_to_take():
     assert "1. Read the trend." in draft.answer
     assert "connector" not in draft.answer
     assert "The bearing wears" in draft.answer
+    fitting = replace(other, text="1. To fix machine-007 with E421 unplug the connector.\n")
+    draft, _ = answer(
+        Author("Yes."), "How do I fix machine-007 with E421?", passages=[RECORD, MEANING, RUNBOOK, fitting]
+    )
+    assert "connector" not in draft.answer, "nor quoted"
 
 
 def test_how_the_fleet_is_is_told_by_its_records_alone():

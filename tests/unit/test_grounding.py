@@ -55,6 +55,10 @@ def test_a_true_claim_finds_its_sentence():
     assert supported("Stop the pump and isolate it.") == "- Stop the pump and isolate it."
 
 
+def test_a_claim_of_two_words_is_not_supported_however_they_stand_in_a_sentence():
+    assert supported("The coupling is wear.") is None
+
+
 @pytest.mark.parametrize(
     "claim",
     [
