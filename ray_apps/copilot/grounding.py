@@ -47,7 +47,7 @@ SUPPORT_THRESHOLD = 0.7
 LEAST_RECALL = 0.6
 LEAST_WORDS, LEAST_PROSE = 4, 2 / 3
 LEAST_CLAIM = 3
-"""Words, numbers and codes of a claim: with two, `the bearing is too high` passes where its temperature is."""
+"""Words, numbers and codes of a claim: of two, `the bearing is too high` stands where its temperature is."""
 
 
 @dataclass(frozen=True)
