@@ -161,7 +161,7 @@ class Answerer:
     @staticmethod
     def _guide(asked: Asked, found: Evidence) -> list[Quote]:
         """The steps to take; for a device, none of a document that knows nothing of what is to be done."""
-        told = SENDS_NOTHING if asked.plan.silent else symptom(asked.whole)
+        told = SENDS_NOTHING if asked.plan.silent and found.devices else symptom(asked.whole)
         guide = compose.steps(told, found.focus, found.passages, STEPS)
         words = grounding.content_words(told)
         if guide and words and found.devices and not asked.plan.state:

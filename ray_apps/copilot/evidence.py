@@ -186,7 +186,7 @@ def trouble_query(question: str, insights: list[dict[str, Any]], plan: Plan) -> 
     for insight in insights:
         codes = trouble_codes(insight) if plan.action else []
         about += [*(codes or device_codes(insight)), _worst(insight)]
-    if plan.silent:
+    if plan.silent and insights:
         about = [SENDS_NOTHING]
     return " ".join([*(about or [question]), "immediate actions" if plan.action else "meaning"])
 

@@ -90,6 +90,8 @@ def test_the_trouble_of_a_device_is_the_code_asked_for_or_what_it_reported_last(
     silent = plan("press-1 stopped sending, what should I do?")
     query = evidence.trouble_query("It is silent.", [asked], silent)
     assert query == f"{evidence.SENDS_NOTHING} immediate actions", "what it said before tells nothing of that"
+    procedure = "How do I set up a panel that is not connected?"
+    assert evidence.trouble_query(procedure, [], plan(procedure)) == f"{procedure} immediate actions"
 
 
 def test_when_a_device_last_sent_is_told_where_that_is_asked():
