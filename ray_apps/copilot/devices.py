@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
@@ -12,12 +12,13 @@ from typing import Any
 from cachetools import TTLCache, cachedmethod
 from sqlalchemy import Connection, TextClause, text
 
-from indexes.codes import code_key
+from indexes.codes import code_key, singular
 from iotops.database import engine, tenant_transaction
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot import devices_sql as sql
 from ray_apps.copilot.lacking import Lack
+from ray_apps.copilot.leaving_out import LeftOut
 from ray_apps.copilot.period import EVER, Period
 
 ALL = 1_000_000
@@ -28,6 +29,29 @@ BANDS = 10
 LONG_CODE = re.compile(r"\d\d")
 MOST_TENANTS, MODELS_TTL_S = 1000, 10
 """Whose models are remembered, and for how long: a million devices have few, which take a second to find."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which devices of the fleet are asked for, and which codes: all but `other_codes`."""
+
+    models: list[str]
+    """Of these models, or of all where it is empty."""
+    other_models: list[str] = field(default_factory=list)
+    other_devices: list[str] = field(default_factory=list)
+    """But those of `other_models`, and `other_devices`."""
+    without_codes: list[str] = field(default_factory=list)
+    """But those that reported one of these in the time asked for."""
+    other_codes: list[str] = field(default_factory=list)
+
+    @property
+    def values(self) -> dict[str, list[str] | None]:
+        """For the database, to which a code is its key."""
+        codes = {
+            name: [*map(code_key, map(singular, getattr(self, name)))]
+            for name in ("without_codes", "other_codes")
+        }
+        return {name: each or None for name, each in (asdict(self) | codes).items()}
 
 
 class DeviceRecords:
@@ -114,20 +138,22 @@ class DeviceRecords:
         period: Period = EVER,
         codes: Collection[str] = (),
         about: Collection[str] = (),
+        left_out: LeftOut = LeftOut(),
         *,
         limit: int = 50,
     ) -> dict[str, Any]:
         """The latest events that have an error code, of some codes if any are given, alerts, how many are
         open, or were in the period, and how often which code was reported, of a period; of all time, of late.
-        They are the fleet's, or of the devices of those `models` that the code keys `about` name."""
-        keys, models = [code_key(code) for code in codes] or None, self.models(tenant, about)
+        They are the fleet's, or of the devices of those models that the code keys `about` name, without what
+        is `left_out`: see `Scope`."""
+        keys, scope = [code_key(code) for code in codes] or None, self.scope(tenant, about, left_out)
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(sql.BRIEFLY)
-            key = {**asdict(period), "keys": keys, "models": models or None, "limit": limit}
+            key = {**asdict(period), **scope.values, "keys": keys, "limit": limit}
             counting = sql.OPEN_ALERTS if period == EVER else sql.ALERTS_WITHIN
             counted = key | {"limit": limit if period == EVER else ALL}
             return {
-                "models": models,
+                **asdict(scope),
                 "events": _rows(connection, sql.FLEET_EVENTS, key),
                 "alerts": _rows(connection, sql.FLEET_ALERTS, key),
                 "open_alerts": connection.execute(counting, key).scalar_one(),
@@ -141,13 +167,15 @@ class DeviceRecords:
         period: Period | None,
         codes: Collection[str] = (),
         about: Collection[str] = (),
+        left_out: LeftOut = LeftOut(),
     ) -> dict[str, Any]:
-        """How many `devices` there are with a health score, of those `models` that the code keys `about` name
-        or of all, how many of them are `spared`, and the first of these (`named`): devices that in a period
-        sent no reading, or reported none of some codes, or no error code at all, or had no alert open; of
-        alerts without a period, now."""
-        models, keys = self.models(tenant, about), [code_key(code) for code in codes]
-        key = {**asdict(period or EVER), "keys": keys or None, "models": models or None}
+        """How many `devices` there are with a health score, of those models that the code keys `about` name
+        or of all, without those `left_out`, how many of them are `spared`, and the first of these (`named`):
+        devices that in a period sent no reading (the longest silent first, `latest` has their last readings
+        before it), or reported none of some codes, or no error code at all, or had no alert open; of alerts
+        without a period, now."""
+        scope, keys = self.scope(tenant, about, left_out), [code_key(code) for code in codes]
+        key = {**asdict(period or EVER), **scope.values, "keys": keys or None}
         chosen = {
             "errors": sql.WITHOUT_ERRORS,
             "alerts": sql.WITHOUT_ALERTS if period else sql.WITHOUT_OPEN_ALERTS,
@@ -155,26 +183,45 @@ class DeviceRecords:
         }
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(sql.BRIEFLY)
-            return {"models": models, **connection.execute(chosen[lack], key).mappings().one()}
+            return {**asdict(scope), **connection.execute(chosen[lack], key).mappings().one()}
 
     def fleet(
-        self, tenant: Tenant, about: Collection[str] = (), period: Period = EVER, *, limit: int = 5
+        self,
+        tenant: Tenant,
+        about: Collection[str] = (),
+        period: Period = EVER,
+        left_out: LeftOut = LeftOut(),
+        *,
+        limit: int = 5,
     ) -> dict[str, Any]:
-        """The health of the newest `day` up to a period's end, of the `models` that the code keys `about`
-        name, else of all: the `worst` devices with the reason that weighs most, and how many are how healthy
-        (`distribution`), in equal bands of 0 to 100, the least healthy first."""
-        models = self.models(tenant, about)
+        """The health of the newest `day` up to a period's end, of the models that the code keys `about` name,
+        else of all, without the devices `left_out`: the `worst` devices with the reason that weighs most, and
+        how many are how healthy (`distribution`), in equal bands of 0 to 100, the least healthy first."""
+        scope = self.scope(tenant, about, left_out)
         with tenant_transaction(self._engine, tenant) as connection:
             day = connection.execute(sql.DAY, asdict(period)).scalar_one()
-            key = {"day": day, "models": models or None, "bands": BANDS, "limit": limit}
+            key = {**asdict(period), **scope.values, "day": day, "bands": BANDS, "limit": limit}
             counts = dict.fromkeys(range(1, BANDS + 1), 0)
             counts.update(tuple(row) for row in connection.execute(sql.SCORES, key))
             return {
+                **asdict(scope),
                 "day": day,
-                "models": models,
                 "worst": _rows(connection, sql.FLEET, key),
                 "distribution": list(counts.values()),
             }
+
+    def scope(self, tenant: Tenant, about: Collection[str], left_out: LeftOut) -> Scope:
+        """The devices that are asked for: of models that code keys name, without those left out."""
+        named = {code_key(singular(name)): name for name in (*left_out.others, *left_out.lacking)}
+        if not named:
+            return Scope(self.models(tenant, about))
+        devices = self.known(tenant, [*named.values()])
+        models = self.models(tenant, named.keys())
+        known = {*map(code_key, (*devices, *models))}
+        codes = {key: name for key, name in named.items() if key not in known}
+        lacking = [name for name in left_out.lacking if code_key(singular(name)) in codes]
+        others = [name for name in codes.values() if name not in lacking]
+        return Scope(self.models(tenant, about), models, devices, lacking, others)
 
     def models(self, tenant: Tenant, about: Collection[str]) -> list[str]:
         """The models of the tenant's devices, as they were seconds ago, that are among some code keys."""

@@ -52,33 +52,44 @@ _COUNTED = """
 _ERRORS = """
     SELECT device_id, ts, type, severity, error_code, message FROM silver.events
     WHERE error_code IS NOT NULL AND ts >= :since AND ts < :until"""
-# Spelt as `code_key` has it. Before the limit: else a code that is not among the latest would be none.
-_WANTED = r"""(CAST(:keys AS text[]) IS NULL
-    OR lower(regexp_replace(regexp_replace(error_code, '(?<=\d)[-_/\s]+(?=\d)', '-', 'g'),
-        '(?<!\d)[-_/\s]|[-_/\s](?!\d)', '', 'g')) = ANY(CAST(:keys AS text[])))"""
+# Spelt as `code_key` has it.
+_KEY = r"""lower(regexp_replace(regexp_replace(error_code, '(?<=\d)[-_/\s]+(?=\d)', '-', 'g'),
+    '(?<!\d)[-_/\s]|[-_/\s](?!\d)', '', 'g'))"""
+# Before the limit: else a code that is not among the latest would be none.
+_ASKED = f"(CAST(:keys AS text[]) IS NULL OR {_KEY} = ANY(CAST(:keys AS text[])))"
+_WANTED = (
+    f"{_ASKED} AND (CAST(:other_codes AS text[]) IS NULL OR {_KEY} <> ALL(CAST(:other_codes AS text[])))"
+)
 CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
-ASKED_CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device AND {_WANTED}"))
-_OF_MODELS = "(CAST(:models AS text[]) IS NULL OR model = ANY(CAST(:models AS text[])))"
-_BY_MODELS = """(CAST(:models AS text[]) IS NULL OR device_id IN (
-    SELECT device_id FROM gold.device_health
-    WHERE day = (SELECT max(day) FROM gold.device_health) AND model = ANY(CAST(:models AS text[]))))"""
-FLEET_EVENTS = text(f"{_ERRORS} AND {_WANTED} AND {_BY_MODELS} ORDER BY ts DESC LIMIT :limit")
+ASKED_CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device AND {_ASKED}"))
+_KEPT = f"""(CAST(:other_devices AS text[]) IS NULL OR device_id <> ALL(CAST(:other_devices AS text[])))
+    AND (CAST(:without_codes AS text[]) IS NULL OR device_id NOT IN (
+        SELECT device_id FROM ({_ERRORS} AND {_KEY} = ANY(CAST(:without_codes AS text[]))) had))"""
+_OF_THEM = f"""(CAST(:models AS text[]) IS NULL OR model = ANY(CAST(:models AS text[])))
+    AND (CAST(:other_models AS text[]) IS NULL OR coalesce(model, '') <> ALL(CAST(:other_models AS text[])))
+    AND {_KEPT}"""
+_MODELS = """SELECT device_id FROM gold.device_health
+    WHERE day = (SELECT max(day) FROM gold.device_health) AND model = ANY(CAST({} AS text[]))"""
+_BY_THEM = f"""(CAST(:models AS text[]) IS NULL OR device_id IN ({_MODELS.format(":models")}))
+    AND (CAST(:other_models AS text[]) IS NULL OR device_id NOT IN ({_MODELS.format(":other_models")}))
+    AND {_KEPT}"""
+FLEET_EVENTS = text(f"{_ERRORS} AND {_WANTED} AND {_BY_THEM} ORDER BY ts DESC LIMIT :limit")
 FLEET_CODES = text(_COUNTED.format(FLEET_EVENTS.text))
 FLEET_ALERTS = text(f"""
     SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
-    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_MODELS}
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_THEM}
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
 OPEN_ALERTS = text(f"""
-    SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {_BY_MODELS}""")
+    SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {_BY_THEM}""")
 ALERTS_WITHIN = text(f"""
     SELECT count(*) FROM silver.alerts
-    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_MODELS}""")
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_THEM}""")
 _SPARED = f"""
     SELECT count(*) AS devices, count(*) FILTER (WHERE struck IS NULL) AS spared,
         (array_agg(device_id ORDER BY device_id) FILTER (WHERE struck IS NULL))[1:10] AS named
     FROM (
         SELECT device_id FROM gold.device_health
-        WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS}
+        WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_THEM}
     ) known LEFT JOIN (SELECT DISTINCT device_id AS struck FROM ({{}}) each) those ON struck = device_id"""
 WITHOUT_ERRORS = text(_SPARED.format(f"{_ERRORS} AND {_WANTED}"))
 WITHOUT_ALERTS = text(
@@ -87,13 +98,20 @@ WITHOUT_ALERTS = text(
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since)""")
 )
 # Asked device by device: whoever sends has a row at the end of the index, which holds each reading of all.
-WITHOUT_READINGS = text(
-    _SPARED.format(f"""
-    SELECT device_id FROM gold.device_health known
-    WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_MODELS} AND EXISTS (
-        SELECT FROM silver.telemetry sent
-        WHERE sent.device_id = known.device_id AND ts >= :since AND ts < :until)""")
-)
+WITHOUT_READINGS = text(f"""
+    SELECT count(*) AS devices, count(*) FILTER (WHERE NOT sends) AS spared,
+        (array_agg(device_id ORDER BY latest NULLS FIRST, device_id) FILTER (WHERE NOT sends))[1:10] AS named,
+        (array_agg(latest ORDER BY latest NULLS FIRST, device_id) FILTER (WHERE NOT sends))[1:10] AS latest
+    FROM (
+        SELECT device_id, EXISTS (
+            SELECT FROM silver.telemetry sent
+            WHERE sent.device_id = health.device_id AND ts >= :since AND ts < :until) AS sends
+        FROM gold.device_health health
+        WHERE day = (SELECT max(day) FROM gold.device_health) AND {_OF_THEM}
+    ) known LEFT JOIN LATERAL (
+        SELECT ts AS latest FROM silver.telemetry sent
+        WHERE sent.device_id = known.device_id AND ts < :since ORDER BY ts DESC LIMIT 1
+    ) before ON NOT sends""")
 WITHOUT_OPEN_ALERTS = text(_SPARED.format("SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL"))
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
 """For what reads the rows of a whole fleet."""
@@ -107,8 +125,8 @@ FLEET = text(f"""
         SELECT detail FROM gold.device_health_components c
         WHERE (c.tenant_id, c.device_id, c.day) = (h.tenant_id, h.device_id, h.day)
         ORDER BY penalty DESC LIMIT 1) AS detail
-    FROM gold.device_health h WHERE day = :day AND {_OF_MODELS}
+    FROM gold.device_health h WHERE day = :day AND {_OF_THEM}
     ORDER BY score, device_id LIMIT :limit""")
 SCORES = text(f"""
     SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
-    FROM gold.device_health WHERE day = :day AND {_OF_MODELS} GROUP BY band""")
+    FROM gold.device_health WHERE day = :day AND {_OF_THEM} GROUP BY band""")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -226,16 +225,13 @@ def within(period: Period | None) -> dict[str, str]:
     return {name: moment.isoformat() for name, moment in asdict(period).items()} if period else {}
 
 
-def fleet_passage(
-    day: date | None, models: list[str], worst: list[dict[str, Any]], distribution: list[int]
-) -> Passage:
-    """How healthy the fleet's devices are on a day, of some models if any are given, and the worst, in
-    sentences."""
-    lines = [sentences.scores(distribution, day, models)]
+def fleet_passage(health: dict[str, Any]) -> Passage:
+    """How healthy the fleet's devices are on a day, and the worst, in sentences."""
+    lines = [sentences.scores(health)]
     lines += [
         f"{row['device_id']} ({row['model']}) has a health score of {row['score']:.0f} of 100: "
         f"{row['detail']}."
-        for row in worst
+        for row in health["worst"]
     ]
     return Passage(f"{FLEET}health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0)
 
@@ -243,8 +239,10 @@ def fleet_passage(
 def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
     """What went wrong in the fleet, or in all of some models, in sentences; of codes that it is asked of by
     name, only that."""
-    of = sentences.fleet(incidents["models"])
-    lines = sentences.incidents(incidents["codes"], of, plan.period, plan.reported, by_device=True)
+    of = sentences.fleet(incidents)
+    lines = sentences.incidents(
+        incidents["codes"], of, plan.period, plan.reported, True, incidents["other_codes"]
+    )
     alerts = incidents["alerts"] if plan.period else sentences.still_open(incidents["alerts"])
     told = [sentences.alert(each, each["device_id"]) for each in alerts[:MOST_DEVICES]]
     if plan.alerts:

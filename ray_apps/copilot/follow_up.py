@@ -122,6 +122,7 @@ def _of_fleet_too(own: Plan, turn: Turn, now: datetime | None) -> Plan:
     return replace(
         own,
         lack=lack,
+        left_out=own.left_out or before.left_out,
         period=own.period or (before.usual if lack and lack != "alerts" else None),
         reported=own.reported or before.reported,
         fleet=before.fleet,

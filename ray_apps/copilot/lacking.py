@@ -38,13 +38,13 @@ LAST_SEEN = re.compile(
 """Asks when a device last sent."""
 # `Which machines had no errors?`, `did not report E421`; not `which errors are not resolved`.
 SPARED = re.compile(
-    rf"\b(?:no|zero|without|free (?:of|from))(?!\s+(?:risk|chance|sign)){_NAMED}|\b{_TROUBLE}-free\b"
+    rf"\b(?:no|zero|neither|without|free (?:of|from))(?!\s+(?:risk|chance|sign)){_NAMED}|\b{_TROUBLE}-free\b"
     rf"|{_NO}\s+(?:\S+\s+){{0,2}}?(?:have|had|report(?:ed|ing)?|rais(?:e|ed)|show(?:n|ed|ing)?|send(?:ing)?|sent)\b"
     rf"{_NAMED}",
     re.I,
 )
 _ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
-_BOTH = re.compile(r"\b(?:but|neither|and (?:no|not|without))\b", re.I)
+_BOTH = re.compile(r"\b(?:but|and (?:no|not|without))\b", re.I)
 """Of two conditions one would be answered as if it were both."""
 _ASKS_WHO = re.compile(
     r"^\W*(?:(?:and|so|please|now|tell me|show(?: me)?|list|give me|find|count|name)\s+)*"

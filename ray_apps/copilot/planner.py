@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from indexes.codes import code_key, codes_in, singular
 from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.lacking import SILENT, Lack, lack_of, silence, without_duration, without_silence
+from ray_apps.copilot.leaving_out import LeftOut, split
 from ray_apps.copilot.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.period import Period, period, without_period
 
@@ -45,7 +46,7 @@ STATE = content_words(
     diagnosis many model type kind since list latest last recent recently newest oldest common frequent top
     first high low highest lowest unusual news info vs versus compare occur frequency count times risk likely
     likelihood probability no not never without zero none free didn haven hasn doesn
-    ever still yet already
+    ever still yet already long longest
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
@@ -78,8 +79,8 @@ class Plan:
     and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
     asked for; the time that it names, or is usually meant where it names none; whether it surely names a
     device, and whether it asks of the fleet as a whole, of health, what happened, what those lack whom it
-    asks for, who or what is silent, alerts, what to do, who reported what it names, and of nothing but how
-    what it names is, or (`bare`) of nothing at all."""
+    asks for, what is left out of them, who or what is silent, alerts, what to do, who reported what it names,
+    and of nothing but how what it names is, or (`bare`) of nothing at all."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -92,6 +93,7 @@ class Plan:
     health: bool
     incidents: bool
     lack: Lack | None
+    left_out: LeftOut
     silent: bool
     alerts: bool
     action: bool
@@ -142,6 +144,7 @@ class Plan:
 def plan(question: str, device_id: str | None = None, now: datetime | None = None) -> Plan:
     """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""
     now = now or datetime.now(UTC)
+    question, left_out = split(question)
     timeless, silent = without_period(question, now), bool(SILENT.search(question))
     if silent:
         timeless = without_duration(timeless)
@@ -167,6 +170,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         health=health,
         incidents=incidents,
         lack=lack,
+        left_out=left_out,
         silent=silent,
         alerts=bool(ALERTS.search(question)),
         action=bool(ACTION.search(question)),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from datetime import date, datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from ray_apps.copilot.grounding import content_words
@@ -51,20 +51,22 @@ def health(insights: dict[str, Any], question: str = "") -> list[str]:
     return [f"{score} on {insights['day']}.", *(_sentence(part["detail"]) for part in told)]
 
 
-def scores(distribution: list[int], day: date | None, models: Collection[str] = ()) -> str:
-    """How many devices, all of some models, have which health on a day; `distribution` counts them in equal
-    bands of 0 to 100."""
+def scores(health: dict[str, Any]) -> str:
+    """How many devices of a scope have which health on a day; `distribution` counts them in equal bands of 0
+    to 100."""
+    distribution = health["distribution"]
     poor, fair = (len(distribution) * score // 100 for score in (POOR, FAIR))
     counts = sum(distribution[:poor]), sum(distribution[poor:fair]), sum(distribution[fair:])
+    of = f"{sum(distribution)} {_devices(health)} on {health['day']}"
     return (
-        f"Health scores of {sum(distribution)} {_devices(models)} on {day}: {counts[0]} below {POOR} of 100, "
-        f"{counts[1]} from {POOR} to below {FAIR}, {counts[2]} of {FAIR} or more."
+        f"Health scores of {of}: {counts[0]} below {POOR} of 100, {counts[1]} from {POOR} to below {FAIR}, "
+        f"{counts[2]} of {FAIR} or more."
     )
 
 
-def fleet(models: Collection[str]) -> str:
-    """What the devices of some models are called, or of all."""
-    return f"the {_devices(models)}" if models else "the fleet"
+def fleet(scope: Mapping[str, Any]) -> str:
+    """What the devices of a scope are called."""
+    return f"the {called}" if (called := _devices(scope)) != "devices" else "the fleet"
 
 
 def alerts(found: list[dict[str, Any]], of: str, question: str, period: Period | None = None) -> list[str]:
@@ -119,14 +121,16 @@ def incidents(
     period: Period | None = None,
     wanted: Collection[str] = (),
     by_device: bool = False,
+    others: Collection[str] = (),
 ) -> list[str]:
     """How often which error code was reported, the commonest first, and by whom where that is asked for. That
-    none was is told of a period, and of those `wanted`, as they are spelt."""
+    none was is told of a period, and of those `wanted`, as they are spelt; `others` are not counted."""
+    but = f" other than {' and '.join(others)}" if others else ""
     if not codes:
-        what = " or ".join(wanted) or "error code"
+        what = " or ".join(wanted) or f"error code{but}"
         if period:
             return [f"No {what} was reported by {of} {period}."]
-        return [f"No {what} is on record for {of}."] if wanted else []
+        return [f"No {what} is on record for {of}."] if wanted or but else []
     listed = ", ".join(
         f"{row['error_code']} ({row['times']} time{'s' * (row['times'] > 1)}"
         f"{_reporters(row) if by_device else ''}, last at {at(row['latest'])})"
@@ -135,10 +139,10 @@ def incidents(
     if (more := len(codes) - MOST_CODES) > 0:
         listed += f" and {more} other{'s' * (more > 1)}"
     if period:
-        return [f"The error codes of {of} {period} are {listed}."]
+        return [f"The error codes{but} of {of} {period} are {listed}."]
     count = sum(row["times"] for row in codes)
     latest = f"latest {count} error events" if count > 1 else "latest error event"
-    return [f"The error codes of the {latest} of {of} are {listed}."]
+    return [f"The error codes{but} of the {latest} of {of} are {listed}."]
 
 
 def lacking(
@@ -146,22 +150,28 @@ def lacking(
 ) -> list[str]:
     """How many of the devices, of some models if any are given, sent no reading in a period, or reported no
     error code, or none of those wanted, or had no alert open; and which."""
-    devices, when = _devices(found["models"]), f" {period}" if period else ""
+    devices, when = _devices(found), f" {period}" if period else ""
+    what = " or ".join(wanted)
+    if not wanted:
+        what = f"error code other than {' and '.join(found['other_codes'])}" if found["other_codes"] else ""
     if not found["devices"]:
         return [f"None of the {devices} has a health score yet."]
     if not found["spared"]:
         all_did = {
-            "errors": f"reported {' or '.join(wanted) or 'an error code'}{when}",
+            "errors": f"reported {what or 'an error code'}{when}",
             "alerts": f"had an open alert{when}" if period else "has an open alert",
             "readings": f"sent readings{when}",
         }
         return [f"Each of {found['devices']} {devices} {all_did[lack]}."]
     told = {
-        "errors": f"reported no {' or '.join(wanted) or 'error code'}{when}",
+        "errors": f"reported no {what or 'error code'}{when}",
         "alerts": f"had no open alert{when}" if period else "have no open alert",
         "readings": f"sent no reading{when}",
     }
-    named, more = ", ".join(found["named"]), found["spared"] - len(found["named"])
+    names, more = found["named"], found["spared"] - len(found["named"])
+    if lack == "readings":
+        names = [_since(*each) for each in zip(names, found["latest"], strict=True)]
+    named = ", ".join(names)
     others = f" and {more} other{'s' * (more > 1)}" if more > 0 else ""
     return [f"{found['spared']} of {found['devices']} {devices} {told[lack]}: {named}{others}."]
 
@@ -193,6 +203,10 @@ def last_reading(insights: dict[str, Any], question: str, period: Period | None 
     ]
 
 
+def _since(device: str, latest: datetime | None) -> str:
+    return f"{device} (its last of {at(latest)})" if latest else f"{device} (none before either)"
+
+
 def _reporters(row: dict[str, Any]) -> str:
     """` by` those devices that reported a code most often."""
     more = row["devices"] - len(row["named"])
@@ -216,8 +230,11 @@ def _is_named(metric: str, words: Collection[str]) -> bool:
     return all(any(word.startswith(stem) for word in words) for stem in stems)
 
 
-def _devices(models: Collection[str]) -> str:
-    return f"{' and '.join(models)} devices" if models else "devices"
+def _devices(scope: Mapping[str, Any]) -> str:
+    called = " ".join([" and ".join(scope["models"]), "devices"]).strip()
+    if others := [*scope["other_models"], *scope["other_devices"]]:
+        called += f" other than {' and '.join(others)}"
+    return called + (f" without {' or '.join(scope['without_codes'])}" if scope["without_codes"] else "")
 
 
 def _named(detail: str, asked: set[str]) -> int:

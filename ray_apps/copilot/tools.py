@@ -145,13 +145,13 @@ class Toolbox:
             passages = [evidence.device_passage(record, period=plan.period)] if record else []
         elif lack := plan.fleet_lack:
             found = await asyncio.to_thread(
-                self._devices.lacking, tenant, lack, plan.period, plan.reported, plan.codes
+                self._devices.lacking, tenant, lack, plan.period, plan.reported, plan.codes, plan.left_out
             )
             passages = [evidence.lacking_passage(found, lack, plan)]
         else:
             period = plan.period or EVER
             found = await asyncio.to_thread(
-                self._devices.incidents, tenant, period, plan.reported, plan.codes
+                self._devices.incidents, tenant, period, plan.reported, plan.codes, plan.left_out
             )
             passages = [evidence.incident_passage(found, plan)]
         given = {**wanted.model_dump(exclude_none=True), **evidence.within(plan.period)}

@@ -15,6 +15,7 @@ from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from ray_apps.copilot import devices_sql
 from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.leaving_out import LeftOut
 from ray_apps.copilot.period import EVER, Period
 from ray_apps.copilot.sentences import incidents
 
@@ -190,6 +191,19 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
     asked = records.incidents(tenant, codes=["e-7"])
     assert [(row["error_code"], row["times"]) for row in asked["codes"]] == [("E7", 1)]
     assert [event["error_code"] for event in asked["events"]] == ["E7"]
+    but_one = records.incidents(tenant, codes=["e-421"], left_out=LeftOut(("pump-1", "P-0"), ("e-7", "E99")))
+    assert [but_one[name] for name in ("other_models", "other_devices", "without_codes")] == [
+        ["P-0"],
+        ["pump-1"],
+        ["e-7", "E99"],
+    ]
+    assert [row["named"] for row in but_one["codes"]] == [["pump-3"]]
+    others = records.incidents(tenant, period, left_out=LeftOut(("e-421",)))
+    assert [row["error_code"] for row in others["codes"]] == ["E7"]
+    worst = records.fleet(tenant, left_out=LeftOut((), ("P-0", "pump-3")))["worst"]
+    assert [row["device_id"] for row in worst] == ["pump-1", "pump-5"]
+    spared = records.lacking(tenant, "errors", period, left_out=LeftOut(("e-421", "pump-6")))
+    assert spared["named"] == ["pump-1", "pump-3", "pump-4", "pump-5"], "reported nothing but E421"
 
 
 def test_what_went_wrong_can_be_asked_of_the_devices_of_a_model(settings: Settings, fleet: Tenant):

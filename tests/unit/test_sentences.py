@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ray_apps.copilot import evidence, sentences
+from ray_apps.copilot.devices import Scope
 from ray_apps.copilot.period import Period
 from ray_apps.copilot.planner import plan
 
@@ -33,6 +36,10 @@ def record(**changes):
     }  # fmt: skip
 
 
+def scope(models: list[str], **changes: Any) -> dict[str, Any]:
+    return asdict(Scope(models)) | changes
+
+
 def test_a_metric_that_the_question_names_is_told_with_its_range():
     (told,) = sentences.metrics(record(), "Why are the vibrations of press-1 high?")
     assert told == (
@@ -55,17 +62,38 @@ def test_error_codes_of_a_time_are_told_as_such_and_none_too():
 
 
 def test_those_who_had_no_trouble_are_counted_and_named():
-    found = {"models": ["HX-200"], "devices": 100, "spared": 12, "named": [f"p{n}" for n in range(10)]}
+    found = scope(["HX-200"], devices=100, spared=12, named=[f"p{n}" for n in range(10)])
     assert sentences.lacking(found, "errors", DAY, ("E1", "E2")) == [
         "12 of 100 HX-200 devices reported no E1 or E2 from 2026-11-24 00:00 to 2026-11-25 00:00 UTC: "
         "p0, p1, p2, p3, p4, p5, p6, p7, p8, p9 and 2 others."
     ]
-    none = {"models": [], "devices": 100, "spared": 0, "named": None}
+    none = scope([], devices=100, spared=0, named=None)
     assert sentences.lacking(none, "alerts") == ["Each of 100 devices has an open alert."]
     assert sentences.lacking(none, "readings", DAY) == [f"Each of 100 devices sent readings {DAY}."]
     unscored = none | {"devices": 0, "models": ["HX-200"]}
     assert sentences.lacking(unscored, "errors", DAY) == [
         "None of the HX-200 devices has a health score yet."
+    ]
+
+
+def test_what_is_left_out_of_a_fleet_is_said():
+    rest = scope(["HX-200"], other_devices=["p1"], without_codes=["E2"], other_codes=["E7"])
+    assert sentences.fleet(rest) == "the HX-200 devices other than p1 without E2"
+    assert sentences.fleet(scope([])) == "the fleet"
+    counted = rest | {"devices": 9, "spared": 2, "named": ["p3", "p4"]}
+    assert sentences.lacking(counted, "errors") == [
+        "2 of 9 HX-200 devices other than p1 without E2 reported no error code other than E7: p3, p4."
+    ]
+    asked = rest | {"codes": [], "alerts": [], "open_alerts": 0}
+    told = evidence.incident_passage(asked, plan("Which errors other than E7 had the HX-200s?")).text
+    assert told == "No error code other than E7 is on record for the HX-200 devices other than p1 without E2."
+
+
+def test_the_silent_are_told_with_their_last_readings():
+    silent = scope([], devices=9, spared=2, named=["p3", "p4"], latest=[None, START])
+    assert sentences.lacking(silent, "readings", DAY) == [
+        f"2 of 9 devices sent no reading {DAY}: p3 (none before either), "
+        "p4 (its last of 2026-11-24 00:00 UTC)."
     ]
 
 
@@ -149,7 +177,7 @@ def test_a_record_opens_with_its_health_and_ends_with_its_errors():
 
 def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_asked_for():
     alert = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": None}
-    found = {"models": [], "codes": CODES, "events": [], "alerts": [alert], "open_alerts": 1}
+    found = scope([], codes=CODES, events=[], alerts=[alert], open_alerts=1)
     told = evidence.incident_passage(found, plan("What happened in the fleet?")).text
     assert "The error codes of the latest 3 error events of the fleet are E9 (2 times by press-2, " in told
     assert "The alert hot of press-3 is open since 2026-11-24 00:00 UTC." in told
@@ -172,7 +200,7 @@ def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_a
 def test_alerts_of_a_time_are_told_though_they_are_over():
     over = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": START}
     asked = plan("Which alerts were raised on Tuesday?", now=NOW)
-    found = {"models": [], "codes": [], "events": [], "alerts": [over], "open_alerts": 1}
+    found = scope([], codes=[], events=[], alerts=[over], open_alerts=1)
     told = evidence.incident_passage(found, asked).text.split("\n\n")
     assert told[:2] == [
         "1 alert of the fleet was open from 2026-11-24 00:00 to 2026-11-25 00:00 UTC.",
@@ -211,13 +239,14 @@ def test_open_alerts_are_told_and_that_there_is_none_where_it_is_asked_for():
 
 def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():
     worst = [{"device_id": "press-1", "model": "P", "score": 4.0, "detail": "volt is low"}]
-    told = evidence.fleet_passage(START.date(), [], worst, [1, 0, 0, 0, 1, 2, 0, 1, 5, 6]).text.split("\n\n")
+    health = scope([], day=START.date(), worst=worst, distribution=[1, 0, 0, 0, 1, 2, 0, 1, 5, 6])
+    told = evidence.fleet_passage(health).text.split("\n\n")
     assert told == [
         "Health scores of 16 devices on 2026-11-24: "
         "1 below 40 of 100, 3 from 40 to below 70, 12 of 70 or more.",
         "press-1 (P) has a health score of 4 of 100: volt is low.",
     ]
-    told = sentences.scores([0] * 9 + [2], START.date(), ["P"])
+    told = sentences.scores(scope(["P"], day=START.date(), distribution=[0] * 9 + [2]))
     assert told.startswith("Health scores of 2 P devices on 2026-11-24: 0 below 40 ")
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from iotops.tenancy import Tenant
 from ray_apps.chat import ProposedCall
 from ray_apps.copilot.contracts import ToolCall, Trace
+from ray_apps.copilot.devices import Scope
 from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.grounding import Passage
@@ -199,10 +200,11 @@ class Healthy:
     def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
         return []
 
-    def fleet(self, tenant: Tenant, about: frozenset[str], period: Period) -> dict[str, Any]:
+    def fleet(self, tenant: Tenant, *asked: Any) -> dict[str, Any]:
         day = date(2026, 11, 24)
         worst = {"device_id": "m-1", "day": day, "model": "HX-200", "score": 91.0, "detail": "worn"}
-        return {"day": day, "models": ["HX-200"], "worst": [worst], "distribution": [0] * 9 + [1]}
+        scope = asdict(Scope(["HX-200"]))
+        return {**scope, "day": day, "worst": [worst], "distribution": [0] * 9 + [1]}
 
 
 @pytest.mark.parametrize(
@@ -234,7 +236,7 @@ class Eventful(Healthy):
 
     def incidents(self, tenant: Tenant, *asked: Any) -> dict[str, Any]:
         self.read.append("fleet")
-        return {"models": [], "codes": [], "events": [], "alerts": [], "open_alerts": 0}
+        return {**asdict(Scope([])), "codes": [], "events": [], "alerts": [], "open_alerts": 0}
 
 
 class Runbooks(Shelf):

@@ -1,0 +1,61 @@
+import pytest
+
+from ray_apps.copilot.follow_up import Turn, resolve
+from ray_apps.copilot.leaving_out import LeftOut, split
+from ray_apps.copilot.planner import of_fleet, of_models, plan
+
+
+@pytest.mark.parametrize(
+    ("question", "rest", "others", "lacking"),
+    [
+        ("Which machines other than HX-200 had E421?", "Which machines had E421?", ("HX-200",), ()),
+        ("Which machines had E421 but not E425?", "Which machines had E421 ?", (), ("E425",)),
+        ("Who had E310 and no E421 on HX-200s?", "Who had E310 on HX-200s?", (), ("E421",)),
+        ("Which had E421 but haven't had E425?", "Which had E421 ?", (), ("E425",)),
+        ("errors other than E421 or E-425 today", "errors today", ("E421", "E-425"), ()),
+        ("Which machines are not HX-200s?", "Which machines ?", ("HX-200s",), ()),
+        ("alerts except on the HX-200 machines", "alerts", ("HX-200",), ()),
+        ("Did machine-004 not report E421?", None, (), ()),
+        ("Which machines never reported E421?", None, (), ()),
+        ("Which machines are not ok?", None, (), ()),
+        ("not only today, also since 06:00", None, (), ()),
+    ],
+)
+def test_what_is_left_out_is_told_apart(
+    question: str, rest: str | None, others: tuple[str, ...], lacking: tuple[str, ...]
+):
+    assert split(question) == (rest or question, LeftOut(others, lacking))
+
+
+def test_a_device_that_is_left_out_is_so_in_each_spelling():
+    rest, left_out = split("Which machines except machine 4 are unhealthy?")
+    assert rest == "Which machines are unhealthy?"
+    assert {"machine-4", "machine-004"} <= set(left_out.others)
+
+
+@pytest.mark.parametrize(
+    ("question", "reported", "left_out"),
+    [
+        ("Which machines reported E421 but not E425?", ("E421",), LeftOut((), ("E425",))),
+        ("Which machines other than press_a.3 had E421?", ("E421",), LeftOut(("press_a.3",))),
+        ("Are there alerts on machines other than the HX-200?", (), LeftOut(("HX-200",))),
+        ("Which machines had neither E421 nor E425?", ("E421", "E425"), LeftOut()),
+    ],
+)
+def test_what_is_left_out_is_neither_asked_for_nor_named(
+    question: str, reported: tuple[str, ...], left_out: LeftOut
+):
+    asked = of_models(of_fleet(plan(question)), ["HX-200"])
+    assert asked.fleet
+    assert (asked.reported, asked.left_out) == (reported, left_out)
+    assert not asked.codes & {"hx200"}
+    assert "press_a.3" not in asked.device_ids
+
+
+def test_those_who_had_neither_are_those_who_lack_both():
+    assert plan("Which machines had neither E421 nor E425?").fleet_lack == "errors"
+
+
+def test_what_was_left_out_stays_so_in_a_follow_up():
+    before = [Turn(question="Which machines other than press_a.3 had E421 today?", codes=["E421"])]
+    assert resolve("and yesterday?", None, before).plan.left_out == LeftOut(("press_a.3",))
