@@ -19,7 +19,7 @@ from iotops.refusals import refusals
 from iotops.settings import get_settings
 from ray_apps import console
 from ray_apps.copilot import openai_api, responses, sse
-from ray_apps.copilot.actions import load_rules, suggest
+from ray_apps.copilot.actions import fired, load_rules, suggest
 from ray_apps.copilot.answer import Answerer
 from ray_apps.copilot.bounds import Bounded
 from ray_apps.copilot.cache import AnswerCache, redis_client
@@ -208,8 +208,9 @@ class Copilot:
         found = await asyncio.to_thread(self._devices.insights, principal.tenant, device_id)
         if found is None:
             raise unknown_device(device_id)
-        runbook = await self._runbooks.about(principal.tenant, found)
-        return Insights(**found, actions=suggest(self._rules, found["components"], runbook))
+        rules = [rule for rule, _ in fired(self._rules, found["components"])]
+        runbooks = await self._runbooks.about(principal.tenant, found, rules)
+        return Insights(**found, actions=suggest(self._rules, found["components"], runbooks))
 
     @app.get("/insights", summary="The fleet's least healthy devices", responses=responses.FLEET)
     async def fleet(

@@ -226,7 +226,7 @@ class SuggestedAction(BaseModel):
     rule: str
     because: str
     runbook: Citation | None = Field(
-        None, description="A step of the document about the device's last error code, where one is indexed."
+        None, description="A step of the document that tells more, where one is indexed."
     )
 
 

@@ -137,9 +137,13 @@ def _author(answer: AskResponse, otherwise: str) -> str:
 
 
 def sources(answer: AskResponse) -> str:
-    """The list of sources below an answer, for interfaces that show nothing but its text."""
+    """What stands below an answer, for interfaces that show nothing but its text: its sources, whether they
+    are quoted, and what was not used."""
+    told = "\n\nQuoted from the sources, not written by a model." if answer.extractive else ""
+    if passages := len(answer.guard.flagged_passages):
+        told += f"\n\nPassages not used, since they speak to the assistant: {passages}."
     if not answer.citations:
-        return ""
+        return told
     places = (
         " > ".join(part for part in (citation.title, citation.section) if part)
         for citation in answer.citations
@@ -149,7 +153,7 @@ def sources(answer: AskResponse) -> str:
         for citation, place in zip(answer.citations, places, strict=True)
     ]
     title = "Sources:" if answer.grounded else "Nearest sources:"
-    return "\n\n" + "\n".join([title, *lines])
+    return "\n\n" + "\n".join([title, *lines]) + told
 
 
 class Chunks:

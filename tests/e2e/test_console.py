@@ -166,6 +166,8 @@ def unharmed(page: Page) -> None:
 
 
 def test_a_wrong_token_is_refused(page: Page):
+    page.goto("/console/#/constructor")  # no view, though every object has one
+    expect(page.get_by_label("Question")).to_be_visible()
     page.goto("/console/#/ask/100%25%")  # a link that was cut short opens the page too
     accessible(page)
     page.get_by_label("Access token").fill("wrong")
@@ -265,6 +267,11 @@ def test_what_was_asked_is_forgotten_with_its_conversation_and_with_its_user(pag
     page.goto("/console/#/ask")
     sign_in(page, settings)
     expect(page.locator(".turn")).to_have_count(0)
+    page.unroute("**/ask")
+    page.route("**/ask", lambda route: route.fulfill(status=401, json=refusal))
+    ask(page, "And now?")
+    expect(page.get_by_role("alert")).to_have_text("the token has expired")
+    expect(page.get_by_label("Access token")).to_be_visible()
 
 
 def test_what_breaks_off_says_so_and_can_be_tried_again(page: Page, settings: Settings):

@@ -9,7 +9,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from iotops.http import ApiError
 from ray_apps.copilot import openai_api
-from ray_apps.copilot.contracts import AskResponse, Citation, Token, Trace, Usage
+from ray_apps.copilot.contracts import AskResponse, Citation, GuardReport, SetAside, Token, Trace, Usage
 from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.openai_api import ChatRequest, Chunks
 
@@ -79,6 +79,15 @@ def test_what_is_not_known_lists_the_nearest_sources_or_none():
     unknown = ANSWER.model_copy(update={"grounded": False})
     assert "Nearest sources:" in openai_api.sources(unknown)
     assert openai_api.sources(unknown.model_copy(update={"citations": []})) == ""
+
+
+def test_that_no_model_wrote_an_answer_and_what_it_leaves_out_is_said_below_it():
+    guard = GuardReport(flagged_passages=[SetAside(uri="lake://acme/documents/x.md", reason="speaks")])
+    quoted = ANSWER.model_copy(update={"extractive": True, "guard": guard})
+    assert openai_api.sources(quoted) == (
+        f"{LISTED}\n\nQuoted from the sources, not written by a model."
+        "\n\nPassages not used, since they speak to the assistant: 1."
+    )
 
 
 def chunks(frames: bytes) -> list[ChatCompletionChunk]:

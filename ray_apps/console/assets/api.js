@@ -1,6 +1,9 @@
 // The copilot's API with the user's token, which lives as long as the tab.
 const KEY = "token";
 
+/** What the page hears, with the reason, when the server does not take its token, whoever had called. */
+export const UNAUTHORIZED = "unauthorized";
+
 export class ApiError extends Error {
   constructor(status, message) {
     super(message);
@@ -48,6 +51,7 @@ async function refusal(response) {
   const { error } = await response.json().catch(() => ({}));
   const wait = response.headers.get("Retry-After");
   const message = error?.message ?? `The server answered ${response.status}.`;
+  if (response.status === 401) dispatchEvent(new CustomEvent(UNAUTHORIZED, { detail: message }));
   return new ApiError(response.status, wait ? `${message} Try again in ${wait} s.` : message);
 }
 

@@ -1,6 +1,6 @@
 // The page: who is signed in, which view the address names, and the keys that lead from one to another.
 import { html, render, useEffect, useState } from "./vendor/preact-htm-3.1.1.js";
-import { bearer, signIn, signOut, token } from "./api.js";
+import { UNAUTHORIZED, bearer, signIn, signOut, token } from "./api.js";
 import { Ask, forget } from "./ask.js";
 import { Device } from "./device.js";
 import { Fleet } from "./fleet.js";
@@ -20,7 +20,7 @@ const decoded = (text) => {
 
 const route = () => {
   const [view, argument] = location.hash.replace(/^#\//, "").split("/");
-  return { view: view in VIEWS ? view : "ask", argument: decoded(argument ?? "") };
+  return { view: Object.hasOwn(VIEWS, view) ? view : "ask", argument: decoded(argument ?? "") };
 };
 
 const typing = (target) => target.matches("input, textarea, select");
@@ -58,6 +58,11 @@ function App() {
     setReason(why);
     setSigned(false);
   };
+  useEffect(() => {
+    const refused = ({ detail }) => leave(detail);
+    addEventListener(UNAUTHORIZED, refused);
+    return () => removeEventListener(UNAUTHORIZED, refused);
+  }, []);
   if (!signed) return html`<${SignIn} reason=${reason} done=${() => setSigned(true)} />`;
   const View = VIEWS[view];
   return html`
@@ -71,7 +76,7 @@ function App() {
       <div class="who"><span title="Tenant and role">${bearer().tenant_id} · ${bearer().role}</span>
         <button class="plain" onClick=${() => leave()}>Sign out</button></div>
     </header>
-    <main id="main"><${View} key=${view + argument} argument=${argument} signedOut=${({ message }) => leave(message)} /></main>`;
+    <main id="main"><${View} key=${view + argument} argument=${argument} /></main>`;
 }
 
 const Tab = ({ name, view, title, children }) =>

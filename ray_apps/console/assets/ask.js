@@ -99,6 +99,7 @@ function Turn({ turn, open }) {
     ${turn.error && html`<p class="error" role="alert">${turn.error}</p>`}
     ${turn.stopped && html`<p class="hint">Stopped.</p>`}
     ${turn.citations.length > 0 && !turn.running && html`<${Sources} turn=${turn} open=${open} />`}
+    ${turn.request_id && !turn.running && html`<${About} turn=${turn} />`}
   </li>`;
 }
 
@@ -128,10 +129,16 @@ function Sources({ turn, open }) {
       ${isRecord(group[0]) ? html`<a href=${recordAddress(group[0])}>${group[0].title}</a>` : html`<b>${group[0].title}</b>`}
       ${group[0].section && html`<span> · ${group[0].section}</span>`}
     </li>`)}</ul>
+  </section>`;
+}
+
+/** Where a whole answer comes from, what was kept out of it, and whether it helped. */
+function About({ turn }) {
+  return html`<footer>
     <p class="hint">${origin(turn)}${turn.timings_ms?.total ? ` · ${(turn.timings_ms.total / 1000).toFixed(1)} s` : ""}</p>
     ${setAside(turn.guard) && html`<p class="hint">${setAside(turn.guard)}</p>`}
-    ${turn.request_id && html`<${Feedback} request=${turn.request_id} />`}
-  </section>`;
+    <${Feedback} request=${turn.request_id} />
+  </footer>`;
 }
 
 /** Who wrote an answer. */

@@ -7,8 +7,8 @@ import { Source } from "./source.js";
 const UTC = { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" };
 const when = (ts) => `${new Date(ts).toLocaleString(undefined, UTC)} UTC`; // as answers and guides say it
 
-export function Device({ argument: id, signedOut }) {
-  const { found, error } = useGet(`/insights/${encodeURIComponent(id)}`, signedOut);
+export function Device({ argument: id }) {
+  const { found, error } = useGet(`/insights/${encodeURIComponent(id)}`);
   const question = encodeURIComponent(`What is wrong with ${id} and what should I do?`);
   return html`<div class="title"><h1 tabindex="-1">${id}</h1>
       <span class="buttons"><a class="button" href=${`#/ask/${question}`}>Ask what is wrong</a>

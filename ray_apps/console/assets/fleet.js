@@ -2,8 +2,8 @@
 import { html } from "./vendor/preact-htm-3.1.1.js";
 import { Score, Waiting, grade, useGet } from "./load.js";
 
-export function Fleet({ signedOut }) {
-  const { found, error } = useGet("/insights?limit=50", signedOut);
+export function Fleet() {
+  const { found, error } = useGet("/insights?limit=50");
   const open = (event) => {
     event.preventDefault();
     location.hash = `#/devices/${encodeURIComponent(new FormData(event.target).get("device").trim())}`;

@@ -2,14 +2,14 @@
 import { html, useEffect, useState } from "./vendor/preact-htm-3.1.1.js";
 import { get } from "./api.js";
 
-export function useGet(path, signedOut) {
+export function useGet(path) {
   const [state, setState] = useState({});
   useEffect(() => {
     let wanted = true;
     setState({});
     get(path).then(
       (found) => wanted && setState({ found }),
-      (error) => wanted && (error.status === 401 ? signedOut(error) : setState({ error })),
+      (error) => wanted && setState({ error }),
     );
     return () => (wanted = false);
   }, [path]);

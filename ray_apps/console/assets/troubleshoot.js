@@ -12,7 +12,7 @@ const OUTCOMES = [
 const SAID = Object.fromEntries(OUTCOMES);
 
 /** What is known of the trouble; shows each check as it is made, and leads to a guide of its own address. */
-export function Troubleshoot({ argument: device, signedOut }) {
+export function Troubleshoot({ argument: device }) {
   const [state, setState] = useState({});
   const [trace, setTrace] = useState([]);
   const running = useRef();
@@ -31,8 +31,7 @@ export function Troubleshoot({ argument: device, signedOut }) {
         done: ({ id }) => (location.hash = `#/guides/${id}`),
       }, running.current.signal);
     } catch (error) {
-      if (error.status === 401) signedOut(error);
-      else if (error.name !== "AbortError") setState({ error });
+      if (error.name !== "AbortError") setState({ error });
     }
   };
   return html`<h1 tabindex="-1">Troubleshoot ${device}</h1>
@@ -49,12 +48,11 @@ export function Troubleshoot({ argument: device, signedOut }) {
 }
 
 /** A guide by its id: it can be left and gone on with. */
-export function Guide({ argument: id, signedOut }) {
+export function Guide({ argument: id }) {
   const [guide, setGuide] = useState();
   const [error, setError] = useState();
   const [source, setSource] = useState();
-  const refused = (problem) => (problem.status === 401 ? signedOut(problem) : setError(problem));
-  useEffect(() => void get(`/troubleshoot/${encodeURIComponent(id)}`).then(setGuide, refused), [id]);
+  useEffect(() => void get(`/troubleshoot/${encodeURIComponent(id)}`).then(setGuide, setError), [id]);
   const [reported, setReported] = useState(0);
   useEffect(() => {
     if (reported) document.querySelector(".steps .now, .advice").focus(); // what was pressed is gone
@@ -64,7 +62,7 @@ export function Guide({ argument: id, signedOut }) {
       setGuide(changed);
       setError();
       setReported((times) => times + 1);
-    }, refused);
+    }, setError);
   if (!guide) return html`<h1 tabindex="-1">Troubleshooting</h1><${Waiting} error=${error} />`;
   const about = [guide.error_code, guide.symptom].filter(Boolean).join(" · ");
   return html`<h1 tabindex="-1">Troubleshooting <a href=${`#/devices/${encodeURIComponent(guide.device_id)}`}>${guide.device_id}</a>
