@@ -6,8 +6,8 @@ export OMP_WAIT_POLICY := PASSIVE
 # Containers often forbid to keep bytecode: each of dozens of processes would compile torch and Ray anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# On a stack of its own, which is killed again and again.
-APART := tests/integration/test_stack.py
+# On a stack of its own, which is killed again and again, or a cluster that is none of the stack's.
+APART := tests/integration/test_stack.py tests/integration/test_gpu_share.py
 # What computes most comes first, before the other half serves a language model; a crash test before there is
 # anything else to read.
 FIRST := tests/integration/test_tuning.py tests/integration/test_crash.py

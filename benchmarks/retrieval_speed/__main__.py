@@ -11,6 +11,7 @@ from rich.console import Console
 from benchmarks.figures import Figures
 from benchmarks.retrieval_speed import embedding, peers, search, served, shards, vectors
 from benchmarks.retrieval_speed.corpus import Corpus, Model, read_documents, sample
+from benchmarks.retrieval_speed.scorer import reranker
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 
@@ -39,7 +40,8 @@ def main() -> None:
             peers.run(settings, model, folder, options.embed, figures, console)
     if "search" in parts:
         through = settings if is_served(settings, console) else None
-        search.run(model, real, options.sizes, options.queries, through, figures, console)
+        with reranker(settings, console) as scorer:
+            search.run(model, real, options.sizes, options.queries, through, scorer, figures, console)
         if through and options.tenant:
             served.run(settings, model, Tenant(options.tenant), options.queries, figures, console)
 

@@ -15,6 +15,7 @@ from benchmarks.figures import Figures, cells
 from benchmarks.retrieval_speed import served
 from benchmarks.retrieval_speed.corpus import Corpus, Model, grown, keywords
 from benchmarks.retrieval_speed.library import STAGES, measured
+from indexes.cross_encoder import RelevanceScorer
 from indexes.hybrid import HybridIndex
 from indexes.snapshot import Snapshot, write_snapshot
 from iotops.settings import Settings
@@ -29,6 +30,7 @@ def run(
     sizes: Sequence[int],
     queries: int,
     through: Settings | None,
+    scorer: RelevanceScorer,
     figures: Figures,
     console: Console,
 ) -> None:
@@ -51,8 +53,12 @@ def run(
             found: dict[str, Any] = {"build_chunks_per_s": rate}
             index = HybridIndex(Snapshot.load(directory))
             for clients in CLIENTS:
-                for name, vectors in (("embedded", None), ("given", embedded)):
-                    each = measured(index, model, texts, vectors, clients)
+                for name, vectors, reads in (
+                    ("embedded", None, None),
+                    ("given", embedded, None),
+                    ("embedded, reranked", None, scorer),
+                ):
+                    each = measured(index, model, texts, vectors, clients, reads)
                     found[f"{clients} clients, {name}"] = each
                     figures.add("search", str(size), found)
                     stages = " / ".join(f"{each['stages_ms'][stage]:.1f}" for stage in STAGES)
@@ -61,9 +67,15 @@ def run(
             if through:
                 with served.shelved(through, directory) as tenant:
                     each = served.in_turn(through, tenant, [index], model, texts)
+                    for clients in CLIENTS:
+                        each[f"{clients} clients"] = served.at_once(through, tenant, texts, clients)
                 figures.add("search", str(size), found | {"through Serve": each})
                 for name in ("library", "served"):
                     shown.add_row(f"{size:,}", "1", f"{name}, in turn", *cells(each[name]))
+                for clients in CLIENTS:
+                    at_once = each[f"{clients} clients"]
+                    row = (f"{size:,}", f"{clients}", "served", *cells(at_once))
+                    shown.add_row(*row, f"{at_once['per_s']:.1f}")
     console.print(shown)
     console.print(
         "To embed a million real chunks takes a CPU of two cores about a day: all but the real chunks are "

