@@ -19,6 +19,7 @@ from iotops.tenancy import Tenant
 from ray_apps.copilot import devices_sql as sql
 from ray_apps.copilot.lacking import Lack
 from ray_apps.copilot.leaving_out import LeftOut
+from ray_apps.copilot.naming import NUMBERED
 from ray_apps.copilot.period import EVER, Period
 
 ALL = 1_000_000
@@ -218,7 +219,9 @@ class DeviceRecords:
         devices = self.known(tenant, [*named.values()])
         models = self.models(tenant, named.keys())
         known = {*map(code_key, (*devices, *models))}
-        codes = {key: name for key, name in named.items() if key not in known}
+        codes = {
+            key: name for key, name in named.items() if key not in known and not NUMBERED.fullmatch(name)
+        }
         lacking = [name for name in left_out.lacking if code_key(singular(name)) in codes]
         others = [name for name in codes.values() if name not in lacking]
         return Scope(self.models(tenant, about), models, devices, lacking, others)

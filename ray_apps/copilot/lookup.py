@@ -92,6 +92,7 @@ class Lookup:
         if left := devices[MOST_DEVICES:]:
             tell(Trace(message=f"leaving out {', '.join(left)}: {MOST_DEVICES} devices are the most at once"))
         found.left_out = frozenset(left)
+        found.focus -= set(map(code_key, devices))  # no document is about a device's name
         # Whether a word names a device is not known where the look-up failed; a device is never the fleet.
         of_fleet = not (devices or asked.plan.of_device or (known is None and asked.plan.names))
         codes = [code for code in dict.fromkeys(asked.codes) if code not in devices][:MOST_CODES]

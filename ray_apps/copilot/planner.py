@@ -46,7 +46,7 @@ STATE = content_words(
     diagnosis many model type kind since list latest last recent recently newest oldest common frequent top
     first high low highest lowest unusual news info vs versus compare occur frequency count times risk likely
     likelihood probability no not never without zero none free didn haven hasn doesn
-    ever still yet already long longest
+    ever still yet already long longest neither nor
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""

@@ -198,8 +198,9 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
         ["e-7", "E99"],
     ]
     assert [row["named"] for row in but_one["codes"]] == [["pump-3"]]
-    others = records.incidents(tenant, period, left_out=LeftOut(("e-421",)))
+    others = records.incidents(tenant, period, left_out=LeftOut(("e-421", "pump-1", "pump-01")))
     assert [row["error_code"] for row in others["codes"]] == ["E7"]
+    assert others["other_codes"] == ["e-421"], "of a device no other spelling is a code"
     worst = records.fleet(tenant, left_out=LeftOut((), ("P-0", "pump-3")))["worst"]
     assert [row["device_id"] for row in worst] == ["pump-1", "pump-5"]
     spared = records.lacking(tenant, "errors", period, left_out=LeftOut(("e-421", "pump-6")))

@@ -254,6 +254,14 @@ class Runbooks(Shelf):
         return {"hits": hits[:top_k], "timings_ms": {}}
 
 
+def test_the_name_of_a_device_is_no_code_that_documents_tell_of():
+    lookup = Lookup(Runbooks(hangs=False), None, alike(), Eventful("machine-006"))
+    asked = resolve("machine-006 is offline since E421, what should I do?", None, [])
+    assert asked.plan.codes == {"machine006", "e421"}
+    found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
+    assert found.focus == {"e421"}
+
+
 def test_steps_to_take_are_found_below_the_chunks_that_are_read():
     lookup = Lookup(Runbooks(hangs=False), None, alike(), Eventful())
     for question, steps in (
