@@ -24,6 +24,7 @@ from ray_apps.copilot.evidence import SENDS_NOTHING, Evidence
 from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import Quote, Support
 from ray_apps.copilot.guard.guard import Guard
+from ray_apps.copilot.leaving_out import split
 from ray_apps.copilot.lookup import Lookup
 from ray_apps.copilot.naming import spelt_out
 from ray_apps.copilot.period import without_period
@@ -206,7 +207,8 @@ class Answerer:
         Steps to take answer the words that ask for them, such as `fix`, which runbooks seldom use; words for
         a time were answered by looking there.
         """
-        question = spelt_out(without_period(asked.whole, datetime.now(UTC)), found.devices | found.left_out)
+        question, _ = split(asked.whole)  # of what is left out nothing need be known
+        question = spelt_out(without_period(question, datetime.now(UTC)), found.devices | found.left_out)
         for device in found.left_out:
             question = question.replace(device, " ")
         if found.devices:  # whose readings are told with their range and average

@@ -94,6 +94,11 @@ def test_what_the_sources_do_not_hold_is_not_known_and_the_model_not_asked():
     assert draft.citations
 
 
+def test_of_what_a_question_leaves_out_nothing_need_be_known():
+    draft, _ = answer(Author(""), "Is machine-007 ok, not machine-008?")
+    assert draft.answer.startswith("The health score of machine-007 (HX-200) is 41 of 100.")
+
+
 @pytest.mark.parametrize("lead", [0, 1])
 def test_a_sentence_is_not_repeated(lead: int):
     draft, _ = answer(Author("E421 means that vibration is high. " * 3), lead=lead)
