@@ -14,6 +14,19 @@ from ray_apps.copilot.contracts import Readiness
 Responses = dict[int | str, dict[str, Any]]
 LIMITED = (401, 403, 429, 503)
 EVENTS = ("trace", "token", "citation", "done", "error")
+HEADERS = {
+    name: {"description": told, "schema": {"type": kind}}
+    for name, told, kind in (
+        ("X-Request-Id", "The id of this request, which every error and the audit log have too.", "string"),
+        ("RateLimit-Limit", "Calls of this kind that the tenant has in a minute.", "integer"),
+        ("RateLimit-Remaining", "How many are left now.", "integer"),
+        (
+            "RateLimit-Reset",
+            "Seconds until more are free, if nobody of the tenant calls meanwhile.",
+            "integer",
+        ),
+    )
+}
 CHECKS = ("trace", "done", "error")
 _CHUNKS = openai_api.Chunks(examples.ANSWER.request_id, examples.MODEL, include_usage=False)
 
@@ -38,7 +51,7 @@ def _answers(
         content[sse.EventStream.media_type] = {"itemSchema": item, "example": stream.decode()}
         description = "At once, or as a stream of server-sent events"
     return {
-        200: {"description": description, "content": content},
+        200: {"description": description, "content": content, "headers": HEADERS},
         **refusals(*LIMITED, *refused, missing=missing),
     }
 
