@@ -72,7 +72,7 @@ class Entry:
 
 
 class AuditTrail:
-    """Writes each entry to the log at once and to the table in the background, from a thread of its own.
+    """Writes entries to the table in the background, from a thread of its own.
 
     An entry waits a second at most while the database answers. While it does not, up to `most` entries wait;
     what comes on top is counted in `audit_dropped_entries_total` and told in the log, which has its line.
@@ -88,12 +88,10 @@ class AuditTrail:
         self._thread.start()
 
     def add(self, entry: Entry) -> None:
-        """Log an entry and have it stored; never waits for the database."""
-        entry = entry.storable()
-        line.info("%s: %s", entry.action, entry.outcome, extra={"audit": _told(entry)})
+        """Have an entry stored; never waits for the database."""
         with self._lock:
             if room := len(self._waiting) < self._most:
-                self._waiting.append(entry)
+                self._waiting.append(entry.storable())
         if not room:
             self._lose(1)
 
@@ -150,6 +148,12 @@ class AuditTrail:
             dropped, self._dropped = self._dropped, 0
         if dropped:
             logger.error("%d entries of the audit are not stored; the log has their lines", dropped)
+
+
+def log(entry: Entry, question: str | None = None) -> None:
+    """Write the line of an entry; `question` is its own without personal data, which no line has."""
+    told = _told(replace(entry, question=question).storable())
+    line.info("%s: %s", entry.action, entry.outcome, extra={"audit": told})
 
 
 def entries(settings: DatabaseSettings, tenant: Tenant, since: datetime) -> list[dict[str, Any]]:

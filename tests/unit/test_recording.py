@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from ray._common.formatters import JSONFormatter
 from ray.serve.exceptions import BackPressureError
 
-from iotops.audit import AuditTrail, Entry
+from iotops.audit import AuditTrail, Entry, log
 from iotops.auth import issue_token
 from iotops.http import caller, install, request_id
 from iotops.metrics import Ratio
@@ -110,6 +110,10 @@ def client(
             heard(work), sse.event_frame, lambda error: sse.error_frame(error, request_id(request))
         )
 
+    @app.post("/asked")
+    async def asked(question: str, keeps: bool) -> None:
+        note().question, note().keep_question = question, keeps
+
     @app.post("/body")
     async def body(given: dict[str, str]) -> None: ...
 
@@ -188,25 +192,26 @@ def test_a_call_that_nobody_waits_for_is_recorded_as_such(
     assert [(line["outcome"], line["status"]) for line in lines] == [("cancelled", 499)]
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_question_that_is_kept_stands_in_the_log_without_personal_data(
+    client: httpx.AsyncClient, lines: list[dict[str, Any]], keeps: bool
+) -> None:
+    question = "May ann@example.com or \0 call +49 30 901820?"
+    asyncio.run(client.post("/asked", params={"question": question, "keeps": keeps}))
+    (line,) = lines
+    assert line.get("question") == ("May <email> or � call <phone>?" if keeps else None)
+    assert "ann@" not in json.dumps(line)
+
+
 def test_what_no_database_takes_is_in_the_log_and_counted(
     lines: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     trail = AuditTrail(AWAY, most=2)
     for number in range(5):
-        trail.add(
-            Entry(
-                "acme",
-                datetime.now(UTC),
-                "alice",
-                "operator",
-                "POST /ask",
-                "",
-                "done",
-                200,
-                f"r{number}",
-                1.0,
-            )
-        )
+        at = datetime.now(UTC)
+        entry = Entry("acme", at, "alice", "operator", "POST /ask", "", "done", 200, f"r{number}", 1.0)
+        log(entry)
+        trail.add(entry)
     trail.close()
     assert [line["request_id"] for line in lines] == [f"r{number}" for number in range(5)]
     told = [record.args[0] for record in caplog.records if "are not stored" in record.msg and record.args]
