@@ -116,7 +116,7 @@ class AuditTrail:
                 with self._lock:
                     for _ in batch:
                         self._waiting.popleft()
-        except SQLAlchemyError as error:  # its text would hold the rows
+        except SQLAlchemyError as error:  # its text would hold the statement
             cause = error.orig if isinstance(error, DBAPIError) else error
             logger.warning("the audit waits for the database, %d entries: %r", len(self._waiting), cause)
         self._tell()

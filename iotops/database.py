@@ -31,7 +31,14 @@ def _engine(url: URL, statement_s: float) -> Engine:
     connect: dict[str, Any] = {"connect_timeout": 5}
     if statement_s:
         connect |= {"options": f"-c statement_timeout={milliseconds}", "tcp_user_timeout": 2 * milliseconds}
-    return create_engine(url, pool_size=5, max_overflow=10, pool_pre_ping=True, connect_args=connect)
+    return create_engine(
+        url,
+        pool_size=5,
+        max_overflow=10,
+        pool_pre_ping=True,
+        connect_args=connect,
+        hide_parameters=True,  # the words of a question may be among them, and an error is logged
+    )
 
 
 @contextmanager
