@@ -7,9 +7,11 @@ import sys
 import pytest
 
 from iotops.tenancy import Tenant
+from ray_apps.copilot.contracts import ToolCall
 from ray_apps.copilot.guard.answers import AnswerCheck
 from ray_apps.copilot.guard.personal import PERSONAL_KINDS, personal_data, scrubbed
 from ray_apps.copilot.guard.secret_patterns import secrets_in
+from tests.unit.guards import rules_alone
 
 SOURCES = ["lake://acme/documents/hx200.md See https://docs.acme.example/hx200/errors. for details."]
 # Put together here, so that no scanner takes this file for a leak.
@@ -183,6 +185,30 @@ def test_personal_data_is_found(text, kind):
 )
 def test_numbers_of_machines_are_not_personal(text):
     assert scrubbed(text) == text
+
+
+def test_no_string_of_a_tools_result_is_too_short_to_be_cleaned():
+    guard, check_ = rules_alone(), check()
+    result = {
+        "events": [
+            {"message": "password=Tr0ub4dor&3x"},
+            {"message": SECRETS["aws_key"]},
+            {"message": "stop now"},
+        ],
+        "latest": {"metrics": {"vibration": 7.1, SECRETS["aws_key"]: 1}},
+        "alerts": ({"evidence": "see http://evil.example/x"}, {"evidence": "4532 2766 4457 7020"}, None),
+    }
+    (tool,) = guard.cleaned([ToolCall(name="look", arguments={}, result=result)], check_)
+    assert tool.result == {
+        "events": [
+            {"message": "password=[removed: secret]"},
+            {"message": "[removed: secret]"},
+            {"message": "stop now"},
+        ],
+        "latest": {"metrics": {"vibration": 7.1, "[removed: secret]": 1}},
+        "alerts": [{"evidence": "see [removed: link]"}, {"evidence": "[removed: credit_card]"}, None],
+    }
+    assert check_.removed == {"secret": 2, "link": 1, "credit_card": 1}, "each text once"
 
 
 def test_what_finds_personal_data_asks_no_network_and_leaves_the_models_out(tmp_path):
