@@ -28,6 +28,7 @@ SECRETS = {
     "private_key": "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEow\n-----END RSA " + "PRIVATE KEY-----",
     "password_in_url": "postgresql://" + "iotops:hunter2@db.internal",
     "bearer_token": "Bearer " + KEY_BODY,
+    "basic_credentials": "Authorization: Basic " + "aW90b3BzOmh1bnRlcjI" + "=",
 }
 
 FRESH = """
@@ -85,6 +86,12 @@ def test_a_value_that_is_called_a_secret_is_one(named):
         "The serial number is SN-4532-2766-4457-7021.",
         "tenant: acme sends to telemetry_acme and reads lake://shared/manuals/hx200.pdf.",
         "See https://docs.acme.example/hx200/errors.",
+        "Tenant: acme, TENANT=ACME, tenantId: acme, for tenant acme, of the tenant 'acme'.",
+        "There are per tenant quotas, and each tenant has one.",
+        "Limits are a count per tenant: one cannot use up another's.",
+        "Set tenant_mode=strict for tenant isolation, or multi-tenant: yes for a list of tenant users.",
+        "Ask the administrator of the tenant for it; what is sent by tenant devices goes to tenant topics.",
+        "The header is Authorization: Basic credentials, as in authorization: Basic authentication.",
     ],
 )
 def test_what_is_no_secret_stays(text):
@@ -103,6 +110,13 @@ def test_what_is_no_secret_stays(text):
         ("Consumers of events_globex lag.", "[removed: other_tenant] lag."),
         ("tenants/globex/devices/d1/events", "[removed: other_tenant]"),
         ("tenant_id=globex", "[removed: other_tenant]"),
+        ("Tenant: globex is full", "[removed: other_tenant] is full"),
+        ("TENANT=GLOBEX", "[removed: other_tenant]"),
+        ('{"tenantId": "globex"}', '{"[removed: other_tenant]"}'),
+        ("**Tenant name:** globex", "**[removed: other_tenant]"),
+        ("Ask the tenant `globex` for it", "Ask the [removed: other_tenant] for it"),
+        ("Sent for tenant globex, twice.", "Sent [removed: other_tenant], twice."),
+        ("The pumps of the tenant globex stand still.", "The pumps [removed: other_tenant] stand still."),
     ],
 )
 def test_names_of_another_tenant_are_removed(text, left):
