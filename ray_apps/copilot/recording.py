@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from iotops.audit import AuditTrail, Entry, Outcome, log
@@ -42,6 +43,8 @@ class Note:
     """The tenant's policy."""
     broke: bool = False
     """Whether a stream told of a failure, after its answer had begun."""
+    left: bool = False
+    """Whether the listener of a stream went away before its end."""
     cited: bool | None = None
     """Of an answer: whether sources support it."""
     completions: list[Completion] = field(default_factory=list)
@@ -96,7 +99,9 @@ class Recorded:
         try:
             await self._app(scope, receive, notice)
             outcome = "failed" if own.broke else None  # as its status says
-        except asyncio.CancelledError:
+            if own.left:
+                outcome, status = "cancelled", CANCELLED
+        except (asyncio.CancelledError, ClientDisconnect):
             outcome, status = "cancelled", CANCELLED
             raise
         finally:
