@@ -67,7 +67,7 @@ app = Front(
     title="IoT Ops Copilot",
     version="1",
     description="What is wrong with this device, and what do I do? Answers with sources, per tenant.",
-    responses=refusals(413, 504),
+    responses=refusals(408, 413, 504),
 )
 app.add_middleware(Bounded)  # each within those that are added after it
 app.add_middleware(Recorded, recorder=recorder)
