@@ -33,9 +33,9 @@ class Feedback:
     async def keep(self, principal: Principal, given: FeedbackRequest) -> bool:
         """Keep it; False where the audit knows no such answer of the tenant's.
 
-        Its row may still wait at the replica that gave it: what is not there is looked for twice more.
+        Its row may still wait at the replica that gave it: what is not there is looked for once more.
         """
-        for wait_s in (0.0, 1.5 * FLUSH_EVERY_S, 3 * FLUSH_EVERY_S):
+        for wait_s in (0.0, 2 * FLUSH_EVERY_S):
             await asyncio.sleep(wait_s)
             if await asyncio.to_thread(self._asked, principal.tenant, given.request_id):
                 await asyncio.to_thread(self._write, principal, given)

@@ -71,6 +71,10 @@ def served(admission: Admission, questions: Questions, tenant: Tenant = ACME) ->
         questions.arrived.put_nowait(None)
         await questions.answered.wait()
 
+    @app.get("/read", dependencies=[Depends(admitted("read", lambda: admission))])
+    async def read() -> None:
+        await ask()
+
     @app.post("/search", dependencies=[Depends(admitted("search", lambda: admission))])
     async def search() -> None:
         raise BackPressureError(64, 64)
@@ -91,7 +95,7 @@ def admission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Admission:
     monkeypatch.setenv("IOTOPS_COPILOT__ASKS_IN_FLIGHT", "4")
     for area in ("CACHE", "DATABASE"):
         monkeypatch.setenv(f"IOTOPS_{area}__PORT", "9")
-    tiers = {"default": "tiny", "tiers": {"tiny": {"ask": 4, "search": 2, "read": 1}}}
+    tiers = {"default": "tiny", "tiers": {"tiny": {"ask": 4, "search": 9, "read": 9}}}
     (tmp_path / "tiers.yaml").write_text(yaml.safe_dump(tiers))
     monkeypatch.setenv("IOTOPS_CONFIGS", str(tmp_path))
     get_settings.cache_clear()
@@ -128,6 +132,31 @@ def test_a_tenants_flood_leaves_room_for_others_until_the_replica_is_full(admiss
             assert [(await each).status_code for each in asked] == [200] * 4
             again = [await client.post("/ask") for client in (acme, rival, third)]
             assert [each.status_code for each in again] == [200] * 3
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+
+
+def test_a_tenants_other_calls_leave_room_for_others_and_for_its_questions(admission: Admission) -> None:
+    async def scenario() -> None:
+        questions = Questions()
+        async with (
+            served(admission, questions) as acme,
+            served(admission, questions, RIVAL) as rival,
+        ):
+            calls = [asyncio.create_task(acme.get("/read")) for _ in range(4)]
+            for _ in calls:
+                await questions.arrived.get()
+            for refused in (await acme.get("/read"), await acme.post("/search")):
+                error = refused.json()["error"]
+                assert (refused.status_code, error["code"]) == (503, "overloaded")
+                assert error["message"].startswith("4 calls of tenant acme are")
+                assert int(refused.headers["Retry-After"]) > 0
+            calls += [asyncio.create_task(call) for call in (rival.get("/read"), acme.post("/ask"))]
+            for _ in range(2):
+                await questions.arrived.get()
+            questions.answered.set()
+            assert [(await each).status_code for each in calls] == [200] * 6
+            assert (await acme.get("/read")).status_code == 200
 
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
