@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from iotops.database import engine, tenant_transaction
+from iotops.database import engine, serving_engine, tenant_transaction
 from iotops.metrics import AUDIT_DROPPED
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
@@ -79,7 +79,7 @@ class AuditTrail:
     """
 
     def __init__(self, settings: DatabaseSettings, most: int = MOST_WAITING) -> None:
-        self._engine, self._most = engine(settings), most
+        self._engine, self._most = serving_engine(settings), most
         self._waiting: deque[Entry] = deque()
         self._dropped = 0
         self._lock = threading.Lock()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sqlalchemy import Engine, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from iotops.database import engine, tenant_transaction
+from iotops.database import engine, serving_engine, tenant_transaction
 from iotops.errors import SettingsError, TenantError
 from iotops.settings import DatabaseSettings, Settings
 from iotops.tenancy import Tenant, unknown_tenant
@@ -74,7 +74,7 @@ class Policies:
     """The policies of tenants, as the application sees them; each is read every 30 s at most."""
 
     def __init__(self, settings: DatabaseSettings, default: str) -> None:
-        self._engine = engine(settings)
+        self._engine = serving_engine(settings)
         self._default = Policy(default)
         self._known: dict[Tenant, tuple[float, Policy]] = {}
 

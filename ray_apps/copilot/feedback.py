@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from iotops.audit import FLUSH_EVERY_S
 from iotops.auth import Principal
-from iotops.database import engine, tenant_transaction
+from iotops.database import serving_engine, tenant_transaction
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot.contracts import FeedbackRequest
@@ -28,7 +28,7 @@ class Feedback:
     """Keeps one word of each user on each answer of the tenant's; a second replaces the first."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._engine = engine(settings)
+        self._engine = serving_engine(settings)
 
     async def keep(self, principal: Principal, given: FeedbackRequest) -> bool:
         """Keep it; False where the audit knows no such answer of the tenant's.

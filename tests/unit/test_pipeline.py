@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from burner_redis import BurnerRedis
+from sqlalchemy.exc import OperationalError
 
 from iotops.auth import Principal
 from iotops.tenancy import Tenant
@@ -75,9 +76,14 @@ class Fixed:
 
 
 class Fleet:
-    """Devices of one model."""
+    """Devices of one model, unless the database that knows of them is away."""
+
+    def __init__(self) -> None:
+        self.away = False
 
     def models(self, tenant, about):
+        if self.away:
+            raise OperationalError("SELECT", {}, ConnectionError("the database is away"))
         return ["HX-200"] if "hx200" in about else []
 
 
@@ -86,14 +92,14 @@ class Desk:
 
     def __init__(self) -> None:
         client = BurnerRedis()
-        self.echo, self.versions = Echo(), Fixed()
+        self.echo, self.versions, self.fleet = Echo(), Fixed(), Fleet()
         self.pipeline = Pipeline(
             rules_alone(),
             self.echo,
             self.versions,
             AnswerCache(client, 60),
             Conversations(client, 60),
-            Fleet(),
+            self.fleet,
         )
 
     async def ask(self, question, conversation=None, caller=ANNA, earlier=None) -> AskResponse:
@@ -172,6 +178,33 @@ def test_a_question_is_answered_from_the_cache_until_something_changes():
             assert not (await desk.ask("Why is it hot?")).cached
         assert not (await desk.ask("Why is it hot?", caller=RIVAL)).cached
         assert (await desk.ask("Why is it hot?", caller=BERT)).cached
+
+    asyncio.run(run())
+
+
+def test_while_the_version_of_the_data_is_unknown_no_answer_is_kept_or_found():
+    async def run() -> None:
+        desk = Desk()
+        known = desk.versions.version
+        unknown = replace(known, data=None)
+        cached = []
+        for version in (unknown, unknown, known, known, unknown):
+            desk.versions.version = version
+            cached.append((await desk.ask("Why is it hot?")).cached)
+        assert cached == [False, False, False, True, False]
+
+    asyncio.run(run())
+
+
+def test_while_the_database_is_away_a_question_that_may_be_of_the_fleet_is_answered_and_not_kept():
+    async def run() -> None:
+        desk = Desk()
+        desk.fleet.away = True
+        question = "Are there alerts on HX-200 machines?"
+        assert not (await desk.ask(question)).cached
+        desk.fleet.away = False
+        assert not (await desk.ask(question)).cached
+        assert [plan.fleet for plan in desk.echo.plans] == [False, True]
 
     asyncio.run(run())
 
