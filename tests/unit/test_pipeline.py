@@ -15,7 +15,7 @@ from iotops.auth import Principal
 from iotops.tenancy import Tenant
 from ray_apps.chat import Completion
 from ray_apps.copilot.answer import Draft
-from ray_apps.copilot.cache import AnswerCache
+from ray_apps.copilot.cache import AnswerCache, CacheServer
 from ray_apps.copilot.contracts import AskRequest, AskResponse, GuardReport, Token, ToolCall, Trace, Usage
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import heard, unheard
@@ -91,14 +91,14 @@ class Desk:
     """A pipeline over an in-process Redis."""
 
     def __init__(self) -> None:
-        client = BurnerRedis()
+        server = CacheServer(BurnerRedis())
         self.echo, self.versions, self.fleet = Echo(), Fixed(), Fleet()
         self.pipeline = Pipeline(
             rules_alone(),
             self.echo,
             self.versions,
-            AnswerCache(client, 60),
-            Conversations(client, 60),
+            AnswerCache(server, 60),
+            Conversations(server, 60),
             self.fleet,
         )
 
