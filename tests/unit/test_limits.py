@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from pathlib import Path
 
 import httpx
@@ -14,14 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.serve.exceptions import BackPressureError
 from ray.serve.schema import ServeDeploySchema
+from sqlalchemy import Engine, event
 
 from iotops.auth import issue_token
 from iotops.errors import SettingsError, TenantError
 from iotops.http import install
 from iotops.rate_limit import free_in
-from iotops.settings import CONFIGS, Settings, get_settings
+from iotops.settings import CONFIGS, DatabaseSettings, Settings, get_settings
 from iotops.tenancy import Tenant
-from iotops.tiers import load_tiers
+from iotops.tiers import Policies, Policy, load_tiers
 from ray_apps.copilot.limits import Admission, admitted
 
 ACME, RIVAL, THIRD = Tenant("acme"), Tenant("rival"), Tenant("third")
@@ -186,6 +188,29 @@ def test_a_full_queue_behind_is_the_standard_refusal(admission: Admission) -> No
     refused = asyncio.run(scenario())
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
     assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_nobody_is_given_a_policy_before_the_first_reading_of_it_is_over() -> None:
+    reading, over = threading.Event(), threading.Event()
+
+    def connect(*_: object) -> None:
+        reading.set()
+        over.wait(PATIENCE_S)
+
+    async def scenario() -> list[Policy]:
+        policies = Policies(DatabaseSettings(port=9), "tiny")
+        asked = [asyncio.create_task(policies.of(ACME)) for _ in range(5)]
+        await asyncio.to_thread(reading.wait, PATIENCE_S)
+        early = [each for each in asked if each.done()]
+        over.set()
+        assert not early
+        return await asyncio.gather(*asked)
+
+    event.listen(Engine, "do_connect", connect)
+    try:
+        assert asyncio.run(scenario()) == [Policy("tiny")] * 5, "the database is away"
+    finally:
+        event.remove(Engine, "do_connect", connect)
 
 
 def test_without_cache_and_database_each_replica_limits_by_itself(
