@@ -174,7 +174,7 @@ class Copilot:
         self, body: ChatRequest, request: Request, principal: Asker
     ) -> ChatCompletion | EventStream:
         """The answer to the last message of the user, which may refer to earlier ones; sources below it."""
-        question, earlier = body.question()
+        question, earlier = await body.question()
         asked, model = request_id(request), self._chat.author
         if not body.stream:
             answer = await self._pipeline.ask(principal, question, asked, unheard, earlier)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from ray_apps.copilot.cache import AnswerCache, CacheServer
 from ray_apps.copilot.contracts import AskRequest, AskResponse, GuardReport, Token, ToolCall, Trace, Usage
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import heard, unheard
+from ray_apps.copilot.follow_up import Turn
 from ray_apps.copilot.pipeline import Pipeline
 from ray_apps.copilot.planner import Plan
 from ray_apps.copilot.versions import Version
@@ -159,6 +161,18 @@ def test_a_conversation_that_the_caller_keeps_is_not_kept_here():
         assert (await desk.ask("and its oil?", "pump")).answer == "and its oil? told."
 
     asyncio.run(run())
+
+
+def test_what_a_question_refers_to_is_found_in_a_thread():
+    class Earlier(list[Turn]):
+        def __reversed__(self):
+            threads.append(threading.current_thread())
+            return super().__reversed__()
+
+    threads: list[threading.Thread] = []
+    asyncio.run(Desk().ask("and its oil?", earlier=Earlier([Turn(question="Is machine-007 ok?")])))
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_a_question_is_answered_from_the_cache_until_something_changes():
