@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from iotops.database import engine, tenant_transaction
+from iotops.database import engine, serving_engine, tenant_transaction
 from iotops.metrics import AUDIT_DROPPED
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
@@ -72,14 +72,14 @@ class Entry:
 
 
 class AuditTrail:
-    """Writes each entry to the log at once and to the table in the background, from a thread of its own.
+    """Writes entries to the table in the background, from a thread of its own.
 
     An entry waits a second at most while the database answers. While it does not, up to `most` entries wait;
     what comes on top is counted in `audit_dropped_entries_total` and told in the log, which has its line.
     """
 
     def __init__(self, settings: DatabaseSettings, most: int = MOST_WAITING) -> None:
-        self._engine, self._most = engine(settings), most
+        self._engine, self._most = serving_engine(settings), most
         self._waiting: deque[Entry] = deque()
         self._dropped = 0
         self._lock = threading.Lock()
@@ -88,12 +88,10 @@ class AuditTrail:
         self._thread.start()
 
     def add(self, entry: Entry) -> None:
-        """Log an entry and have it stored; never waits for the database."""
-        entry = entry.storable()
-        line.info("%s: %s", entry.action, entry.outcome, extra={"audit": _told(entry)})
+        """Have an entry stored; never waits for the database."""
         with self._lock:
             if room := len(self._waiting) < self._most:
-                self._waiting.append(entry)
+                self._waiting.append(entry.storable())
         if not room:
             self._lose(1)
 
@@ -118,7 +116,7 @@ class AuditTrail:
                 with self._lock:
                     for _ in batch:
                         self._waiting.popleft()
-        except SQLAlchemyError as error:  # its text would hold the rows
+        except SQLAlchemyError as error:  # its text would hold the statement
             cause = error.orig if isinstance(error, DBAPIError) else error
             logger.warning("the audit waits for the database, %d entries: %r", len(self._waiting), cause)
         self._tell()
@@ -150,6 +148,12 @@ class AuditTrail:
             dropped, self._dropped = self._dropped, 0
         if dropped:
             logger.error("%d entries of the audit are not stored; the log has their lines", dropped)
+
+
+def log(entry: Entry, question: str | None = None) -> None:
+    """Write the line of an entry; `question` is its own without personal data, which no line has."""
+    told = _told(replace(entry, question=question).storable())
+    line.info("%s: %s", entry.action, entry.outcome, extra={"audit": told})
 
 
 def entries(settings: DatabaseSettings, tenant: Tenant, since: datetime) -> list[dict[str, Any]]:

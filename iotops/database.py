@@ -15,23 +15,37 @@ from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+STATEMENT_S = 5.0
 
 
-def engine(settings: DatabaseSettings, *, as_owner: bool = False, statement_s: float = 0) -> Engine:
-    """A pooled engine of the application role, shared by the process; or the owner's, for migrations.
+def engine(settings: DatabaseSettings, *, as_owner: bool = False) -> Engine:
+    """A pooled engine of the application role, shared by the process; or the owner's, for migrations."""
+    return _engine(settings.url(as_owner=as_owner), 0)
 
-    A statement is given up after `statement_s` (0: never), and so is a server that does not acknowledge.
+
+def serving_engine(settings: DatabaseSettings) -> Engine:
+    """The engine of what answers calls.
+
+    A statement is given up after `STATEMENT_S`, and so is a server that does not acknowledge.
     """
-    return _engine(settings.url(as_owner=as_owner), statement_s)
+    return _engine(settings.url(), STATEMENT_S)
 
 
 @lru_cache(maxsize=16)
 def _engine(url: URL, statement_s: float) -> Engine:
+    """`statement_s` of 0 gives nothing up."""
     milliseconds = round(statement_s * 1000)
     connect: dict[str, Any] = {"connect_timeout": 5}
     if statement_s:
         connect |= {"options": f"-c statement_timeout={milliseconds}", "tcp_user_timeout": 2 * milliseconds}
-    return create_engine(url, pool_size=5, max_overflow=10, pool_pre_ping=True, connect_args=connect)
+    return create_engine(
+        url,
+        pool_size=5,
+        max_overflow=10,
+        pool_pre_ping=True,
+        connect_args=connect,
+        hide_parameters=True,  # the words of a question may be among them, and an error is logged
+    )
 
 
 @contextmanager

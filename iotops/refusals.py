@@ -46,6 +46,7 @@ EXAMPLES = {
         "unknown_device",
         "device 'machine-999' has sent nothing for this tenant",
     ),
+    408: ("Too slow", "too_slow", "the body was not here within 10 s: send it at once"),
     413: ("Too large", "too_large", "the body has more than 5242880 bytes: send less at once"),
     415: (
         "Unknown encoding",

@@ -180,8 +180,8 @@ class CopilotSettings(BaseModel):
     )
     asks_in_flight: int = Field(
         32,
-        description="Questions that a replica answers at once, half of them of one tenant at most; more are "
-        "refused with 503.",
+        description="Questions that a replica answers at once, half of them of one tenant at most, and other "
+        "calls of each tenant; more are refused with 503.",
         ge=1,
     )
     conversation_ttl_s: int = Field(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sqlalchemy import Engine, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from iotops.database import engine, tenant_transaction
+from iotops.database import engine, serving_engine, tenant_transaction
 from iotops.errors import SettingsError, TenantError
 from iotops.settings import DatabaseSettings, Settings
 from iotops.tenancy import Tenant, unknown_tenant
@@ -74,19 +74,28 @@ class Policies:
     """The policies of tenants, as the application sees them; each is read every 30 s at most."""
 
     def __init__(self, settings: DatabaseSettings, default: str) -> None:
-        self._engine = engine(settings)
+        self._engine = serving_engine(settings)
         self._default = Policy(default)
         self._known: dict[Tenant, tuple[float, Policy]] = {}
+        self._first: dict[Tenant, asyncio.Task[Policy]] = {}
 
     async def of(self, tenant: Tenant) -> Policy:
         """A tenant's policy; the last one known, or the default, where the database does not answer.
 
         Raises `TenantError` where there is no such tenant.
         """
-        until, last = self._known.get(tenant, (0.0, self._default))
+        if tenant not in self._known:  # all who come meanwhile wait for the same reading
+            if tenant not in self._first:
+                self._first[tenant] = asyncio.create_task(self._ask(tenant, self._default))
+                self._first[tenant].add_done_callback(lambda _: self._first.pop(tenant))
+            return await asyncio.shield(self._first[tenant])
+        until, last = self._known[tenant]
         if time.monotonic() < until:
             return last
         self._keep(tenant, last)  # who comes meanwhile does not ask too
+        return await self._ask(tenant, last)
+
+    async def _ask(self, tenant: Tenant, last: Policy) -> Policy:
         try:
             found = _existing(tenant, await asyncio.to_thread(_read, self._engine, tenant, self._default))
         except TenantError:
@@ -94,7 +103,7 @@ class Policies:
             raise
         except SQLAlchemyError as error:
             logger.warning("the policy of %s is not to be had, using %s: %r", tenant.id, last, error)
-            return last
+            found = last
         return self._keep(tenant, found)
 
     def _keep(self, tenant: Tenant, policy: Policy) -> Policy:

@@ -143,13 +143,14 @@ class Answerer:
         grounded = bool(writer.text)
         if not grounded:
             writer.unknown(unknown(asked, found))
+        tools = await asyncio.to_thread(self._guard.cleaned, found.tools, reader.check)
         found.timings_ms["total"] = ms(started)
         draft = Draft(
             writer.text,
             writer.citations,
             grounded,
             grounded and not writer.drafted,
-            self._guard.cleaned(found.tools, reader.check),
+            tools,
             reader.report,
             found.timings_ms,
             completion,

@@ -22,7 +22,7 @@ from ray_apps.copilot import openai_api, responses, sse
 from ray_apps.copilot.actions import fired, load_rules, suggest
 from ray_apps.copilot.answer import Answerer
 from ray_apps.copilot.bounds import Bounded
-from ray_apps.copilot.cache import AnswerCache, redis_client
+from ray_apps.copilot.cache import AnswerCache, CacheServer, redis_client
 from ray_apps.copilot.contracts import (
     AskRequest,
     AskResponse,
@@ -67,7 +67,7 @@ app = Front(
     title="IoT Ops Copilot",
     version="1",
     description="What is wrong with this device, and what do I do? Answers with sources, per tenant.",
-    responses=refusals(413, 504),
+    responses=refusals(408, 413, 504),
 )
 app.add_middleware(Bounded)  # each within those that are added after it
 app.add_middleware(Recorded, recorder=recorder)
@@ -124,8 +124,8 @@ class Copilot:
         self._devices = DeviceRecords(settings.database)
         self._rules = load_rules(settings.configs)
         self._guides = Guides(settings.database)
-        client = redis_client(settings.cache)
-        self._cache = AnswerCache(client, settings.cache.answer_ttl_s)
+        server = CacheServer(redis_client(settings.cache))
+        self._cache = AnswerCache(server, settings.cache.answer_ttl_s)
         self._versions = Versions(retriever, self._chat, self._devices)
         vectors = SentenceVectors(embedder)
         self._guard = Guard(settings.guard, embedder, vectors)
@@ -138,7 +138,7 @@ class Copilot:
             Answerer(settings.copilot, model, tokens, lookup, self._chat, self._guard),
             self._versions,
             self._cache,
-            Conversations(client, settings.copilot.conversation_ttl_s),
+            Conversations(server, settings.copilot.conversation_ttl_s),
             self._devices,
         )
         self._feedback = Feedback(settings.database)
@@ -174,7 +174,7 @@ class Copilot:
         self, body: ChatRequest, request: Request, principal: Asker
     ) -> ChatCompletion | EventStream:
         """The answer to the last message of the user, which may refer to earlier ones; sources below it."""
-        question, earlier = body.question()
+        question, earlier = await body.question()
         asked, model = request_id(request), self._chat.author
         if not body.stream:
             answer = await self._pipeline.ask(principal, question, asked, unheard, earlier)

@@ -15,13 +15,22 @@ logger = logging.getLogger(__name__)
 MOST_BYTES = 256 * 1024
 MOST_S = MOST_ANSWER_S + 20.0
 """A language model may have all of its time, what is looked up for it some beside."""
+MOST_BODY_S = 10.0
+"""Until a body is whole nobody is known to send it, and it holds one of the replica's places."""
 
 
 class Bounded:
-    """Refuses a body that is too large, and ends a call that takes too long."""
+    """Refuses a body that is too large or too slow, and ends a call that takes too long."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int = MOST_BYTES, most_s: float = MOST_S) -> None:
-        self._app, self._most_bytes, self._most_s = app, most_bytes, most_s
+    def __init__(
+        self,
+        app: ASGIApp,
+        most_bytes: int = MOST_BYTES,
+        most_s: float = MOST_S,
+        most_body_s: float = MOST_BODY_S,
+    ) -> None:
+        self._app, self._most_bytes = app, most_bytes
+        self._most_s, self._most_body_s = most_s, most_body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -37,7 +46,7 @@ class Bounded:
 
         try:
             async with asyncio.timeout(self._most_s) as limit:
-                body = await self._body(receive)
+                body = await self._in_time(receive)
                 if body is not None:
                     await self._app(scope, _again(body, receive), notice)
         except TimeoutError:
@@ -48,6 +57,15 @@ class Bounded:
             await refused(scope, ApiError(504, "timed_out", late))(scope, receive, send)
         except ApiError as error:
             await refused(scope, error)(scope, receive, send)
+
+    async def _in_time(self, receive: Receive) -> bytes | None:
+        """The body; raises `ApiError` 408 where it takes too long."""
+        try:
+            async with asyncio.timeout(self._most_body_s):
+                return await self._body(receive)
+        except TimeoutError:
+            slow = f"the body was not here within {self._most_body_s:g} s: send it at once"
+            raise ApiError(408, "too_slow", slow) from None
 
     async def _body(self, receive: Receive) -> bytes | None:
         """The whole body; None where the caller went away before. Raises `ApiError` 413 where it is too

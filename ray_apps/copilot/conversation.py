@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import logging
+from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from iotops.auth import Principal
+from ray_apps.copilot.cache import CacheServer
 from ray_apps.copilot.follow_up import Turn
-
-logger = logging.getLogger(__name__)
 
 TURNS = 6
 
@@ -19,29 +17,27 @@ TURNS = 6
 class Conversations:
     """Turns by tenant, user and conversation; where the cache is down, a follow-up stands by itself."""
 
-    def __init__(self, client: Redis, ttl_s: int) -> None:
-        self._client, self._ttl_s = client, ttl_s
+    def __init__(self, server: CacheServer, ttl_s: int) -> None:
+        self._server, self._ttl_s = server, ttl_s
 
     async def turns(self, user: Principal, conversation: str) -> list[Turn]:
         """The last turns, the newest last; none of a conversation that is not the user's own."""
-        try:
-            kept = await self._client.lrange(_key(user, conversation), 0, -1)
-        except RedisError as error:
-            logger.warning("conversations: %r", error)
-            return []
+        key = _key(user, conversation)
+        kept: list[bytes | str] = await self._server.ask(lambda redis: redis.lrange(key, 0, -1), [])
         return [Turn.model_validate_json(turn) for turn in reversed(kept)]
 
     async def add(self, user: Principal, conversation: str, turn: Turn) -> None:
         """Keep a turn; the conversation is forgotten when nothing is asked in it for the configured time."""
         key = _key(user, conversation)
-        pipeline = self._client.pipeline()
-        pipeline.lpush(key, turn.model_dump_json())
-        pipeline.ltrim(key, 0, TURNS - 1)
-        pipeline.expire(key, self._ttl_s)
-        try:
-            await pipeline.execute()
-        except RedisError as error:
-            logger.warning("conversations: %r", error)
+
+        async def push(redis: Redis) -> list[Any]:
+            pipeline = redis.pipeline()
+            pipeline.lpush(key, turn.model_dump_json())
+            pipeline.ltrim(key, 0, TURNS - 1)
+            pipeline.expire(key, self._ttl_s)
+            return await pipeline.execute()
+
+        await self._server.ask(push, [])
 
 
 def _key(user: Principal, conversation: str) -> str:

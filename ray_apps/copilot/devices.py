@@ -13,7 +13,7 @@ from cachetools import TTLCache, cachedmethod
 from sqlalchemy import Connection, TextClause, text
 
 from indexes.codes import code_key, singular
-from iotops.database import engine, tenant_transaction
+from iotops.database import serving_engine, tenant_transaction
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot import devices_sql as sql
@@ -24,7 +24,6 @@ from ray_apps.copilot.period import EVER, Period
 
 ALL = 1_000_000
 """Events of a period that are counted at most, the latest of them."""
-STATEMENT_S = 5.0
 RECENT = timedelta(hours=24)
 BANDS = 10
 LONG_CODE = re.compile(r"\d\d")
@@ -59,7 +58,7 @@ class DeviceRecords:
     """Reads health, events and trends; row-level security keeps other tenants' rows out."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._engine = engine(settings, statement_s=STATEMENT_S)
+        self._engine = serving_engine(settings)
         self._models: TTLCache[Any, tuple[str, ...]] = TTLCache(MOST_TENANTS, MODELS_TTL_S)
         self._lock = Lock()
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from iotops.audit import FLUSH_EVERY_S
 from iotops.auth import Principal
-from iotops.database import engine, tenant_transaction
+from iotops.database import serving_engine, tenant_transaction
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot.contracts import FeedbackRequest
@@ -28,14 +28,14 @@ class Feedback:
     """Keeps one word of each user on each answer of the tenant's; a second replaces the first."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._engine = engine(settings)
+        self._engine = serving_engine(settings)
 
     async def keep(self, principal: Principal, given: FeedbackRequest) -> bool:
         """Keep it; False where the audit knows no such answer of the tenant's.
 
-        Its row may still wait at the replica that gave it: what is not there is looked for twice more.
+        Its row may still wait at the replica that gave it: what is not there is looked for once more.
         """
-        for wait_s in (0.0, 1.5 * FLUSH_EVERY_S, 3 * FLUSH_EVERY_S):
+        for wait_s in (0.0, 2 * FLUSH_EVERY_S):
             await asyncio.sleep(wait_s)
             if await asyncio.to_thread(self._asked, principal.tenant, given.request_id):
                 await asyncio.to_thread(self._write, principal, given)

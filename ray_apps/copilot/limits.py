@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
 from typing import Annotated, get_args
 
@@ -35,8 +35,8 @@ class Admission:
             call: RateLimit(settings.cache, f"copilot-{call}", WINDOW_S) for call in get_args(Call)
         }
         self._places = settings.copilot.asks_in_flight
-        self._share = max(1, self._places // 2)
         self._asks: Counter[Tenant] = Counter()
+        self._others: Counter[Tenant] = Counter()
 
     @asynccontextmanager
     async def admitted(self, tenant: Tenant, call: Call) -> AsyncIterator[None]:
@@ -46,7 +46,7 @@ class Admission:
         more of the tenant's, or one behind it has none, and 429 where the tenant's minute is used up. A call
         that finds no room is not counted.
         """
-        with self._place(tenant) if call == "ask" else nullcontext():
+        with self._place(tenant, call):
             try:
                 policy = await self._policies.of(tenant)
             except TenantError as error:
@@ -59,18 +59,23 @@ class Admission:
                 raise refusal(error) from None
 
     @contextmanager
-    def _place(self, tenant: Tenant) -> Iterator[None]:
-        """One of the places; a tenant has half of them at most, so that its flood leaves room for others."""
-        if self._asks.total() >= self._places:
-            raise _overloaded(f"{self._asks.total()} questions are being answered here")
-        if self._asks[tenant] >= self._share:
-            raise _overloaded(f"{self._asks[tenant]} questions of tenant {tenant.id} are being answered here")
-        self._asks[tenant] += 1
+    def _place(self, tenant: Tenant, call: Call) -> Iterator[None]:
+        """One of the places for questions, of which a tenant has half at most, or room for another call, of
+        which it makes as many as there are places: its flood of either leaves room for others."""
+        if call == "ask":
+            taken, share, what = self._asks, max(1, self._places // 2), "questions"
+            if taken.total() >= self._places:
+                raise _overloaded(f"{taken.total()} questions are being answered here")
+        else:
+            taken, share, what = self._others, self._places, "calls"
+        if taken[tenant] >= share:
+            raise _overloaded(f"{taken[tenant]} {what} of tenant {tenant.id} are being answered here")
+        taken[tenant] += 1
         try:
             yield
         finally:
-            self._asks[tenant] -= 1
-            self._asks += Counter()  # who has none is forgotten
+            taken[tenant] -= 1
+            taken += Counter()  # who has none is forgotten
 
     async def _count(self, tenant: Tenant, policy: Policy, call: Call) -> None:
         limit, rate = self._tiers.limit(policy.tier, call), self._rates[call]

@@ -11,15 +11,17 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from iotops.audit import AuditTrail, Entry, Outcome
+from iotops.audit import AuditTrail, Entry, Outcome, log
 from iotops.auth import ExpiredToken, Principal, verify_bearer
 from iotops.errors import AuthError, TenantError
 from iotops.models import load_catalogue
 from iotops.models.catalogue import Catalogue
 from iotops.settings import get_settings
 from ray_apps.chat import Completion
+from ray_apps.copilot.guard.personal import scrubbed
 from ray_apps.copilot.measures import measure_answer, measure_model, used
 
 DENIED = frozenset({401, 403, 429})
@@ -41,6 +43,8 @@ class Note:
     """The tenant's policy."""
     broke: bool = False
     """Whether a stream told of a failure, after its answer had begun."""
+    left: bool = False
+    """Whether the listener of a stream went away before its end."""
     cited: bool | None = None
     """Of an answer: whether sources support it."""
     completions: list[Completion] = field(default_factory=list)
@@ -95,7 +99,9 @@ class Recorded:
         try:
             await self._app(scope, receive, notice)
             outcome = "failed" if own.broke else None  # as its status says
-        except asyncio.CancelledError:
+            if own.left:
+                outcome, status = "cancelled", CANCELLED
+        except (asyncio.CancelledError, ClientDisconnect):
             outcome, status = "cancelled", CANCELLED
             raise
         finally:
@@ -115,28 +121,35 @@ class Recorded:
     ) -> None:
         recorder = self._recorder()
         usage = used(own.completions, recorder.catalogue)
-        recorder.trail.add(
-            Entry(
-                tenant_id=principal.tenant.id,
-                at=at,
-                subject=principal.subject,
-                role=principal.role,
-                action=_action(scope),
-                object=own.object or "/".join(map(str, scope.get("path_params", {}).values())),
-                outcome=outcome or _outcome(status),
-                status=status,
-                request_id=scope["state"]["request_id"],
-                latency_ms=round(seconds * 1000, 1),
-                model=usage.model,
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-                cost=usage.cost,
-                question=own.question if own.keep_question else None,
-            )
+        entry = Entry(
+            tenant_id=principal.tenant.id,
+            at=at,
+            subject=principal.subject,
+            role=principal.role,
+            action=_action(scope),
+            object=own.object or "/".join(map(str, scope.get("path_params", {}).values())),
+            outcome=outcome or _outcome(status),
+            status=status,
+            request_id=scope["state"]["request_id"],
+            latency_ms=round(seconds * 1000, 1),
+            model=usage.model,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            cost=usage.cost,
+            question=own.question if own.keep_question else None,
         )
+        recorder.trail.add(entry)
+        if entry.question:  # to look through a long one may take seconds
+            asyncio.get_running_loop().run_in_executor(None, _log_scrubbed, entry, entry.question)
+        else:
+            log(entry)
         measure_model(principal.tenant, own.completions, usage)
         if own.cited is not None:
             measure_answer(principal.tenant, own.cited)
+
+
+def _log_scrubbed(entry: Entry, question: str) -> None:
+    log(entry, scrubbed(question))
 
 
 def _action(scope: Scope) -> str:

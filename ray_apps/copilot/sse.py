@@ -37,6 +37,7 @@ class EventStream(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
+        note().left = True  # until the last frame: who goes away before ends this without a word
         async with aclosing(self._events), aclosing(self._frames):
             await super().__call__(scope, receive, send)
 
@@ -71,6 +72,7 @@ async def streamed(
             note().broke = True
             yield failed(told_of)
         yield end
+        note().left = False
 
     return EventStream(events, frames())
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
 from ray.serve.handle import DeploymentHandle
+from sqlalchemy.exc import SQLAlchemyError
 
 from iotops.tenancy import Tenant
 from ray_apps.copilot.devices import DeviceRecords
@@ -13,13 +15,16 @@ from ray_apps.copilot.model_version import ModelVersion
 from ray_apps.copilot.planner import Plan
 from ray_apps.routing import ChatModel
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Version:
     """Changes whenever the same question may have another answer."""
 
     index: str
-    data: str
+    data: str | None
+    """Of the device data, or that none is read; None where the database does not say."""
     model: str
     author: str
     """The model that would write the answer: while the first one fails, another."""
@@ -39,12 +44,16 @@ class Versions:
         )
         return Version(index, data, model, self._chat.author)
 
-    def _data(self, tenant: Tenant, plan: Plan) -> str:
+    def _data(self, tenant: Tenant, plan: Plan) -> str | None:
         """Nothing where documents alone answer: in a fleet that always reports, what is kept would else never
         be found again."""
         by_records = plan.fleet or plan.fleet_incidents or self._chat.calls_tools
-        if by_records or self._devices.known(tenant, plan.device_ids):
-            return self._devices.version(tenant)
+        try:
+            if by_records or self._devices.known(tenant, plan.device_ids):
+                return self._devices.version(tenant)
+        except SQLAlchemyError as error:
+            logger.warning("the version of the device data is not to be had: %r", error)
+            return None
         return ""
 
     async def _index(self, tenant: Tenant) -> str:

@@ -26,7 +26,7 @@ from iotops.models.catalogue import Catalogue, ModelSpec, Price
 from iotops.rate_limit import RateLimit
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from iotops.tiers import change_policy, load_tiers, tenant_policy
+from iotops.tiers import Policies, change_policy, load_tiers, tenant_policy
 from pipelines.evaluation.ratings import Ratings, rate
 from pipelines.stages import Parameters, run_stage
 from ray_apps.chat import Completion
@@ -120,6 +120,20 @@ def test_who_waits_as_long_as_told_is_served(settings: Settings) -> None:
             pass
         await asyncio.sleep((await rate.standing(ACME, 3)).wait_s)
         assert await rate.take(ACME, 1, 3)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("tenants")
+def test_whoever_comes_first_to_a_cold_replica_has_the_policy_of_its_tenant(settings: Settings) -> None:
+    async def scenario() -> None:
+        policies = Policies(settings.database, "enterprise")
+        known = await asyncio.gather(*(policies.of(AGED) for _ in range(5)))
+        assert [each.tier for each in known] == ["free"] * 5
+        nobody = await asyncio.gather(
+            *(policies.of(Tenant("limits_nobody")) for _ in range(5)), return_exceptions=True
+        )
+        assert [type(each) for each in nobody] == [TenantError] * 5
 
     asyncio.run(scenario())
 

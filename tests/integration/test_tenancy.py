@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pyarrow.fs import FileSelector
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DataError, ProgrammingError
 
 from iotops.database import engine, tenant_transaction
 from iotops.errors import TenantError
@@ -179,6 +179,15 @@ def test_the_application_cannot_write_for_another_tenant(settings: Settings, par
             tenant_transaction(engine(settings.database), parties[0].tenant) as connection,
         ):
             connection.execute(text(f"INSERT INTO {table} {insert}"), {"t": parties[1].tenant.id})
+
+
+def test_an_error_tells_nothing_of_what_was_looked_for(settings: Settings):
+    with pytest.raises(DataError) as failed, engine(settings.database).connect() as connection:
+        connection.execute(
+            text("SELECT 1 / (length(cast(:words AS text)) - 15)"), {"words": "ann@example.com"}
+        )
+    assert "division by zero" in str(failed.value)
+    assert "ann@" not in str(failed.value)
 
 
 @pytest.mark.parametrize("area", AREAS)

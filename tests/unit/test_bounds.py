@@ -17,10 +17,10 @@ from ray_apps.copilot.bounds import Bounded
 MOST_BYTES = 1000
 
 
-def send(path: str, most_s: float = 60, content: bytes | AsyncIterator[bytes] = b"") -> httpx.Response:
+def send(path: str, content: bytes | AsyncIterator[bytes] = b"", **most_s: float) -> httpx.Response:
     """The answer of an application that asks for a token only where its path says so."""
     app = FastAPI()
-    app.add_middleware(Bounded, most_bytes=MOST_BYTES, most_s=most_s)
+    app.add_middleware(Bounded, most_bytes=MOST_BYTES, **most_s)
     install(app)
 
     @app.post("/open")
@@ -59,6 +59,11 @@ async def in_pieces(size: int) -> AsyncIterator[bytes]:
         yield b"x"
 
 
+async def without_end() -> AsyncIterator[bytes]:
+    yield b"x"
+    await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize("path", ["/open", "/closed"])
 def test_a_body_that_is_too_large_is_refused_whoever_sends_it(path: str):
     for content in (b"x" * (MOST_BYTES + 1), in_pieces(MOST_BYTES + 1)):
@@ -90,6 +95,17 @@ def test_half_a_body_is_not_answered():
 
     asyncio.run(call())
     assert not answered
+
+
+@pytest.mark.parametrize("path", ["/open", "/closed"])
+def test_half_a_body_is_not_waited_for_as_long_as_an_answer(path: str):
+    slow = send(path, without_end(), most_body_s=0.05)
+    assert (slow.status_code, slow.json()["error"]["code"]) == (408, "too_slow")
+
+
+def test_an_answer_may_take_longer_than_a_body():
+    late = send("/endless", most_s=0.1, most_body_s=0.05)
+    assert late.status_code == 504
 
 
 def test_a_call_that_takes_too_long_is_ended():

@@ -11,7 +11,7 @@ from burner_redis import BurnerRedis
 from iotops.auth import Principal
 from iotops.settings import CacheSettings
 from iotops.tenancy import Tenant
-from ray_apps.copilot.cache import AnswerCache, answer_key, normalised, redis_client
+from ray_apps.copilot.cache import AnswerCache, CacheServer, answer_key, normalised, redis_client
 from ray_apps.copilot.conversation import TURNS, Conversations
 from ray_apps.copilot.follow_up import Turn
 
@@ -24,7 +24,7 @@ STRANGERS = [
 
 
 def test_a_conversation_keeps_its_last_turns_in_order():
-    conversations = Conversations(BurnerRedis(), 60)
+    conversations = Conversations(CacheServer(BurnerRedis()), 60)
     turns = [Turn(question=f"question {number}", devices=["machine-007"]) for number in range(TURNS + 2)]
 
     async def converse() -> list[Turn]:
@@ -37,8 +37,7 @@ def test_a_conversation_keeps_its_last_turns_in_order():
 
 @pytest.mark.parametrize("stranger", STRANGERS)
 def test_another_user_or_tenant_finds_nothing_under_the_same_name(stranger: Principal):
-    client = BurnerRedis()
-    conversations = Conversations(client, 60)
+    conversations = Conversations(CacheServer(BurnerRedis()), 60)
 
     async def peek() -> list[Turn]:
         await conversations.add(ANNA, "pump", Turn(question="What is wrong with machine-007?"))
@@ -51,7 +50,7 @@ def test_a_conversation_is_forgotten_in_time():
     client = BurnerRedis()
 
     async def remaining() -> list[int]:
-        await Conversations(client, 60).add(ANNA, "pump", Turn(question="why?"))
+        await Conversations(CacheServer(client), 60).add(ANNA, "pump", Turn(question="why?"))
         return [await client.ttl(key) for key in await client.keys("acme:conversation:*")]
 
     (ttl,) = asyncio.run(remaining())
@@ -60,7 +59,7 @@ def test_a_conversation_is_forgotten_in_time():
 
 def test_a_cache_that_is_down_costs_no_answer():
     async def use() -> tuple[Any, ...]:
-        nobody = redis_client(CacheSettings(port=1))
+        nobody = CacheServer(redis_client(CacheSettings(port=1)))
         cache, conversations = AnswerCache(nobody, 60), Conversations(nobody, 60)
         await cache.put("key", b"answer")
         await cache.release("key", "holder")
@@ -70,8 +69,35 @@ def test_a_cache_that_is_down_costs_no_answer():
     assert asyncio.run(use()) == (None, True, [])
 
 
+def test_a_cache_that_hangs_is_waited_for_once():
+    async def use() -> tuple[int, int]:
+        tries, over = list[int](), asyncio.Event()
+
+        async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tries.append(1)
+            await over.wait()
+            writer.close()
+
+        async with await asyncio.start_server(hang, "127.0.0.1", 0) as listening:
+            (address,) = (socket.getsockname() for socket in listening.sockets)
+            server = CacheServer(redis_client(CacheSettings(port=address[1])))
+            cache, conversations = AnswerCache(server, 60), Conversations(server, 60)
+            assert await cache.get("key") is None
+            first = len(tries)
+            assert await conversations.turns(ANNA, "pump") == []
+            assert await cache.lease("key", "holder", 5)
+            await cache.put("key", b"answer")
+            await cache.release("key", "holder")
+            await conversations.add(ANNA, "pump", Turn(question="why?"))
+            over.set()
+        return first, len(tries)
+
+    first, in_all = asyncio.run(use())
+    assert 0 < first == in_all
+
+
 def test_a_lease_has_one_holder_who_alone_gives_it_back():
-    cache = AnswerCache(BurnerRedis(), 60)
+    cache = AnswerCache(CacheServer(BurnerRedis()), 60)
 
     async def contend() -> list[bool]:
         taken = [await cache.lease("key", "first", 5), await cache.lease("key", "second", 5)]

@@ -7,9 +7,11 @@ import sys
 import pytest
 
 from iotops.tenancy import Tenant
+from ray_apps.copilot.contracts import ToolCall
 from ray_apps.copilot.guard.answers import AnswerCheck
 from ray_apps.copilot.guard.personal import PERSONAL_KINDS, personal_data, scrubbed
 from ray_apps.copilot.guard.secret_patterns import secrets_in
+from tests.unit.guards import rules_alone
 
 SOURCES = ["lake://acme/documents/hx200.md See https://docs.acme.example/hx200/errors. for details."]
 # Put together here, so that no scanner takes this file for a leak.
@@ -26,6 +28,7 @@ SECRETS = {
     "private_key": "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIEow\n-----END RSA " + "PRIVATE KEY-----",
     "password_in_url": "postgresql://" + "iotops:hunter2@db.internal",
     "bearer_token": "Bearer " + KEY_BODY,
+    "basic_credentials": "Authorization: Basic " + "aW90b3BzOmh1bnRlcjI" + "=",
 }
 
 FRESH = """
@@ -83,6 +86,12 @@ def test_a_value_that_is_called_a_secret_is_one(named):
         "The serial number is SN-4532-2766-4457-7021.",
         "tenant: acme sends to telemetry_acme and reads lake://shared/manuals/hx200.pdf.",
         "See https://docs.acme.example/hx200/errors.",
+        "Tenant: acme, TENANT=ACME, tenantId: acme, for tenant acme, of the tenant 'acme'.",
+        "There are per tenant quotas, and each tenant has one.",
+        "Limits are a count per tenant: one cannot use up another's.",
+        "Set tenant_mode=strict for tenant isolation, or multi-tenant: yes for a list of tenant users.",
+        "Ask the administrator of the tenant for it; what is sent by tenant devices goes to tenant topics.",
+        "The header is Authorization: Basic credentials, as in authorization: Basic authentication.",
     ],
 )
 def test_what_is_no_secret_stays(text):
@@ -101,6 +110,13 @@ def test_what_is_no_secret_stays(text):
         ("Consumers of events_globex lag.", "[removed: other_tenant] lag."),
         ("tenants/globex/devices/d1/events", "[removed: other_tenant]"),
         ("tenant_id=globex", "[removed: other_tenant]"),
+        ("Tenant: globex is full", "[removed: other_tenant] is full"),
+        ("TENANT=GLOBEX", "[removed: other_tenant]"),
+        ('{"tenantId": "globex"}', '{"[removed: other_tenant]"}'),
+        ("**Tenant name:** globex", "**[removed: other_tenant]"),
+        ("Ask the tenant `globex` for it", "Ask the [removed: other_tenant] for it"),
+        ("Sent for tenant globex, twice.", "Sent [removed: other_tenant], twice."),
+        ("The pumps of the tenant globex stand still.", "The pumps [removed: other_tenant] stand still."),
     ],
 )
 def test_names_of_another_tenant_are_removed(text, left):
@@ -183,6 +199,30 @@ def test_personal_data_is_found(text, kind):
 )
 def test_numbers_of_machines_are_not_personal(text):
     assert scrubbed(text) == text
+
+
+def test_no_string_of_a_tools_result_is_too_short_to_be_cleaned():
+    guard, check_ = rules_alone(), check()
+    result = {
+        "events": [
+            {"message": "password=Tr0ub4dor&3x"},
+            {"message": SECRETS["aws_key"]},
+            {"message": "stop now"},
+        ],
+        "latest": {"metrics": {"vibration": 7.1, SECRETS["aws_key"]: 1}},
+        "alerts": ({"evidence": "see http://evil.example/x"}, {"evidence": "4532 2766 4457 7020"}, None),
+    }
+    (tool,) = guard.cleaned([ToolCall(name="look", arguments={}, result=result)], check_)
+    assert tool.result == {
+        "events": [
+            {"message": "password=[removed: secret]"},
+            {"message": "[removed: secret]"},
+            {"message": "stop now"},
+        ],
+        "latest": {"metrics": {"vibration": 7.1, "[removed: secret]": 1}},
+        "alerts": [{"evidence": "see [removed: link]"}, {"evidence": "[removed: credit_card]"}, None],
+    }
+    assert check_.removed == {"secret": 2, "link": 1, "credit_card": 1}, "each text once"
 
 
 def test_what_finds_personal_data_asks_no_network_and_leaves_the_models_out(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from pathlib import Path
 
 import httpx
@@ -14,14 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.serve.exceptions import BackPressureError
 from ray.serve.schema import ServeDeploySchema
+from sqlalchemy import Engine, event
 
 from iotops.auth import issue_token
 from iotops.errors import SettingsError, TenantError
 from iotops.http import install
 from iotops.rate_limit import free_in
-from iotops.settings import CONFIGS, Settings, get_settings
+from iotops.settings import CONFIGS, DatabaseSettings, Settings, get_settings
 from iotops.tenancy import Tenant
-from iotops.tiers import load_tiers
+from iotops.tiers import Policies, Policy, load_tiers
 from ray_apps.copilot.limits import Admission, admitted
 
 ACME, RIVAL, THIRD = Tenant("acme"), Tenant("rival"), Tenant("third")
@@ -71,6 +73,10 @@ def served(admission: Admission, questions: Questions, tenant: Tenant = ACME) ->
         questions.arrived.put_nowait(None)
         await questions.answered.wait()
 
+    @app.get("/read", dependencies=[Depends(admitted("read", lambda: admission))])
+    async def read() -> None:
+        await ask()
+
     @app.post("/search", dependencies=[Depends(admitted("search", lambda: admission))])
     async def search() -> None:
         raise BackPressureError(64, 64)
@@ -91,7 +97,7 @@ def admission(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Admission:
     monkeypatch.setenv("IOTOPS_COPILOT__ASKS_IN_FLIGHT", "4")
     for area in ("CACHE", "DATABASE"):
         monkeypatch.setenv(f"IOTOPS_{area}__PORT", "9")
-    tiers = {"default": "tiny", "tiers": {"tiny": {"ask": 4, "search": 2, "read": 1}}}
+    tiers = {"default": "tiny", "tiers": {"tiny": {"ask": 4, "search": 9, "read": 9}}}
     (tmp_path / "tiers.yaml").write_text(yaml.safe_dump(tiers))
     monkeypatch.setenv("IOTOPS_CONFIGS", str(tmp_path))
     get_settings.cache_clear()
@@ -132,6 +138,31 @@ def test_a_tenants_flood_leaves_room_for_others_until_the_replica_is_full(admiss
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
+def test_a_tenants_other_calls_leave_room_for_others_and_for_its_questions(admission: Admission) -> None:
+    async def scenario() -> None:
+        questions = Questions()
+        async with (
+            served(admission, questions) as acme,
+            served(admission, questions, RIVAL) as rival,
+        ):
+            calls = [asyncio.create_task(acme.get("/read")) for _ in range(4)]
+            for _ in calls:
+                await questions.arrived.get()
+            for refused in (await acme.get("/read"), await acme.post("/search")):
+                error = refused.json()["error"]
+                assert (refused.status_code, error["code"]) == (503, "overloaded")
+                assert error["message"].startswith("4 calls of tenant acme are")
+                assert int(refused.headers["Retry-After"]) > 0
+            calls += [asyncio.create_task(call) for call in (rival.get("/read"), acme.post("/ask"))]
+            for _ in range(2):
+                await questions.arrived.get()
+            questions.answered.set()
+            assert [(await each).status_code for each in calls] == [200] * 6
+            assert (await acme.get("/read")).status_code == 200
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
+
+
 def test_a_question_that_nobody_waits_for_leaves_its_place(admission: Admission) -> None:
     async def scenario() -> None:
         questions = Questions()
@@ -157,6 +188,29 @@ def test_a_full_queue_behind_is_the_standard_refusal(admission: Admission) -> No
     refused = asyncio.run(scenario())
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
     assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_nobody_is_given_a_policy_before_the_first_reading_of_it_is_over() -> None:
+    reading, over = threading.Event(), threading.Event()
+
+    def connect(*_: object) -> None:
+        reading.set()
+        over.wait(PATIENCE_S)
+
+    async def scenario() -> list[Policy]:
+        policies = Policies(DatabaseSettings(port=9), "tiny")
+        asked = [asyncio.create_task(policies.of(ACME)) for _ in range(5)]
+        await asyncio.to_thread(reading.wait, PATIENCE_S)
+        early = [each for each in asked if each.done()]
+        over.set()
+        assert not early
+        return await asyncio.gather(*asked)
+
+    event.listen(Engine, "do_connect", connect)
+    try:
+        assert asyncio.run(scenario()) == [Policy("tiny")] * 5, "the database is away"
+    finally:
+        event.remove(Engine, "do_connect", connect)
 
 
 def test_without_cache_and_database_each_replica_limits_by_itself(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -40,7 +41,7 @@ def test_the_last_message_of_the_user_is_the_question_and_may_refer_to_earlier_o
         ("user", "how do I replace them?"),
         model="gpt-4o", temperature=0.7, tools=[],
     )  # fmt: skip
-    asked, earlier = request.question()
+    asked, earlier = asyncio.run(request.question())
     assert asked.question == "how do I replace them?"
     found = resolve(asked.question, None, earlier)
     assert found.whole == "how do I replace them? (bearings machine 7)"
@@ -59,8 +60,19 @@ def test_what_openai_allows_to_be_null_may_be():
 )
 def test_a_message_that_is_no_question_is_refused_by_name(messages):
     with pytest.raises(ApiError, match="the last message of the user") as refused:
-        chat(*messages).question()
+        asyncio.run(chat(*messages).question())
     assert (refused.value.status, refused.value.code) == (422, "invalid_request")
+
+
+def test_a_conversation_that_is_slow_to_read_keeps_nobody_waiting():
+    async def read() -> None:
+        reading = asyncio.create_task(chat(*[("user", "(" * 2000)] * 3).question())
+        await asyncio.sleep(0)
+        assert not reading.done()
+        _, earlier = await reading
+        assert len(earlier) == 2
+
+    asyncio.run(read())
 
 
 def test_an_answer_is_a_completion_with_its_sources_below_it():

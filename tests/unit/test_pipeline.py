@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
 from burner_redis import BurnerRedis
+from sqlalchemy.exc import OperationalError
 
 from iotops.auth import Principal
 from iotops.tenancy import Tenant
 from ray_apps.chat import Completion
 from ray_apps.copilot.answer import Draft
-from ray_apps.copilot.cache import AnswerCache
+from ray_apps.copilot.cache import AnswerCache, CacheServer
 from ray_apps.copilot.contracts import AskRequest, AskResponse, GuardReport, Token, ToolCall, Trace, Usage
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import heard, unheard
+from ray_apps.copilot.follow_up import Turn
 from ray_apps.copilot.pipeline import Pipeline
 from ray_apps.copilot.planner import Plan
 from ray_apps.copilot.versions import Version
@@ -75,9 +78,14 @@ class Fixed:
 
 
 class Fleet:
-    """Devices of one model."""
+    """Devices of one model, unless the database that knows of them is away."""
+
+    def __init__(self) -> None:
+        self.away = False
 
     def models(self, tenant, about):
+        if self.away:
+            raise OperationalError("SELECT", {}, ConnectionError("the database is away"))
         return ["HX-200"] if "hx200" in about else []
 
 
@@ -85,15 +93,15 @@ class Desk:
     """A pipeline over an in-process Redis."""
 
     def __init__(self) -> None:
-        client = BurnerRedis()
-        self.echo, self.versions = Echo(), Fixed()
+        server = CacheServer(BurnerRedis())
+        self.echo, self.versions, self.fleet = Echo(), Fixed(), Fleet()
         self.pipeline = Pipeline(
             rules_alone(),
             self.echo,
             self.versions,
-            AnswerCache(client, 60),
-            Conversations(client, 60),
-            Fleet(),
+            AnswerCache(server, 60),
+            Conversations(server, 60),
+            self.fleet,
         )
 
     async def ask(self, question, conversation=None, caller=ANNA, earlier=None) -> AskResponse:
@@ -155,6 +163,18 @@ def test_a_conversation_that_the_caller_keeps_is_not_kept_here():
     asyncio.run(run())
 
 
+def test_what_a_question_refers_to_is_found_in_a_thread():
+    class Earlier(list[Turn]):
+        def __reversed__(self):
+            threads.append(threading.current_thread())
+            return super().__reversed__()
+
+    threads: list[threading.Thread] = []
+    asyncio.run(Desk().ask("and its oil?", earlier=Earlier([Turn(question="Is machine-007 ok?")])))
+    assert threads
+    assert threading.main_thread() not in threads
+
+
 def test_a_question_is_answered_from_the_cache_until_something_changes():
     async def run() -> None:
         desk = Desk()
@@ -172,6 +192,33 @@ def test_a_question_is_answered_from_the_cache_until_something_changes():
             assert not (await desk.ask("Why is it hot?")).cached
         assert not (await desk.ask("Why is it hot?", caller=RIVAL)).cached
         assert (await desk.ask("Why is it hot?", caller=BERT)).cached
+
+    asyncio.run(run())
+
+
+def test_while_the_version_of_the_data_is_unknown_no_answer_is_kept_or_found():
+    async def run() -> None:
+        desk = Desk()
+        known = desk.versions.version
+        unknown = replace(known, data=None)
+        cached = []
+        for version in (unknown, unknown, known, known, unknown):
+            desk.versions.version = version
+            cached.append((await desk.ask("Why is it hot?")).cached)
+        assert cached == [False, False, False, True, False]
+
+    asyncio.run(run())
+
+
+def test_while_the_database_is_away_a_question_that_may_be_of_the_fleet_is_answered_and_not_kept():
+    async def run() -> None:
+        desk = Desk()
+        desk.fleet.away = True
+        question = "Are there alerts on HX-200 machines?"
+        assert not (await desk.ask(question)).cached
+        desk.fleet.away = False
+        assert not (await desk.ask(question)).cached
+        assert [plan.fleet for plan in desk.echo.plans] == [False, True]
 
     asyncio.run(run())
 

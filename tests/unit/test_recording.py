@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import SecretStr
 from ray._common.formatters import JSONFormatter
 from ray.serve.exceptions import BackPressureError
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
-from iotops.audit import AuditTrail, Entry
+from iotops.audit import AuditTrail, Entry, log
 from iotops.auth import issue_token
 from iotops.http import caller, install, request_id
 from iotops.metrics import Ratio
@@ -73,10 +76,8 @@ def arrived() -> asyncio.Event:
 
 
 @pytest.fixture
-def client(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arrived: asyncio.Event
-) -> Iterator[httpx.AsyncClient]:
-    """Of an application that is recorded, and whose database is away."""
+def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arrived: asyncio.Event) -> Iterator[FastAPI]:
+    """An application that is recorded, and whose database is away."""
     monkeypatch.setenv("IOTOPS_HOME", str(tmp_path))
     monkeypatch.setenv("IOTOPS_AUTH__JWT_SECRET", "k" * 40)
     get_settings.cache_clear()
@@ -100,15 +101,21 @@ def client(
         return StreamingResponse(pieces())
 
     @app.get("/events")
-    async def events(request: Request) -> EventStream:
+    async def events(request: Request, then: str) -> EventStream:
         async def work(tell: Tell) -> Token:
             tell(Token(text="first"))
-            await asyncio.sleep(0)
-            raise BackPressureError(64, 64)
+            await (asyncio.Event().wait() if then == "waits" else asyncio.sleep(0))
+            if then == "fails":
+                raise BackPressureError(64, 64)
+            return Token(text="last")
 
         return await sse.streamed(
             heard(work), sse.event_frame, lambda error: sse.error_frame(error, request_id(request))
         )
+
+    @app.post("/asked")
+    async def asked(question: str, keeps: bool) -> None:
+        note().question, note().keep_question = question, keeps
 
     @app.post("/body")
     async def body(given: dict[str, str]) -> None: ...
@@ -118,14 +125,22 @@ def client(
         arrived.set()
         await asyncio.sleep(600)
 
-    token = issue_token(get_settings().auth, Tenant("acme"), "alice", "operator")
-    yield httpx.AsyncClient(
-        transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-        base_url="http://copilot",
-        headers={"Authorization": f"Bearer {token}", "X-Request-Id": "r1"},
-    )
+    yield app
     trail.close()
     get_settings.cache_clear()
+
+
+def of_alice() -> dict[str, str]:
+    """The headers of her calls."""
+    token = issue_token(get_settings().auth, Tenant("acme"), "alice", "operator")
+    return {"authorization": f"Bearer {token}", "x-request-id": "r1"}
+
+
+@pytest.fixture
+def client(app: FastAPI) -> httpx.AsyncClient:
+    """Hers."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://copilot", headers=of_alice())
 
 
 def test_a_streamed_answer_is_recorded_after_its_last_piece(
@@ -152,7 +167,7 @@ def test_a_stream_that_breaks_off_failed_though_its_status_was_sent(
 def test_a_stream_that_tells_of_its_failure_failed_too(
     client: httpx.AsyncClient, lines: list[dict[str, Any]]
 ) -> None:
-    answer = asyncio.run(client.get("/events"))
+    answer = asyncio.run(client.get("/events?then=fails"))
     assert '"text":"first"' in answer.text
     assert '"code": "overloaded"' in answer.text
     assert [(line["outcome"], line["status"]) for line in lines] == [("failed", 200)]
@@ -188,25 +203,63 @@ def test_a_call_that_nobody_waits_for_is_recorded_as_such(
     assert [(line["outcome"], line["status"]) for line in lines] == [("cancelled", 499)]
 
 
+def test_a_stream_of_events_that_is_told_to_its_end_is_done(
+    client: httpx.AsyncClient, lines: list[dict[str, Any]]
+) -> None:
+    assert '"text":"last"' in asyncio.run(client.get("/events?then=ends")).text
+    assert [(line["outcome"], line["status"]) for line in lines] == [("done", 200)]
+
+
+@pytest.mark.parametrize("by", ["the server hears of it", "nothing can be sent"])
+def test_a_stream_whose_listener_goes_away_was_cancelled(
+    app: FastAPI, lines: list[dict[str, Any]], by: str
+) -> None:
+    async def listen() -> None:
+        left, heard_of = asyncio.Event(), by == "the server hears of it"
+        body = iter([{"type": "http.request", "body": b""}])
+
+        async def receive() -> Message:
+            if message := next(body, None):
+                return message
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if b"first" in message.get("body", b""):
+                left.set()
+                if not heard_of:
+                    raise OSError("the listener is gone")
+
+        headers = [(name.encode(), value.encode()) for name, value in of_alice().items()]
+        scope = {"type": "http", "method": "GET", "path": "/events", "query_string": b"then=waits"}
+        version = {"spec_version": "2.3" if heard_of else "2.4"}
+        with suppress(ClientDisconnect):
+            await app(scope | {"headers": headers, "asgi": version}, receive, send)
+
+    asyncio.run(listen())
+    assert [(line["outcome"], line["status"]) for line in lines] == [("cancelled", 499)]
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_question_that_is_kept_stands_in_the_log_without_personal_data(
+    client: httpx.AsyncClient, lines: list[dict[str, Any]], keeps: bool
+) -> None:
+    question = "May ann@example.com or \0 call +49 30 901820?"
+    asyncio.run(client.post("/asked", params={"question": question, "keeps": keeps}))
+    (line,) = lines
+    assert line.get("question") == ("May <email> or � call <phone>?" if keeps else None)
+    assert "ann@" not in json.dumps(line)
+
+
 def test_what_no_database_takes_is_in_the_log_and_counted(
     lines: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     trail = AuditTrail(AWAY, most=2)
     for number in range(5):
-        trail.add(
-            Entry(
-                "acme",
-                datetime.now(UTC),
-                "alice",
-                "operator",
-                "POST /ask",
-                "",
-                "done",
-                200,
-                f"r{number}",
-                1.0,
-            )
-        )
+        at = datetime.now(UTC)
+        entry = Entry("acme", at, "alice", "operator", "POST /ask", "", "done", 200, f"r{number}", 1.0)
+        log(entry)
+        trail.add(entry)
     trail.close()
     assert [line["request_id"] for line in lines] == [f"r{number}" for number in range(5)]
     told = [record.args[0] for record in caplog.records if "are not stored" in record.msg and record.args]

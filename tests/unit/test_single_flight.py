@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 from burner_redis import BurnerRedis
 
-from ray_apps.copilot.cache import AnswerCache
+from ray_apps.copilot.cache import AnswerCache, CacheServer
 from ray_apps.copilot.single_flight import PATIENCE_S, SingleFlight
 
 
@@ -38,7 +38,7 @@ class Asker:
 
 
 def asker(client: BurnerRedis | None = None, stores: bool = True, patience_s: int = PATIENCE_S) -> Asker:
-    return Asker(AnswerCache(client or BurnerRedis(), 60), stores, patience_s)
+    return Asker(AnswerCache(CacheServer(client or BurnerRedis()), 60), stores, patience_s)
 
 
 async def settled() -> None:

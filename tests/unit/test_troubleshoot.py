@@ -14,7 +14,7 @@ from indexes.codes import code_key
 from iotops.tenancy import Tenant
 from ray_apps.copilot.actions import ActionRule
 from ray_apps.copilot.contracts import Trace
-from ray_apps.copilot.events import Event
+from ray_apps.copilot.events import Event, Tell, unheard
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step, TroubleshootRequest
@@ -229,10 +229,10 @@ def test_a_guide_cites_documents_and_records_and_begins_with_the_likeliest():
     assert len(told) == len(made.checks) + len(ran) + 2, "a search is told as it begins, too"
 
 
-def made(shelf: Shelf) -> Guide:
+def made(shelf: Shelf, tell: Tell = unheard) -> Guide:
     troubleshooter = Troubleshooter(cast(DeploymentHandle, shelf), alike(), RULES, rules_alone())
     request = TroubleshootRequest(device_id="m-1", error_code="E421")
-    return asyncio.run(troubleshooter.guide(Tenant("acme"), request, insights(), lambda event: None))
+    return asyncio.run(troubleshooter.guide(Tenant("acme"), request, insights(), tell))
 
 
 def test_no_step_is_taken_from_what_speaks_to_the_assistant_and_the_guide_says_so():
@@ -252,6 +252,17 @@ def test_a_step_carries_no_secret_and_none_of_another_tenant():
     assert "Tr0ub4dor" not in told
     assert "[removed: other_tenant]" in step.citations[0].quote
     assert guide.guard.removed["other_tenant"] == guide.guard.removed["secret"] == 2
+
+
+def test_a_secret_in_a_title_stands_neither_in_a_reason_nor_in_what_is_told_meanwhile():
+    shelf, told = Shelf(title="E421: reset with password: Tr0ub4dor&3x"), list[Event]()
+    guide = made(shelf, told.append)
+    (cause,) = guide.likely_causes
+    assert cause.because == ["E421: reset with password: [removed: secret] is about the code that was named"]
+    assert "Tr0ub4dor" not in guide.model_dump_json()
+    assert "read E421: reset with password: [removed: secret]" in {
+        event.message for event in told if isinstance(event, Trace)
+    }
 
 
 def test_a_document_that_is_hostile_in_its_title_is_no_cause():

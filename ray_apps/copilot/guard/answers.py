@@ -7,12 +7,22 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from iotops.tenancy import SHARED_PREFIX, TOPIC_KINDS, Tenant
+from ray_apps.copilot.grounding import STOP_WORDS
 from ray_apps.copilot.guard.personal import PersonalKind, personal_data
 from ray_apps.copilot.guard.secret_patterns import secrets_in
 
 _TENANT = r"(?P<tenant>[a-z][a-z0-9_]{1,30})"
 _KINDS = f"(?:{'|'.join(TOPIC_KINDS)})"
 _STREAM = r"(?:topics?|kafka|partitions?|consumers?)"
+_TENANT_ID = r"\btenant(?:[ _-]?(?:id|name))?"
+# `tenant: one cannot`, `tenant: yes`
+_NO_ID = rf"(?:{'|'.join(sorted(STOP_WORDS))}|one|none|other|only|yes|no|not|true|false|null)"
+# `for tenant isolation`, `of tenant users`: two nouns that are one.
+_NOUN = (
+    r"(?:account|admin|administrator|call|certificate|credential|data|database|device|document|file|folder|"
+    r"identifier|index|indexes|key|level|limit|machine|mode|operator|owner|policy|policies|prefix|prefixes|"
+    r"question|quota|record|role|scope|sensor|space|table|tier|token|topic|user|\w+(?:ing|tion|ment|ity))s?"
+)
 _FOREIGN = [
     re.compile(rf"\blake://{_TENANT}(?![\w])[^\s)\]>\"'`]*"),
     re.compile(rf"\bs3a?://[\w.-]+/{_TENANT}/[^\s)\]>\"'`]*"),
@@ -20,7 +30,13 @@ _FOREIGN = [
     # Said to be one: a manual may have a setting `telemetry_interval`.
     re.compile(rf"\b{_STREAM}\b[^.\n]{{0,40}}?\b{_KINDS}_{_TENANT}\b", re.I),
     re.compile(rf"\b{_KINDS}_{_TENANT}\b[^\w.\n]{{1,3}}{_STREAM}\b", re.I),
-    re.compile(rf"\btenant(?:_id)?[\"']?\s*[:=]\s*[\"']?{_TENANT}\b"),
+    re.compile(rf"{_TENANT_ID}[\"'`*]*[ \t]*[:=]+[ \t\"'`*]*(?!{_NO_ID}\b){_TENANT}(?![\w-])", re.I),
+    re.compile(rf"{_TENANT_ID}[ \t]+[\"'`*]+{_TENANT}[\"'`*]", re.I),
+    re.compile(
+        rf"\b(?:as|by|for|from|in|of|to|with)[ \t]+(?:the[ \t]+)?{_TENANT_ID}[ \t]+"
+        rf"(?!(?:{_NO_ID}|{_NOUN})\b){_TENANT}(?![\w-])",
+        re.I,
+    ),
 ]
 _LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"'`\])}]+", re.I)
 Span = tuple[int, int, str]

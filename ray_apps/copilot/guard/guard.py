@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
@@ -92,14 +93,14 @@ class Guard:
             self._encoded(tenant, readings, detector),
             asyncio.gather(*(self._lakera.flags(text) for text in texts)),
         )
-        hostile = [
+        hostile = {
             text
             for text, reading, flagged in zip(texts, readings, remote, strict=True)
             if flagged or detector.question(reading, vectors).flagged
-        ]
+        }
         if hostile:
             logger.warning("%d texts of tool results withheld", len(hostile))
-        return _with_texts(tools, dict.fromkeys(hostile, WITHHELD)), len(hostile)
+        return _retold(tools, lambda text: WITHHELD if text in hostile else text), len(hostile)
 
     def answer_check(self, tenant: Tenant) -> AnswerCheck:
         """What cleans the answer, whole or sentence by sentence."""
@@ -107,8 +108,8 @@ class Guard:
 
     @staticmethod
     def cleaned(tools: list[ToolCall], check: AnswerCheck) -> list[ToolCall]:
-        """The tool calls without what no answer may carry."""
-        return _with_texts(tools, {text: check.clean(text) for text in _texts_of(tools)})
+        """The tool calls without what no answer may carry, in whichever string or name of their results."""
+        return _retold(tools, cache(check.clean))
 
     async def describe(self) -> dict[str, Any]:
         """Whether the trained detector is used or the rules alone, why, and whether Lakera is asked."""
@@ -142,25 +143,27 @@ class Guard:
 
 
 def _texts_of(tools: Sequence[ToolCall]) -> list[str]:
-    return sorted({text for tool in tools for text in _texts(tool.result)})
+    """The texts of some words in the results of tools: fewer are no instruction."""
+    texts = {text for tool in tools for text in _texts(tool.result)}
+    return sorted(text for text in texts if len(text.split()) >= LEAST_TOOL_WORDS)
 
 
 def _texts(value: Any) -> list[str]:
-    """The texts of some words in a tool's result, at any depth."""
+    """The strings in a tool's result, at any depth."""
     if isinstance(value, str):
-        return [value] if len(value.split()) >= LEAST_TOOL_WORDS else []
+        return [value]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     return [text for each in inner for text in _texts(each)]
 
 
-def _with_texts(tools: list[ToolCall], told: Mapping[str, str]) -> list[ToolCall]:
-    """The tool calls with some texts of their results told in other words."""
-    return [tool.model_copy(update={"result": _replaced(tool.result, told)}) for tool in tools]
+def _retold(tools: list[ToolCall], tell: Callable[[str], str]) -> list[ToolCall]:
+    """The tool calls with every string of their results, names too, as `tell` tells it."""
+    return [tool.model_copy(update={"result": _told(tool.result, tell)}) for tool in tools]
 
 
-def _replaced(value: Any, told: Mapping[str, str]) -> Any:
+def _told(value: Any, tell: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return told.get(value, value)
+        return tell(value)
     if isinstance(value, dict):
-        return {name: _replaced(each, told) for name, each in value.items()}
-    return [_replaced(each, told) for each in value] if isinstance(value, (list, tuple)) else value
+        return {_told(name, tell): _told(each, tell) for name, each in value.items()}
+    return [_told(each, tell) for each in value] if isinstance(value, (list, tuple)) else value

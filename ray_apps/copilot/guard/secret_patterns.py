@@ -20,6 +20,8 @@ _KEYS: dict[str, str] = {
     "azure_key": r"\bAccountKey=[A-Za-z0-9+/=]{40,}",
     "password_in_url": r"\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@<>{}]*:(?!\*+@|<)[^\s/@<>{}]+@",
     "bearer_token": r"\bBearer\s+(?=[\w.~+/-]*\d)[\w.~+/-]{20,}=*",
+    "basic_credentials": r"\b(?i:Authorization[\"']?\s*[:=]\s*[\"']?Basic)\s+"
+    r"(?=[a-z]*[A-Z0-9+/=])[A-Za-z0-9+/]{8,}=*",
 }
 _ASSIGNED = re.compile(
     r"(?i)(?<![\w-])(?:[\w-]*(?:password|passwd|passphrase|pwd|secret|token|api[_ -]?key|access[_ -]?key))"

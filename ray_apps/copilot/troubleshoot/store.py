@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sqlalchemy import text
 
-from iotops.database import engine, tenant_transaction
+from iotops.database import serving_engine, tenant_transaction
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot.troubleshoot.contracts import Guide
@@ -26,7 +26,7 @@ class Guides:
     """Guides by id; row-level security keeps other tenants' out."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._engine = engine(settings)
+        self._engine = serving_engine(settings)
 
     def keep(self, tenant: Tenant, user: str, guide: Guide) -> None:
         """Store a new guide."""

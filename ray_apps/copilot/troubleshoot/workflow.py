@@ -64,7 +64,7 @@ class Troubleshooter:
         steps: list[Step] = []
         known: set[str] = set()
         for candidate in await self._candidates(tenant, request, insights, named, seen, tell):
-            read = await self._read(tenant, candidate, insights, tell)
+            read = await self._read(tenant, candidate, insights, allowed.clean, tell)
             passages = await self._safe(tenant, read, report)
             if read and not passages:
                 continue
@@ -112,7 +112,12 @@ class Troubleshooter:
         return causes.ranked(by_code, by_symptom, named, seen, self._rules, insights)
 
     async def _read(
-        self, tenant: Tenant, candidate: Candidate, insights: dict[str, Any], tell: Tell
+        self,
+        tenant: Tenant,
+        candidate: Candidate,
+        insights: dict[str, Any],
+        clean: Callable[[str], str],
+        tell: Tell,
     ) -> list[Passage]:
         """The document that a cause stands in, or the device's record."""
         if candidate.advice:
@@ -122,7 +127,7 @@ class Troubleshooter:
         passages = evidence.document_passages(await retriever.passages.remote(tenant.id, candidate.uri))
         tell(
             Trace(
-                message=f"read {candidate.name}",
+                message=f"read {clean(candidate.name)}",
                 tool="read_document",
                 arguments={"uri": candidate.uri},
                 duration_ms=ms(started),
@@ -150,7 +155,9 @@ def _taken_from(passages: list[Passage]) -> list[Passage]:
 
 def _cleaned(told: Told, clean: Callable[[str], str]) -> Told:
     """A cause or a step without what no answer may carry."""
-    words = {name: clean(text) for name, text in told if name in ("cause", "text")}
+    words: dict[str, Any] = {name: clean(text) for name, text in told if name in ("cause", "text")}
+    if isinstance(told, LikelyCause):
+        words["because"] = [clean(reason) for reason in told.because]
     cited = [evidence.cleaned(citation, clean) for citation in told.citations]
     return told.model_copy(update={**words, "citations": cited})
 
