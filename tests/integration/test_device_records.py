@@ -14,7 +14,7 @@ from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from ray_apps.copilot import devices_sql
-from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.devices import DeviceRecords, Scope
 from ray_apps.copilot.leaving_out import LeftOut
 from ray_apps.copilot.period import EVER, Period
 from ray_apps.copilot.sentences import incidents
@@ -107,7 +107,7 @@ def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Te
         "names": ["pump-7", "E421"],
         "limit": 5,
         "bands": 10,
-        "models": ["P-1"],
+        **Scope(["P-1"], ["P-2"], ["pump-8"], ["E7"], ["E9"]).values,
         "keys": ["e421"],
         "day": datetime.now(UTC).date(),
         **asdict(EVER),
