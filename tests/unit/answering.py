@@ -12,8 +12,9 @@ from iotops.tenancy import Tenant
 from ray_apps.chat import Piece, Writing
 from ray_apps.copilot.answer import Answerer
 from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.facts import facts
 from ray_apps.copilot.follow_up import resolve
-from ray_apps.copilot.grounding import Passage, content_words, facts, plain, quotes
+from ray_apps.copilot.grounding import Passage, content_words, plain, quotes
 from tests.unit.guards import rules_alone
 from tests.unit.word_tokens import words
 
