@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -177,3 +179,17 @@ def test_an_answer_that_lacks_a_look_up_is_not_complete(lacking: bool):
     asked = resolve("Is E421 that vibration is high?", None, [])
     draft = asyncio.run(answerer.answer(Tenant("acme"), asked, 5, lambda event: None))
     assert draft.complete is not lacking
+
+
+@pytest.mark.parametrize("written", ["Yes.", "The alarm clears when vibration falls below 45 [2]."])
+def test_each_marker_in_an_answer_is_of_a_source(written: str):
+    noted = replace(
+        MEANING, text="The alarm clears when vibration falls below 45 [2]. E421 means high vibration."
+    )
+    steps = replace(RUNBOOK, text="1. Read the trend of the alarm [7].\n2. Check E425.\n")
+    question = "What should I do about E421, when the alarm clears?"
+    draft, _ = answer(Author(written), question, lead=0, passages=[noted, steps])
+    assert "falls below 45 (2). [" in draft.answer
+    assert "1. Read the trend of the alarm (7). [" in draft.answer
+    assert re.findall(r"\[\d+\]", draft.answer) == [citation.marker for citation in draft.citations]
+    assert any("[2]" in citation.quote for citation in draft.citations), "a quote is as it stands"
