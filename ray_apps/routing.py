@@ -46,7 +46,7 @@ class Route:
 
 
 class ChatModel:
-    """Asks the models in their order, each until its first piece: after it no other one is asked."""
+    """Asks the models in their order, each until it says something: after that no other one is asked."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = routes
@@ -101,9 +101,11 @@ class ChatModel:
             try:
                 with route.circuit.attempt():
                     async with aclosing(route.model.pieces(messages, max_tokens)) as pieces:
-                        first = await _first(pieces, route)
-                        begun = True
-                        yield first
+                        until = asyncio.get_running_loop().time() + route.first_token_s
+                        while not begun:
+                            piece = await _next(pieces, until, route)
+                            begun = piece.says
+                            yield piece
                         async for piece in pieces:
                             yield piece
                 return
@@ -157,13 +159,13 @@ def remote_model(name: str, spec: ModelSpec, endpoint: Endpoint) -> LanguageMode
     return OpenAIModel(name, spec, endpoint, key)
 
 
-async def _first(pieces: AsyncGenerator[Piece, None], route: Route) -> Piece:
-    """The first piece that says something, if only that there is nothing to say."""
+async def _next(pieces: AsyncGenerator[Piece, None], until: float, route: Route) -> Piece:
+    """The next piece of a model that has said nothing yet, if it comes before `until` (s, by the event loop's
+    clock); raises `EngineError` where none does."""
     try:
-        async with asyncio.timeout(route.first_token_s):
-            async for piece in pieces:
-                if piece.text or piece.finish_reason:
-                    return piece
+        async with asyncio.timeout_at(until):
+            return await anext(pieces)
     except TimeoutError:
         raise EngineError(f"{route.model.name} wrote nothing within {route.first_token_s:g} s") from None
-    raise EngineError(f"{route.model.name} ended without a word")
+    except StopAsyncIteration:
+        raise EngineError(f"{route.model.name} ended without a word") from None

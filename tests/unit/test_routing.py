@@ -90,6 +90,32 @@ def test_a_model_that_gives_no_first_piece_is_followed_by_the_next(failure: tupl
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("failure", [HANG, EngineError("gone")], ids=["hangs", "fails"])
+def test_what_a_model_read_is_kept_though_it_gave_no_word_and_another_one_answers(failure: object):
+    async def run() -> None:
+        writing = routed(Author("a", "", "", failure), Author("b", "", "Stop.")).stream(ASKED, 10)
+        assert "".join([piece async for piece in writing.pieces()]) == "Stop."
+        assert [(each.model, each.prompt_tokens, each.completion_tokens) for each in writing.completions] == [
+            ("a", 9, 1), ("b", 9, 1),
+        ]  # fmt: skip
+        assert [each.ttft_s is None for each in writing.completions] == [True, False]
+        assert writing.completion is writing.completions[-1]
+
+    asyncio.run(run())
+
+
+def test_a_reader_that_leaves_before_the_first_word_knows_what_was_read():
+    async def run() -> None:
+        writing = ChatModel([Route(Author("a", "", HANG), first_token_s=20)]).stream(ASKED, 10)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                [piece async for piece in writing.pieces()]
+        assert [each.prompt_tokens for each in writing.completions] == [9]
+        assert writing.completion is None
+
+    asyncio.run(run())
+
+
 def test_after_its_first_piece_a_model_is_not_replaced():
     async def run() -> None:
         first, second = Author("a", "Stop ", EngineError("gone")), Author("b", "Go.")
