@@ -71,7 +71,6 @@ class Pipeline:
                 tell(Trace(message=f"taking this to be about {asked.subject}"))
             if flight.answer is None:
                 draft = await self._answerer.answer(caller.tenant, asked, request.top_k, tell)
-                recorded.completions += draft.completions
                 flight.answer = _response(draft).model_dump_json().encode()
                 if draft.complete and draft.model in ("none", version.author):
                     await self._cache.put(key, flight.answer)

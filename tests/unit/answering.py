@@ -67,6 +67,9 @@ class Shelf:
             lacking=self.lacking,
         )
 
+    async def call(self, tenant, wanted, found, plan, tell):
+        """No tool is known here."""
+
     async def embed(self, tenant, asked, found, end):
         new = quotes(found.passages[:end], found.read)
         rows = np.array([vector(plain(quote.text)) for quote in new], np.float32)
@@ -112,18 +115,18 @@ class Author:
             self.stopped = True
 
 
-def answer(
+QUESTION = "What is wrong with machine-007, is vibration high?"
+
+
+def answerer(
     author,
-    question="What is wrong with machine-007, is vibration high?",
     lead=1,
     passages=None,
     least_confidence=0.2,
     answer_s=20.0,
     unreported=frozenset(),
 ):
-    heard = []
-    asked = resolve(question, None, [])
-    answerer = Answerer(
+    return Answerer(
         CopilotSettings(least_confidence=least_confidence),
         ModelSpec(answer_s=answer_s),
         words(),
@@ -132,7 +135,12 @@ def answer(
         rules_alone(),
     )
 
+
+def answer(author, question=QUESTION, **setting):
+    heard = []
+
     def tell(event):
         heard.append((event, len(author.written)))
 
-    return asyncio.run(answerer.answer(Tenant("acme"), asked, 5, tell)), heard
+    asked = resolve(question, None, [])
+    return asyncio.run(answerer(author, **setting).answer(Tenant("acme"), asked, 5, tell)), heard

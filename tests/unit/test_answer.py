@@ -30,8 +30,7 @@ def test_records_are_shown_before_the_model_writes_and_each_sentence_once_it_is_
     assert told == len("The bearing wears when vibration stays high. The".split())
     assert draft.answer == "".join(text for text, _ in shown)
     assert "warranty" not in draft.answer
-    assert draft.completion
-    assert (draft.model, draft.completion.prompt_tokens) == ("author", 90)
+    assert (draft.model, [each.prompt_tokens for each in draft.completions]) == ("author", [90])
 
 
 def test_a_marker_is_cited_before_it_is_used():
@@ -56,8 +55,7 @@ def test_the_model_is_stopped_as_soon_as_the_answer_is_full():
     draft, _ = answer(author)
     assert author.stopped
     assert len(author.written) == len(supported.split()) + 1
-    assert draft.completion is not None
-    assert draft.completion.completion_tokens == len(author.written)
+    assert [each.completion_tokens for each in draft.completions] == [len(author.written)]
     assert sum(sentence in draft.answer for sentence in supported.split(". ")) >= FACTS
 
 
@@ -154,8 +152,7 @@ def test_what_the_model_does_not_write_in_time_is_quoted():
     draft, _ = answer(author, answer_s=0.5)
     assert draft.complete
     assert author.stopped
-    assert draft.completion
-    assert draft.completion.completion_tokens == 7
+    assert [each.completion_tokens for each in draft.completions] == [7]
     assert len(draft.citations) > 3
 
 

@@ -61,7 +61,7 @@ class Echo:
             raise
         tell(Token(text=" told."))
         told = f"{asked.whole} told."
-        return Draft(told, [], True, False, tools, GuardReport(), {}, COMPLETION, self.complete)
+        return Draft(told, [], True, False, tools, GuardReport(), {}, [COMPLETION], "author", self.complete)
 
 
 class Fixed:
