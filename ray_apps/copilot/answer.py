@@ -224,10 +224,11 @@ class Answerer:
         """Write each sentence of the model's as soon as a source supports it, until there is no more room.
 
         What the model wrote, and whether it had its time and did not fail: an answer from the sources alone
-        beats none, and one in time beats a longer one. `begun` is when the question came, by the event loop's
-        clock (s). Whatever it writes is noted as it comes, for a caller who leaves before the end.
+        beats none, and one in time beats a longer one. A model that says nothing to anybody meanwhile may
+        hang, and has failed. `begun` is when the question came, by the event loop's clock (s). Whatever is
+        written is noted as it comes, for a caller who leaves before the end.
         """
-        started = time.perf_counter()
+        started, said = time.perf_counter(), self._chat.said
         tell(Trace(message="writing from the sources"))
         documents = found.passages[found.lead :] or found.passages
         titles = [passage.title for passage in documents]
@@ -249,7 +250,7 @@ class Answerer:
                         break
         except TimeoutError:
             logger.info("the language model had not written all after %s s", self._model.answer_s)
-            return writing, True
+            return writing, self._chat.said > said
         except Exception:
             logger.exception("the language model gave no whole draft; quoting the sources instead")
             return writing, False

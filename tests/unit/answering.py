@@ -87,7 +87,7 @@ class Author:
     def __init__(self, text: str, fails: bool = False, hangs: bool = False, finish: str = "stop") -> None:
         self.words, self.fails, self.hangs, self.finish = text.split(" "), fails, hangs, finish
         self.written: list[str] = []
-        self.stopped = False
+        self.stopped, self.said = False, 0
 
     def stream(self, messages, max_tokens):
         return Writing(self._pieces())
@@ -99,6 +99,7 @@ class Author:
         try:
             for word in self.words:
                 self.written.append(word)
+                self.said += 1
                 yield Piece(
                     text=f"{word} ",
                     prompt_tokens=90,

@@ -156,6 +156,21 @@ def test_what_the_model_does_not_write_in_time_is_quoted():
     assert len(draft.citations) > 3
 
 
+@pytest.mark.parametrize("to_others", [0, 1])
+def test_a_model_that_hangs_leaves_an_answer_incomplete_and_one_that_writes_for_others_does_not(
+    to_others: int,
+):
+    class Waiting(Author):
+        async def _pieces(self):
+            self.said += to_others
+            await asyncio.Event().wait()
+            yield
+
+    draft, _ = answer(Waiting(""), answer_s=0.3)
+    assert draft.grounded
+    assert (draft.complete, draft.model, draft.completions) == (bool(to_others), "none", [])
+
+
 def test_an_answer_without_the_tools_that_the_model_may_have_wanted_is_not_complete():
     class Mute(Author):
         async def propose(self, messages, tools, max_tokens):

@@ -24,7 +24,7 @@ from ray_apps.chat import (
     Schemas,
 )
 from ray_apps.circuit import FAILURES
-from ray_apps.routing import ChatModel, Route, chat_model
+from ray_apps.routing import ChatModel, Route, chat_model, first_token_limits
 
 HANG = object()
 ASKED: Messages = [{"role": "user", "content": "What does E421 mean?"}]
@@ -152,6 +152,32 @@ def test_a_model_that_fails_again_and_again_is_left_alone_and_tells_so():
     asyncio.run(run())
 
 
+def test_a_model_that_writes_for_others_meanwhile_is_busy_and_has_not_failed():
+    class OneByOne(Author):
+        """Writes for who asks first, while the others wait."""
+
+        async def pieces(self, messages: Messages, max_tokens: int) -> AsyncGenerator[Piece, None]:
+            self.script = ("Stop ", "it.") if not self.asked else (HANG,)
+            async for piece in super().pieces(messages, max_tokens):
+                await others.wait()
+                yield piece
+
+    async def run() -> None:
+        chat = ChatModel([Route(OneByOne("a"), first_token_s=0.3)])
+        first = asyncio.create_task(read(chat))
+        waiting = [asyncio.create_task(read(chat)) for _ in range(FAILURES + 1)]
+        await asyncio.sleep(0)
+        others.set()
+        assert await first == ("Stop it.", "a")
+        assert {type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)} == {
+            EngineError
+        }
+        assert (chat.said, (await chat.describe())["circuits"]) == (2, {"a": "closed"})
+
+    others = asyncio.Event()
+    asyncio.run(run())
+
+
 def test_requests_that_are_refused_for_their_own_sake_never_open_the_circuit():
     async def run() -> None:
         first = Author("a", RequestRefused("too long"))
@@ -233,6 +259,13 @@ def test_the_first_token_leaves_a_fallback_half_of_the_answers_time(monkeypatch:
         models = catalogue(big={**far, "answer_s": 0.2}, small={**far, "first_token_s": 0.3})
         with pytest.raises(EngineError, match=r"big wrote nothing within 0\.1 s; small: .*within 0\.3 s"):
             asyncio.run(read(chat_model(models, None)))
+
+
+@pytest.mark.parametrize(("answer_s", "limits"), [(20, (10, 15)), (1.75, (0.875, 5))])
+def test_the_last_model_is_judged_before_the_answers_time_is_over_if_that_is_fair(
+    answer_s: float, limits: tuple[float, float]
+):
+    assert first_token_limits(answer_s) == limits
 
 
 def test_a_key_that_is_not_in_the_environment_stops_the_start(monkeypatch: pytest.MonkeyPatch):
