@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from iotops import __version__
@@ -95,11 +96,14 @@ class Pipeline:
 
 
 def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version) -> str:
-    """The question as it was resolved, so that a follow-up is never answered from another conversation, and
-    all that its answer depends on, this program too. A time that goes on until now is another in a minute."""
-    about = (*asked.plan.names, "", *sorted(asked.plan.codes), str(asked.plan.period))
-    parts = (__version__, normalised(asked.question), normalised(asked.subject), str(request.top_k), *about)
-    return answer_key(caller, (*parts, version.index, version.data, version.model, version.author))
+    """The question as it was resolved, with the whole plan of it, so that a follow-up is never answered from
+    another conversation, and all that its answer depends on, this program too. A time that goes on until now
+    is another in a minute; the usual one, which is another at once, stands in it where it is the plan's."""
+    plan = asdict(asked.plan) | {"codes": sorted(asked.plan.codes), "period": str(asked.plan.period)}
+    del plan["usual"]
+    parts = (__version__, normalised(asked.question), normalised(asked.subject), str(request.top_k))
+    about = (*parts, json.dumps(plan, sort_keys=True))
+    return answer_key(caller, (*about, version.index, version.data, version.model, version.author))
 
 
 def _response(draft: Draft) -> AskResponse:
