@@ -47,7 +47,8 @@ class Completion(BaseModel):
     prompt_tokens: int = Field(description="Tokens read.")
     completion_tokens: int = Field(description="Tokens written.")
     ttft_s: float | None = Field(
-        description="Time to the first token, the engine's queue included (s); none: it came as a whole."
+        description="Time to the first token, the engine's queue included (s); none: it came as a whole, or "
+        "there is none."
     )
     total_s: float = Field(description="Time to the last token (s).")
     finish_reason: str = Field(description="`stop`, or `length` where max_tokens cut it off.")
@@ -63,19 +64,34 @@ class Completion(BaseModel):
 class Piece(BaseModel):
     """Some text of an answer that is being written; the counts are those so far."""
 
-    text: str
+    text: str = Field(description="Empty in one that tells counts alone, as the first ones may.")
     prompt_tokens: int = Field(description="Tokens read.")
     completion_tokens: int = Field(description="Tokens written.")
     finish_reason: str = Field(description="Empty until the last piece.")
     model: str = Field(description="Name of the model.")
 
+    @property
+    def says(self) -> bool:
+        """Whether it says something, if only that there is nothing to say."""
+        return bool(self.text or self.finish_reason)
+
 
 class Writing:
-    """An answer while the model writes it: read its `pieces`, once; `completion` is what there is so far."""
+    """An answer while a model writes it: read its `pieces`, once.
+
+    `completions` are what there is so far, one of each model that told anything: those before the last read
+    the prompt and gave no word.
+    """
 
     def __init__(self, pieces: AsyncGenerator[Piece, None]) -> None:
         self._pieces = pieces
-        self.completion: Completion | None = None
+        self.completions: list[Completion] = []
+
+    @property
+    def completion(self) -> Completion | None:
+        """What the model that answers has written so far; None until it says something."""
+        last = self.completions[-1] if self.completions else None
+        return last if last and (last.text or last.finish_reason) else None
 
     async def pieces(self) -> AsyncGenerator[str, None]:
         """The text piece by piece; closing this ends the writing."""
@@ -85,11 +101,15 @@ class Writing:
                 now = time.perf_counter()
                 text += piece.text
                 first = first or (now if text else 0.0)
-                self.completion = Completion(
-                    **piece.model_dump(exclude={"text"}),
-                    text=text,
-                    ttft_s=(first or now) - started,
-                    total_s=now - started,
+                if self.completions and self.completions[-1].model == piece.model:
+                    self.completions.pop()
+                self.completions.append(
+                    Completion(
+                        **piece.model_dump(exclude={"text"}),
+                        text=text,
+                        ttft_s=first - started if first else None,
+                        total_s=now - started,
+                    )
                 )
                 yield piece.text
 

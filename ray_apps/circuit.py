@@ -34,6 +34,8 @@ class Circuit:
     ) -> None:
         self._most, self._cooldown_s, self._clock = failures, cooldown_s, clock
         self._failures, self._open_until, self._trying = 0, 0.0, False
+        self.said = 0
+        """How often the model said something, to whoever asked: while it does, who waits is in a queue."""
 
     @property
     def state(self) -> State:

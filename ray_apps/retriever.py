@@ -38,6 +38,7 @@ RERANK_POOL = 20
 SWAP_PATIENCE_S = 0.25
 """A request waits this long for a newer snapshot: a small one arrives in time, a large one later."""
 UNAVAILABLE = "unavailable"
+EMBEDDER, RERANKER = "embedder", "reranker"
 
 
 @serve.deployment
@@ -69,7 +70,8 @@ class Retriever:
         `vector` is the query's (d,) by the embedder, where the caller has it.
         `index` and `shared_index` are the snapshots searched, None where there is none. Where the query
         cannot be embedded, words alone are searched and `timings_ms` says "unavailable", as it does for the
-        reranker.
+        reranker. `failed` names the parts that there are and that did not answer: a moment later the ranking
+        may be another.
         """
         started = time.perf_counter()
         wanted = Filters.of(filters)
@@ -77,9 +79,12 @@ class Retriever:
         snapshots = [snapshot for snapshot in (tenant, shared) if snapshot is not None]
         timings: dict[str, float | str | None] = {"embed": None, **asdict(Timings()), "rerank": None}
         hits: list[Hit] = []
+        failed: set[str] = set()
         if snapshots:
+            if self._model is None:
+                failed.add(EMBEDDER)
             if vector is None:
-                vector, timings["embed"] = await self._embed(query)
+                vector, timings["embed"] = await embedded(self._embedder, query, failed)
             indexes = [
                 HybridIndex(snapshot, self._ranking, self._comparable(snapshot)) for snapshot in snapshots
             ]
@@ -88,9 +93,8 @@ class Retriever:
             hits = await asyncio.to_thread(search_all, indexes, query, vector, pool, wanted, spent=spent)
             timings |= asdict(spent)
             own = tenant.manifest.reranker if tenant else ""
-            hits, timings["rerank"] = await self._rerank(
-                query, hits, snapshots[0].manifest.reranker_weight, f"{tenant_id}/{own}" if own else ""
-            )
+            weight, tuned = snapshots[0].manifest.reranker_weight, f"{tenant_id}/{own}" if own else ""
+            hits, timings["rerank"] = await reranked(self._reranker, query, hits, weight, tuned, failed)
         timings["total"] = total = _milliseconds(started)
         RETRIEVAL_DURATION.observe(total / 1000)
         EMPTY_RESULTS.observe(tenant_id, not hits)
@@ -99,6 +103,7 @@ class Retriever:
             "timings_ms": {name: round(t, 2) if isinstance(t, float) else t for name, t in timings.items()},
             "index": tenant and tenant.manifest.snapshot_id,
             "shared_index": shared and shared.manifest.snapshot_id,
+            "failed": sorted(failed),
         }
 
     async def passages(self, tenant_id: str, uri: str, at: int | None = None) -> list[dict[str, Any]]:
@@ -164,30 +169,39 @@ class Retriever:
             )
         return same
 
-    async def _embed(self, query: str) -> tuple[Vectors | None, float | str]:
-        started = time.perf_counter()
-        try:
-            vector = np.asarray(await self._embedder.encode_query.remote(query), np.float32)
-        except Exception:
-            logger.exception("the query cannot be embedded: searching words alone")
-            return None, UNAVAILABLE
-        return vector, _milliseconds(started)
 
-    async def _rerank(
-        self, query: str, hits: list[Hit], weight: float, tuned: str
-    ) -> tuple[list[Hit], float | str | None]:
-        if not hits or weight == 0:
-            return hits, None
-        started = time.perf_counter()
-        texts = [passage(hit.title, hit.section, hit.text) for hit in hits]
-        try:
-            scores = await self._reranker.score.remote(query, texts, tuned)
-        except Exception:
-            logger.exception("the reranker failed: hits keep their fused order")
-            scores = None
-        if scores is None:
-            return hits, UNAVAILABLE
-        return rerank(hits, scores, weight), _milliseconds(started)
+async def embedded(
+    embedder: DeploymentHandle, query: str, failed: set[str]
+) -> tuple[Vectors | None, float | str]:
+    """A query's vector (d,), and how long that took (ms); where there is none, `failed` says why."""
+    started = time.perf_counter()
+    try:
+        vector = np.asarray(await embedder.encode_query.remote(query), np.float32)
+    except Exception:
+        logger.exception("the query cannot be embedded: searching words alone")
+        failed.add(EMBEDDER)
+        return None, UNAVAILABLE
+    return vector, _milliseconds(started)
+
+
+async def reranked(
+    reranker: DeploymentHandle, query: str, hits: list[Hit], weight: float, tuned: str, failed: set[str]
+) -> tuple[list[Hit], float | str | None]:
+    """Hits by the reranker, and how long that took (ms). As they are where it counts for nothing or has no
+    model, or where it fails, which is added to `failed`."""
+    if not hits or weight == 0:
+        return hits, None
+    started = time.perf_counter()
+    texts = [passage(hit.title, hit.section, hit.text) for hit in hits]
+    try:
+        scores = await reranker.score.remote(query, texts, tuned)
+    except Exception:
+        logger.exception("the reranker failed: hits keep their fused order")
+        failed.add(RERANKER)
+        scores = None
+    if scores is None:
+        return hits, UNAVAILABLE
+    return rerank(hits, scores, weight), _milliseconds(started)
 
 
 def chunks_of(chunks: pa.Table, uri: str, at: int | None) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -16,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from iotops.errors import ModelError
 from iotops.models.catalogue import Catalogue, Endpoint, ModelSpec
 from ray_apps.chat import (
+    Busy,
     EngineError,
     LanguageModelClient,
     Messages,
@@ -29,6 +29,9 @@ from ray_apps.circuit import Circuit, CircuitOpen
 
 logger = logging.getLogger(__name__)
 
+FAIR_S, FAIR_SHARE = 5.0, 3 / 4
+"""Time for the last model's first token: at least so much (s), and of an answer's. One that is silent then
+has failed; by less, as answers on two cores have, one that is slow would be taken for one that hangs."""
 NO_KEY = "no-key"
 """For a server that wants none: without one the clients would take another server's from the environment."""
 
@@ -46,7 +49,7 @@ class Route:
 
 
 class ChatModel:
-    """Asks the models in their order, each until its first piece: after it no other one is asked."""
+    """Asks the models in their order, each until it says something: after that no other one is asked."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = routes
@@ -64,6 +67,11 @@ class ChatModel:
     def stream(self, messages: Messages, max_tokens: int) -> Writing:
         """The answer while a model writes it; reading it raises `EngineError` where none does."""
         return Writing(self._pieces(messages, max_tokens))
+
+    @property
+    def said(self) -> int:
+        """How often one of the models said something, to whoever asked."""
+        return sum(route.circuit.said for route in self._routes)
 
     @property
     def calls_tools(self) -> bool:
@@ -97,14 +105,18 @@ class ChatModel:
     async def _pieces(self, messages: Messages, max_tokens: int) -> AsyncGenerator[Piece, None]:
         failed = []
         for route in self._routes:
-            begun = False
+            begun, said = False, route.circuit.said
             try:
                 with route.circuit.attempt():
                     async with aclosing(route.model.pieces(messages, max_tokens)) as pieces:
-                        first = await _first(pieces, route)
-                        begun = True
-                        yield first
+                        until = asyncio.get_running_loop().time() + route.first_token_s
+                        while not begun:
+                            piece = await _next(pieces, until, route, said)
+                            begun = piece.says
+                            route.circuit.said += begun
+                            yield piece
                         async for piece in pieces:
+                            route.circuit.said += piece.says
                             yield piece
                 return
             except Exception as error:
@@ -122,13 +134,19 @@ def chat_model(catalogue: Catalogue, served: DeploymentHandle | None) -> ChatMod
     Raises `ModelError` where a key is not in the environment.
     """
     names = catalogue.language_models()
-    half_s = catalogue.spec(names[0]).answer_s / 2
-    routes = [_route(catalogue, name, served, half_s) for name in names[:-1]]
-    return ChatModel([*routes, _route(catalogue, names[-1], served, math.inf)])
+    before, at_last = first_token_limits(catalogue.spec(names[0]).answer_s)
+    routes = [_route(catalogue, name, served, before) for name in names[:-1]]
+    return ChatModel([*routes, _route(catalogue, names[-1], served, at_last)])
+
+
+def first_token_limits(answer_s: float) -> tuple[float, float]:
+    """How long the first token may take (s) of a model that another one follows, which needs time to answer
+    too, and of the last one."""
+    return answer_s / 2, max(FAIR_S, FAIR_SHARE * answer_s)
 
 
 def _route(catalogue: Catalogue, name: str, served: DeploymentHandle | None, most_s: float) -> Route:
-    """The way to a model, which has `most_s` for its first token, so that the next one has time to answer."""
+    """The way to a model, which has `most_s` for its first token at most."""
     spec = catalogue.spec(name)
     model: LanguageModelClient
     if spec.endpoint:
@@ -157,13 +175,15 @@ def remote_model(name: str, spec: ModelSpec, endpoint: Endpoint) -> LanguageMode
     return OpenAIModel(name, spec, endpoint, key)
 
 
-async def _first(pieces: AsyncGenerator[Piece, None], route: Route) -> Piece:
-    """The first piece that says something, if only that there is nothing to say."""
+async def _next(pieces: AsyncGenerator[Piece, None], until: float, route: Route, said: int) -> Piece:
+    """The next piece of a model that has said nothing yet to who asks, and `said` so much to all, if it comes
+    before `until` (s, by the event loop's clock); raises `Busy` where others hear of it meanwhile, else
+    `EngineError`."""
     try:
-        async with asyncio.timeout(route.first_token_s):
-            async for piece in pieces:
-                if piece.text or piece.finish_reason:
-                    return piece
+        async with asyncio.timeout_at(until):
+            return await anext(pieces)
     except TimeoutError:
-        raise EngineError(f"{route.model.name} wrote nothing within {route.first_token_s:g} s") from None
-    raise EngineError(f"{route.model.name} ended without a word")
+        failure = Busy if route.circuit.said > said else EngineError
+        raise failure(f"{route.model.name} wrote nothing within {route.first_token_s:g} s") from None
+    except StopAsyncIteration:
+        raise EngineError(f"{route.model.name} ended without a word") from None

@@ -30,7 +30,7 @@ from iotops.tenancy import Tenant
 from pipelines.knowledge.documents import read_document
 from pipelines.knowledge.store import list_documents, shelf_object
 from ray_apps.copilot.contracts import AskRequest
-from ray_apps.copilot.grounding import facts
+from ray_apps.copilot.facts import figures
 
 NAME, OURS = "haystack", "iotops"
 WARM_UP, FEWEST = 2, 4
@@ -128,8 +128,8 @@ def measured(answers: Sequence[Answered]) -> dict[str, Any]:
 
 def unsupported(answer: Answered) -> set[str]:
     """Numbers and codes of an answer that stand neither in its sources nor in the question."""
-    known = facts(" ".join([answer.question.text, *answer.titles, *answer.sources]))
-    return facts(NOTATION.sub(" ", answer.text)) - known
+    known = figures(" ".join([answer.question.text, *answer.titles, *answer.sources]))
+    return figures(NOTATION.sub(" ", answer.text)) - known
 
 
 def _right(answer: Answered) -> bool:

@@ -31,6 +31,7 @@ from ray_apps.copilot.period import without_period
 from ray_apps.copilot.planner import ACTION, symptom
 from ray_apps.copilot.prompt import messages, tool_messages
 from ray_apps.copilot.reader import Reader
+from ray_apps.copilot.recording import note
 from ray_apps.copilot.tools import accepted, schemas
 from ray_apps.copilot.unknown import unknown
 from ray_apps.copilot.writer import Writer
@@ -64,20 +65,11 @@ class Draft:
     tools: list[ToolCall]
     guard: GuardReport
     timings_ms: dict[str, float | str | None]
-    completion: Completion | None = None
+    completions: list[Completion]
+    """All that language models read and wrote for it, calls of tools too."""
+    model: str = "none"
+    """Name of the one that wrote of it."""
     complete: bool = True
-    tool_completion: Completion | None = None
-    """What asking the model for its tool calls cost, if it was asked."""
-
-    @property
-    def completions(self) -> list[Completion]:
-        """All that the language model wrote."""
-        return [each for each in (self.tool_completion, self.completion) if each]
-
-    @property
-    def model(self) -> str:
-        """Name of the model that wrote of it, or `none`."""
-        return self.completion.model if self.completion else "none"
 
 
 class Answerer:
@@ -124,7 +116,7 @@ class Answerer:
         await reader.tools()
         if asked.plan.action and not suffices:
             writer.guide = self._guide(asked, found)
-        completion, complete = None, True
+        writing, complete = None, True
         if writer.text or self._sure(asked, found, writer.guide):
             if not writer.text:
                 self._open(asked, found, writer)
@@ -137,7 +129,7 @@ class Answerer:
 
             if not suffices:
                 with _once(begun + LATE_S, open_late):
-                    completion, complete = await self._draft(asked, found, writer, tell, begun)
+                    writing, complete = await self._draft(asked, found, writer, tell, begun)
             writer.quote(best)
             writer.steps()
         grounded = bool(writer.text)
@@ -153,9 +145,9 @@ class Answerer:
             tools,
             reader.report,
             found.timings_ms,
-            completion,
+            [*([proposal.completion] if proposal else []), *(writing.completions if writing else [])],
+            writing.completion.model if writing and writing.completion else "none",
             complete and not found.lacking,
-            proposal.completion if proposal else None,
         )
         reader.report.removed = dict(reader.check.removed)
         return draft
@@ -184,10 +176,13 @@ class Answerer:
         """The tools that the language model would use, if it can call any, and whether it failed to say so;
         an answer needs none of them."""
         try:
-            return await self._chat.propose(tool_messages(asked.whole), schemas(), TOOLS_TOKENS), False
+            proposal = await self._chat.propose(tool_messages(asked.whole), schemas(), TOOLS_TOKENS)
         except Exception:
             logger.exception("the language model did not say which tools it would use")
             return None, True
+        if proposal:
+            note().completions.append(proposal.completion)
+        return proposal, False
 
     async def _call(
         self, tenant: Tenant, proposal: Proposal, asked: Asked, found: Evidence, tell: Tell
@@ -228,19 +223,21 @@ class Answerer:
 
     async def _draft(
         self, asked: Asked, found: Evidence, writer: Writer, tell: Tell, begun: float
-    ) -> tuple[Completion | None, bool]:
+    ) -> tuple[Writing, bool]:
         """Write each sentence of the model's as soon as a source supports it, until there is no more room.
 
         What the model wrote, and whether it had its time and did not fail: an answer from the sources alone
-        beats none, and one in time beats a longer one. `begun` is when the question came, by the event loop's
-        clock (s).
+        beats none, and one in time beats a longer one. A model that says nothing to anybody meanwhile may
+        hang, and has failed. `begun` is when the question came, by the event loop's clock (s). Whatever is
+        written is noted as it comes, for a caller who leaves before the end.
         """
-        started = time.perf_counter()
+        started, said = time.perf_counter(), self._chat.said
         tell(Trace(message="writing from the sources"))
         documents = found.passages[found.lead :] or found.passages
         titles = [passage.title for passage in documents]
         prompt = messages(asked.whole, documents, self._model.context_tokens, self._tokens)
         writing = self._chat.stream(prompt, self._settings.answer_tokens)
+        note().writings.append(writing)
         try:
             async with asyncio.timeout_at(begun + self._model.answer_s), aclosing(writing.pieces()) as pieces:
                 async for spoken in grounding.spoken(pieces):
@@ -256,13 +253,13 @@ class Answerer:
                         break
         except TimeoutError:
             logger.info("the language model had not written all after %s s", self._model.answer_s)
-            return writing.completion, True
+            return writing, self._chat.said > said
         except Exception:
             logger.exception("the language model gave no whole draft; quoting the sources instead")
-            return writing.completion, False
+            return writing, False
         finally:
             found.timings_ms["llm"] = ms(started)
-        return writing.completion, True
+        return writing, True
 
     async def _support(self, claim: str, found: Evidence) -> Support | None:
         """The source sentence that a claim rests on."""

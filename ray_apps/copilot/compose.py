@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexes.codes import codes_in
-from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors, content_words, facts, items, plain
+from ray_apps.copilot.facts import facts, figures
+from ray_apps.copilot.grounding import Passage, Quote, Support, Vectors, content_words, items, plain
 
 ACTION_SECTION = re.compile(r"\b(actions?|steps?|procedure|what to do)\b", re.I)
 MEANING_ASKED = re.compile(r"\bmean(?:s|ing)?\b", re.I)
@@ -47,7 +48,7 @@ def coverage(question: str, passages: list[Passage]) -> float:
     sources are not. A number or code that nothing holds makes the coverage 0.
     """
     held = [content_words(text) | facts(text) for text in (_whole(passage) for passage in passages)]
-    asked, exact = content_words(question), facts(question)
+    asked, exact = content_words(question), figures(question)
     if not held or not (asked | exact) or not exact <= set().union(*held):
         return 0.0
     weights = {}
@@ -60,7 +61,7 @@ def coverage(question: str, passages: list[Passage]) -> float:
 
 def holds_facts(question: str, passages: list[Passage]) -> bool:
     """Whether every number and code of a question stands in a passage."""
-    return facts(question) <= set().union(*(facts(_whole(passage)) for passage in passages))
+    return figures(question) <= set().union(*(facts(_whole(passage)) for passage in passages))
 
 
 def extract(
@@ -73,7 +74,7 @@ def extract(
     under a heading of causes. One that names another code of a kind that is in `focus` (another machine
     model, another error) speaks of something else and is put behind.
     """
-    asked = content_words(question) | facts(question)
+    asked = content_words(question) | figures(question)
     if wanted <= 0 or not asked:
         return []
     meaning, cause = MEANING_ASKED.search(question), CAUSE_ASKED.search(question)
@@ -82,7 +83,7 @@ def extract(
         held = quote.words | content_words(quote.context) | quote.facts
         score = (float(cosines[number]) + len(asked & held) / len(asked)) / 2
         defines = DEFINITION.match(quote.text) if meaning else None
-        if defines and content_words(defines[1]) | facts(defines[1]) <= asked:
+        if defines and content_words(defines[1]) | figures(defines[1]) <= asked:
             score += ASKED_LIFT
         if cause and _tells_cause(quote):
             score += ASKED_LIFT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,35 +24,45 @@ Hits = list[dict[str, Any]]
 MOST_MORE = 2
 
 
+@dataclass(frozen=True)
+class Search:
+    """The best chunks, how long each stage of finding them took (ms), and whether a part failed: with it
+    there might be others."""
+
+    hits: Hits
+    timings_ms: dict[str, Any]
+    failed: bool
+
+
 class Documents:
     """The retriever, asked as a tenant."""
 
     def __init__(self, retriever: DeploymentHandle, vectors: SentenceVectors) -> None:
         self._retriever, self._vectors = retriever, vectors
 
-    async def answering(
-        self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell
-    ) -> tuple[Hits, dict[str, Any]]:
-        """The best chunks for a question, and how long each stage of finding them took (ms).
+    async def answering(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Search:
+        """The best chunks for a question.
 
         The name of a model draws to the chunks that spell it. Where these lack another word of the question,
         there is a second search without the name, and what has such a word goes before the others.
         """
-        hits, timings = await self.search(tenant, asked.whole, top_k, tell)
+        first = await self.search(tenant, asked.whole, top_k, tell)
+        hits = first.hits
         question = without_period(asked.whole, datetime.now(UTC))
         models = keys(model for hit in hits for model in [*hit["models"], *hit["firmware"]])
         rest = WORD.sub(lambda word: "" if codes_in(word[0]) & models else word[0], question)
         words, exact = content_words(rest), codes_in(rest)
         lacking = words - _words(hits)
         if not lacking or rest == question or (lacking == words and not exact):
-            return hits, timings
-        again, _ = await self.search(tenant, " ".join(rest.split()), top_k, tell)
+            return first
+        again = await self.search(tenant, " ".join(rest.split()), top_k, tell)
         found = {hit["chunk_id"] for hit in hits}
-        new = [hit for hit in again if hit["chunk_id"] not in found and lacking & _words([hit])]
-        return [*[hit for hit in new if _may_be_about(hit, asked.plan.codes)][:MOST_MORE], *hits], timings
+        new = [hit for hit in again.hits if hit["chunk_id"] not in found and lacking & _words([hit])]
+        more = [hit for hit in new if _may_be_about(hit, asked.plan.codes)][:MOST_MORE]
+        return replace(first, hits=[*more, *hits], failed=first.failed or again.failed)
 
-    async def search(self, tenant: Tenant, query: str, top_k: int, tell: Tell) -> tuple[Hits, dict[str, Any]]:
-        """The best chunks, and how long each stage took (ms).
+    async def search(self, tenant: Tenant, query: str, top_k: int, tell: Tell) -> Search:
+        """The best chunks for a query.
 
         Embedded here, where vectors are kept: the guard had the question's made.
         """
@@ -63,7 +74,7 @@ class Documents:
         embedded = ms(started)
         found = await retriever.search.remote(tenant.id, query, top_k, {}, vector)
         tell(trace.model_copy(update={"message": _told(found["hits"], query), "duration_ms": ms(started)}))
-        return found["hits"], {**found["timings_ms"], "embed": embedded}
+        return Search(found["hits"], {**found["timings_ms"], "embed": embedded}, bool(found.get("failed")))
 
 
 def _words(hits: Iterable[dict[str, Any]]) -> set[str]:

@@ -35,6 +35,8 @@ class Result:
 
     tool: ToolCall
     passages: list[Passage]
+    failed: bool = False
+    """Whether a part of the search failed: with it there might be others."""
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Evidence:
     unreported: frozenset[str] = frozenset()
     """Error codes that the question names and its device never reported."""
     lacking: bool = False
-    """Whether a look-up failed or took too long: the next time there may be more."""
+    """Whether a look-up, or a part of one, failed or took too long: the next time there may be more."""
     read: int = 0
     sources: list[Quote] = field(default_factory=list)
     question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))

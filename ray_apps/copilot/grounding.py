@@ -17,7 +17,7 @@ import numpy as np
 import snowballstemmer
 from numpy.typing import NDArray
 
-from indexes.codes import code_key
+from ray_apps.copilot.facts import facts, figures
 
 Vectors = NDArray[np.float32]
 
@@ -28,7 +28,6 @@ ITEM_NUMBER = re.compile(r"\d+[.)]")
 NUMBERED_ITEM = re.compile(r"^[ \t]*\d+[.)][ \t]+\S.*$", re.M)
 MARKUP = re.compile(r"^\s*(?:[-*+>]|\d+[.)]|#+)\s+|[*_`]{1,3}|^\s*\|?[-:| ]{5,}$", re.M)
 WORDS = re.compile(r"(?<![A-Za-z])(?<![A-Za-z]-)[A-Za-z](?:-?[A-Za-z])++(?!-\d)")  # of `HX-200`, a code, none
-FACTS = re.compile(r"\b(?:[A-Za-z]+[-_]?\d[\w.-]*|\d+(?:[.,]\d+)*)\b")
 TAG = re.compile(r"</?[a-z][^<>]*>", re.I)
 NEGATION = re.compile(r"\b(?:no|not|never|without|neither|nor|cannot|\w+n't)\b", re.I)
 STOP_WORDS = frozenset(
@@ -180,15 +179,10 @@ def content_words(text: str) -> set[str]:
     return {_stem(word) for word in map(str.lower, WORDS.findall(text)) if word not in STOP_WORDS}
 
 
-def facts(text: str) -> set[str]:
-    """Numbers and codes, in one spelling."""
-    return {code_key(fact.rstrip(".").replace(",", "")) for fact in FACTS.findall(text)}
-
-
 def support(claim: str, vector: Vectors, sources: list[Quote], vectors: Vectors) -> Support | None:
     """The quote that supports a claim best, or None; `vector` (d,) and `vectors` (n, d) are normalised."""
     words, needed, denies = content_words(claim), facts(claim), bool(NEGATION.search(claim))
-    if not words or len(words | needed) < LEAST_CLAIM or not sources:
+    if not words or len(words | figures(claim)) < LEAST_CLAIM or not sources:
         return None
     cosines = vectors @ vector
     best: Support | None = None

@@ -54,12 +54,14 @@ class Lookup:
     async def gather(self, tenant: Tenant, asked: Asked, top_k: int, tell: Tell) -> Evidence:
         """Documents and records in parallel; the records first."""
         found = Evidence(focus=asked.plan.codes)
-        (hits, found.timings_ms), (insights, related) = await asyncio.gather(
+        search, (insights, related) = await asyncio.gather(
             self._documents.answering(tenant, asked, top_k, tell), self._named(tenant, asked, found, tell)
         )
+        hits, found.timings_ms = search.hits, search.timings_ms
+        found.lacking |= search.failed
         if insights or asked.plan.action:
             query = evidence.trouble_query(asked.whole, insights, asked.plan)
-            about = await self._about(tenant, query, top_k, asked.plan.action, tell)
+            about = await self._about(tenant, query, top_k, asked.plan.action, found, tell)
             known_chunks = {hit["chunk_id"] for hit in about}
             hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known_chunks)]
         found.lead = len(found.passages)
@@ -70,17 +72,17 @@ class Lookup:
         return found
 
     async def _about(
-        self, tenant: Tenant, query: str, top_k: int, action: bool, tell: Tell
+        self, tenant: Tenant, query: str, top_k: int, action: bool, found: Evidence, tell: Tell
     ) -> list[dict[str, Any]]:
         """The best chunks for a query; for what to do, also the first below them that tells steps: these
         seldom spell the code that their document is about."""
-        found, _ = await self._documents.search(
-            tenant, query, top_k * LOOKED_THROUGH if action else top_k, tell
-        )
-        below = found[top_k:]
+        wanted = top_k * LOOKED_THROUGH if action else top_k
+        search = await self._documents.search(tenant, query, wanted, tell)
+        found.lacking |= search.failed
+        below = search.hits[top_k:]
         passages = zip(below, evidence.document_passages(below), strict=True)
         steps = (hit for hit, passage in passages if compose.tells_actions(passage))
-        return [*found[:top_k], *itertools.islice(steps, 1)]
+        return [*search.hits[:top_k], *itertools.islice(steps, 1)]
 
     async def _named(
         self, tenant: Tenant, asked: Asked, found: Evidence, tell: Tell
@@ -192,6 +194,7 @@ class Lookup:
         tell(trace)
         result = await self._in_time(self._tools.run(tenant, wanted, plan), trace, found, tell)
         if result:
+            found.lacking |= result.failed
             tell(trace.model_copy(update={"duration_ms": ms(started)}))
         return result
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -80,7 +81,6 @@ class Pipeline:
                 tell(Trace(message=f"taking this to be about {asked.subject}"))
             if flight.answer is None:
                 draft = await self._answerer.answer(caller.tenant, asked, request.top_k, tell)
-                recorded.completions += draft.completions
                 flight.answer = _response(draft).model_dump_json().encode()
                 if key and draft.complete and draft.model in ("none", version.author):
                     await self._cache.put(key, flight.answer)
@@ -110,14 +110,17 @@ class Pipeline:
 
 
 def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version) -> str | None:
-    """The question as it was resolved, so that a follow-up is never answered from another conversation, and
-    all that its answer depends on, this program too. A time that goes on until now is another in a minute.
+    """The question as it was resolved, with the whole plan of it, so that a follow-up is never answered from
+    another conversation, and all that its answer depends on, this program too. A time that goes on until now
+    is another in a minute; the usual one, which is another at once, stands in it where it is the plan's.
     None where not all of that is known: the answer is nobody else's then."""
     if version.data is None:
         return None
-    about = (*asked.plan.names, "", *sorted(asked.plan.codes), str(asked.plan.period))
-    parts = (__version__, normalised(asked.question), normalised(asked.subject), str(request.top_k), *about)
-    return answer_key(caller, (*parts, version.index, version.data, version.model, version.author))
+    plan = asdict(asked.plan) | {"codes": sorted(asked.plan.codes), "period": str(asked.plan.period)}
+    del plan["usual"]
+    parts = (__version__, normalised(asked.question), normalised(asked.subject), str(request.top_k))
+    about = (*parts, json.dumps(plan, sort_keys=True))
+    return answer_key(caller, (*about, version.index, version.data, version.model, version.author))
 
 
 def _response(draft: Draft) -> AskResponse:

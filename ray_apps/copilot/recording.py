@@ -20,7 +20,7 @@ from iotops.errors import AuthError, TenantError
 from iotops.models import load_catalogue
 from iotops.models.catalogue import Catalogue
 from iotops.settings import get_settings
-from ray_apps.chat import Completion
+from ray_apps.chat import Completion, Writing
 from ray_apps.copilot.guard.personal import scrubbed
 from ray_apps.copilot.measures import measure_answer, measure_model, used
 
@@ -48,6 +48,14 @@ class Note:
     cited: bool | None = None
     """Of an answer: whether sources support it."""
     completions: list[Completion] = field(default_factory=list)
+    """What language models wrote for it as a whole."""
+    writings: list[Writing] = field(default_factory=list)
+    """What they write piece by piece; it is paid as far as it came, whenever the call ends."""
+
+    @property
+    def written(self) -> list[Completion]:
+        """All that language models read and wrote for it so far."""
+        return [*self.completions, *(each for writing in self.writings for each in writing.completions)]
 
 
 @dataclass(frozen=True)
@@ -119,8 +127,8 @@ class Recorded:
         status: int,
         outcome: Outcome | None,
     ) -> None:
-        recorder = self._recorder()
-        usage = used(own.completions, recorder.catalogue)
+        recorder, written = self._recorder(), own.written
+        usage = used(written, recorder.catalogue)
         entry = Entry(
             tenant_id=principal.tenant.id,
             at=at,
@@ -143,7 +151,7 @@ class Recorded:
             asyncio.get_running_loop().run_in_executor(None, _log_scrubbed, entry, entry.question)
         else:
             log(entry)
-        measure_model(principal.tenant, own.completions, usage)
+        measure_model(principal.tenant, written, usage)
         if own.cited is not None:
             measure_answer(principal.tenant, own.cited)
 

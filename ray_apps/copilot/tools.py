@@ -164,9 +164,8 @@ class Toolbox:
         """Passages of the documents that declare the code."""
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)
         filters = {"error_codes": [code_key(wanted.error_code)]}
-        hits = (await retriever.search.remote(tenant.id, wanted.error_code, RELATED_PASSAGES, filters))[
-            "hits"
-        ]
+        search = await retriever.search.remote(tenant.id, wanted.error_code, RELATED_PASSAGES, filters)
+        hits = search["hits"]
         titles = {hit["uri"]: hit["title"] for hit in hits}
         return Result(
             ToolCall(
@@ -175,4 +174,5 @@ class Toolbox:
                 result={"documents": [{"title": title, "uri": uri} for uri, title in titles.items()]},
             ),
             evidence.document_passages(hits),
+            bool(search.get("failed")),
         )

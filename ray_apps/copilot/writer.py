@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -14,6 +15,8 @@ from ray_apps.copilot.evidence import Evidence
 from ray_apps.copilot.grounding import Quote, Support
 
 NEAREST = 3
+BRACKETED = re.compile(r"\[(\d+)\]")
+"""What would be read as a marker: a document's own notes, or those of the language model."""
 
 
 class Writer:
@@ -21,7 +24,8 @@ class Writer:
 
     A sentence that repeats an earlier one is not taken. One that a step says is taken, and written there.
     Where the question is what to do, an item of a numbered list is not taken before those above it.
-    Whatever is written, quotes too, goes through `clean`, which takes out what no answer may carry.
+    Whatever is written, quotes too, goes through `clean`, which takes out what no answer may carry, and a
+    `[2]` of its own becomes `(2)`: each marker in an answer is that of a source.
     """
 
     def __init__(
@@ -93,7 +97,8 @@ class Writer:
             cited = evidence.citation(self._found.passages, quote, self._markers[quote], score)
             self.citations.append(evidence.cleaned(cited, self._clean))
             self._tell(self.citations[-1])
-        piece = f"{separator if self.text else ''}{self._clean(text)} {self._markers[quote]}"
+        told = BRACKETED.sub(r"(\1)", self._clean(text))
+        piece = f"{separator if self.text else ''}{told} {self._markers[quote]}"
         self.text += piece
         self._tell(Token(text=piece))
 

@@ -12,8 +12,9 @@ from iotops.tenancy import Tenant
 from ray_apps.chat import Piece, Writing
 from ray_apps.copilot.answer import Answerer
 from ray_apps.copilot.evidence import Evidence
+from ray_apps.copilot.facts import facts
 from ray_apps.copilot.follow_up import resolve
-from ray_apps.copilot.grounding import Passage, content_words, facts, plain, quotes
+from ray_apps.copilot.grounding import Passage, content_words, plain, quotes
 from tests.unit.guards import rules_alone
 from tests.unit.word_tokens import words
 
@@ -66,6 +67,9 @@ class Shelf:
             lacking=self.lacking,
         )
 
+    async def call(self, tenant, wanted, found, plan, tell):
+        """No tool is known here."""
+
     async def embed(self, tenant, asked, found, end):
         new = quotes(found.passages[:end], found.read)
         rows = np.array([vector(plain(quote.text)) for quote in new], np.float32)
@@ -83,7 +87,7 @@ class Author:
     def __init__(self, text: str, fails: bool = False, hangs: bool = False, finish: str = "stop") -> None:
         self.words, self.fails, self.hangs, self.finish = text.split(" "), fails, hangs, finish
         self.written: list[str] = []
-        self.stopped = False
+        self.stopped, self.said = False, 0
 
     def stream(self, messages, max_tokens):
         return Writing(self._pieces())
@@ -95,6 +99,7 @@ class Author:
         try:
             for word in self.words:
                 self.written.append(word)
+                self.said += 1
                 yield Piece(
                     text=f"{word} ",
                     prompt_tokens=90,
@@ -111,18 +116,18 @@ class Author:
             self.stopped = True
 
 
-def answer(
+QUESTION = "What is wrong with machine-007, is vibration high?"
+
+
+def answerer(
     author,
-    question="What is wrong with machine-007, is vibration high?",
     lead=1,
     passages=None,
     least_confidence=0.2,
     answer_s=20.0,
     unreported=frozenset(),
 ):
-    heard = []
-    asked = resolve(question, None, [])
-    answerer = Answerer(
+    return Answerer(
         CopilotSettings(least_confidence=least_confidence),
         ModelSpec(answer_s=answer_s),
         words(),
@@ -131,7 +136,12 @@ def answer(
         rules_alone(),
     )
 
+
+def answer(author, question=QUESTION, **setting):
+    heard = []
+
     def tell(event):
         heard.append((event, len(author.written)))
 
-    return asyncio.run(answerer.answer(Tenant("acme"), asked, 5, tell)), heard
+    asked = resolve(question, None, [])
+    return asyncio.run(answerer(author, **setting).answer(Tenant("acme"), asked, 5, tell)), heard

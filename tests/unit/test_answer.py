@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -28,8 +30,7 @@ def test_records_are_shown_before_the_model_writes_and_each_sentence_once_it_is_
     assert told == len("The bearing wears when vibration stays high. The".split())
     assert draft.answer == "".join(text for text, _ in shown)
     assert "warranty" not in draft.answer
-    assert draft.completion
-    assert (draft.model, draft.completion.prompt_tokens) == ("author", 90)
+    assert (draft.model, [each.prompt_tokens for each in draft.completions]) == ("author", [90])
 
 
 def test_a_marker_is_cited_before_it_is_used():
@@ -54,8 +55,7 @@ def test_the_model_is_stopped_as_soon_as_the_answer_is_full():
     draft, _ = answer(author)
     assert author.stopped
     assert len(author.written) == len(supported.split()) + 1
-    assert draft.completion is not None
-    assert draft.completion.completion_tokens == len(author.written)
+    assert [each.completion_tokens for each in draft.completions] == [len(author.written)]
     assert sum(sentence in draft.answer for sentence in supported.split(". ")) >= FACTS
 
 
@@ -157,9 +157,23 @@ def test_what_the_model_does_not_write_in_time_is_quoted():
     draft, _ = answer(author, answer_s=0.5)
     assert draft.complete
     assert author.stopped
-    assert draft.completion
-    assert draft.completion.completion_tokens == 7
+    assert [each.completion_tokens for each in draft.completions] == [7]
     assert len(draft.citations) > 3
+
+
+@pytest.mark.parametrize("to_others", [0, 1])
+def test_a_model_that_hangs_leaves_an_answer_incomplete_and_one_that_writes_for_others_does_not(
+    to_others: int,
+):
+    class Waiting(Author):
+        async def _pieces(self):
+            self.said += to_others
+            await asyncio.Event().wait()
+            yield
+
+    draft, _ = answer(Waiting(""), answer_s=0.3)
+    assert draft.grounded
+    assert (draft.complete, draft.model, draft.completions) == (bool(to_others), "none", [])
 
 
 def test_an_answer_without_the_tools_that_the_model_may_have_wanted_is_not_complete():
@@ -182,3 +196,17 @@ def test_an_answer_that_lacks_a_look_up_is_not_complete(lacking: bool):
     asked = resolve("Is E421 that vibration is high?", None, [])
     draft = asyncio.run(answerer.answer(Tenant("acme"), asked, 5, lambda event: None))
     assert draft.complete is not lacking
+
+
+@pytest.mark.parametrize("written", ["Yes.", "The alarm clears when vibration falls below 45 [2]."])
+def test_each_marker_in_an_answer_is_of_a_source(written: str):
+    noted = replace(
+        MEANING, text="The alarm clears when vibration falls below 45 [2]. E421 means high vibration."
+    )
+    steps = replace(RUNBOOK, text="1. Read the trend of the alarm [7].\n2. Check E425.\n")
+    question = "What should I do about E421, when the alarm clears?"
+    draft, _ = answer(Author(written), question, lead=0, passages=[noted, steps])
+    assert "falls below 45 (2). [" in draft.answer
+    assert "1. Read the trend of the alarm (7). [" in draft.answer
+    assert re.findall(r"\[\d+\]", draft.answer) == [citation.marker for citation in draft.citations]
+    assert any("[2]" in citation.quote for citation in draft.citations), "a quote is as it stands"

@@ -10,7 +10,7 @@ from ray.serve.handle import DeploymentHandle
 
 from indexes.vector import Vectors
 from iotops.tenancy import Tenant
-from ray_apps.copilot.documents import Documents
+from ray_apps.copilot.documents import Documents, Search
 from ray_apps.copilot.follow_up import resolve
 from tests.unit.guards import alike
 
@@ -29,9 +29,10 @@ ANY = hit("any", "Imbalance causes vibration.")
 class Shelf:
     """Finds what spells a model where one is asked, else what tells causes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *failing: int) -> None:
+        """The searches in which a part fails are counted from 0."""
         self.asked: list[str] = []
-        self.search = self
+        self.search, self.failing = self, failing
 
     def options(self, **_: object) -> Shelf:
         return self
@@ -40,17 +41,22 @@ class Shelf:
         self, tenant: str, query: str, top_k: int, filters: object, vector: Vectors
     ) -> dict[str, Any]:
         assert vector.shape == (1,), "the retriever need not embed the query"
+        failed = ["reranker"] if len(self.asked) in self.failing else []
         self.asked.append(query)
-        return {"hits": [RAISED] if "HX-200" in query else [OTHER, CAUSES, ANY, RAISED], "timings_ms": {}}
+        hits = [RAISED] if "HX-200" in query else [OTHER, CAUSES, ANY, RAISED]
+        return {"hits": hits, "timings_ms": {}, "failed": failed}
+
+
+def searched(question: str, shelf: Shelf) -> Search:
+    documents = Documents(cast(DeploymentHandle, shelf), alike())
+    asked = resolve(question, None, [])
+    return asyncio.run(documents.answering(Tenant("acme"), asked, 5, lambda event: None))
 
 
 def found(question: str) -> tuple[list[str], list[str]]:
     """The chunks, and the queries that were asked."""
     shelf = Shelf()
-    documents = Documents(cast(DeploymentHandle, shelf), alike())
-    asked = resolve(question, None, [])
-    hits, _ = asyncio.run(documents.answering(Tenant("acme"), asked, 5, lambda event: None))
-    return [each["chunk_id"] for each in hits], shelf.asked
+    return [each["chunk_id"] for each in searched(question, shelf).hits], shelf.asked
 
 
 def test_a_word_that_no_chunk_with_the_models_name_has_is_looked_for_without_the_name():
@@ -71,3 +77,8 @@ def test_a_word_that_no_chunk_with_the_models_name_has_is_looked_for_without_the
 )
 def test_where_nothing_lacks_or_nothing_else_is_asked_one_search_is_enough(question: str):
     assert len(found(question)[1]) == 1
+
+
+@pytest.mark.parametrize(("failing", "failed"), [((), False), ((0,), True), ((1,), True)])
+def test_a_part_that_fails_in_either_search_is_told(failing: tuple[int, ...], failed: bool):
+    assert searched("What causes high vibration on the HX-200?", Shelf(*failing)).failed is failed

@@ -79,6 +79,9 @@ def test_a_word_or_code_that_no_source_holds_lowers_the_coverage():
     assert full == 1.0
     assert coverage("Does E421 mean that the warranty is high?", [MEANING, RUNBOOK]) < 0.7
     assert coverage("Does E422 mean that vibration is high?", [MEANING, RUNBOOK]) == 0.0
+    assert coverage("Are the two meanings of E421 that vibration is high?", [MEANING]) > 0.5, (
+        "so many are asked for"
+    )
     assert coverage("What is it?", [MEANING]) == 0.0
     assert coverage("vibration", []) == 0.0
 

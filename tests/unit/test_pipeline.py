@@ -64,7 +64,7 @@ class Echo:
             raise
         tell(Token(text=" told."))
         told = f"{asked.whole} told."
-        return Draft(told, [], True, False, tools, GuardReport(), {}, COMPLETION, self.complete)
+        return Draft(told, [], True, False, tools, GuardReport(), {}, [COMPLETION], "author", self.complete)
 
 
 class Fixed:
@@ -149,6 +149,31 @@ def test_the_same_follow_up_in_two_conversations_has_two_answers():
         answers = [await desk.ask("and its oil?", machine) for machine in ("machine-007", "machine-008")]
         assert [answer.cached for answer in answers] == [False, False]
         assert answers[0].answer != answers[1].answer
+
+    asyncio.run(run())
+
+
+def test_the_same_words_about_the_same_thing_are_another_question_where_another_one_was_before():
+    async def run() -> None:
+        desk = Desk()
+        who, what = "Which machines reported E421?", "What does E421 on machines mean?"
+        answers = []
+        for talk, first in enumerate((who, what, who)):
+            await desk.ask(first, f"talk-{talk}")
+            answers.append(await desk.ask("and yesterday?", f"talk-{talk}"))
+        assert len({answer.answer for answer in answers}) == 1, "in words they are the same"
+        assert [answer.cached for answer in answers] == [False, False, True]
+
+    asyncio.run(run())
+
+
+def test_a_device_that_is_named_beside_a_question_is_another_question_than_one_in_it():
+    async def run() -> None:
+        desk = Desk()
+        for device, cached in (("plc-9", False), (None, False), ("plc-9", True)):
+            request = AskRequest(question="Errors of plc-9 yesterday?", device_id=device)
+            answer = await desk.pipeline.ask(ANNA, request, "request", unheard)
+            assert answer.cached is cached
 
     asyncio.run(run())
 

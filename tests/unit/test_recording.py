@@ -28,14 +28,16 @@ from iotops.metrics import Ratio
 from iotops.models.catalogue import Catalogue, ModelSpec, Price
 from iotops.settings import DatabaseSettings, get_settings
 from iotops.tenancy import Tenant
-from ray_apps.chat import Completion
+from ray_apps.chat import Completion, Messages, Proposal, Schemas
 from ray_apps.copilot import sse
 from ray_apps.copilot.bounds import Bounded
 from ray_apps.copilot.contracts import Token
-from ray_apps.copilot.events import Tell, heard
+from ray_apps.copilot.events import Event, Tell, heard
+from ray_apps.copilot.follow_up import resolve
 from ray_apps.copilot.measures import Usage, used
 from ray_apps.copilot.recording import Recorded, Recorder, note
 from ray_apps.copilot.sse import EventStream
+from tests.unit.answering import QUESTION, Author, answerer
 
 AWAY = DatabaseSettings(host="127.0.0.1", port=9, password=SecretStr("x" * 20))
 PRICED = Catalogue(roles={}, models={"large": ModelSpec(price=Price(prompt=0.5, completion=4.0))})
@@ -51,6 +53,24 @@ def completion(model: str, read: int, written: int) -> Completion:
         finish_reason="stop",
         model=model,
     )
+
+
+class Caller(Author):
+    """A model that asks for no tool, writes a sentence, then hangs, and takes a while to stop."""
+
+    def __init__(self) -> None:
+        super().__init__("The bearing wears when vibration stays high. The", hangs=True)
+
+    async def propose(self, messages: Messages, tools: Schemas, max_tokens: int) -> Proposal:
+        return Proposal(calls=[], completion=completion("large", 10, 5))
+
+    async def _pieces(self):
+        try:
+            async for piece in super()._pieces():
+                yield piece
+        finally:
+            for _ in range(9):
+                await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -71,7 +91,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[dict[str, Any]]]:
 
 @pytest.fixture
 def arrived() -> asyncio.Event:
-    """Set as soon as the endless call runs."""
+    """Set as soon as the endless call runs, or the model has written a sentence."""
     return asyncio.Event()
 
 
@@ -124,6 +144,21 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arrived: asyncio.Event)
     async def endless() -> None:
         arrived.set()
         await asyncio.sleep(600)
+
+    @app.get("/asked", response_model=Token)
+    async def answered(request: Request) -> EventStream | Token:
+        async def work(tell: Tell) -> Token:
+            def told(event: Event) -> None:
+                tell(event)
+                if isinstance(event, Token) and "bearing wears" in event.text:
+                    arrived.set()
+
+            draft = await answerer(Caller(), answer_s=float(request.query_params["s"])).answer(
+                Tenant("acme"), resolve(QUESTION, None, []), 5, told
+            )
+            return Token(text=draft.answer)
+
+        return await sse.answered(request, work)
 
     yield app
     trail.close()
@@ -249,6 +284,28 @@ def test_a_question_that_is_kept_stands_in_the_log_without_personal_data(
     (line,) = lines
     assert line.get("question") == ("May <email> or � call <phone>?" if keeps else None)
     assert "ann@" not in json.dumps(line)
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "*/*"])
+def test_who_leaves_before_the_end_pays_for_what_was_written(
+    client: httpx.AsyncClient, arrived: asyncio.Event, lines: list[dict[str, Any]], accept: str
+) -> None:
+    async def leave() -> None:
+        call = asyncio.create_task(client.get("/asked?s=60", headers={"Accept": accept}))
+        await arrived.wait()
+        call.cancel()
+        await asyncio.wait([call])
+
+    asyncio.run(leave())
+    used = [(line["outcome"], line["prompt_tokens"], line["completion_tokens"]) for line in lines]
+    assert used == [("cancelled", 10 + 90, 5 + 8)]
+
+
+def test_who_stays_pays_once(client: httpx.AsyncClient, lines: list[dict[str, Any]]) -> None:
+    asyncio.run(client.get("/asked?s=0.3"))
+    assert [(line["outcome"], line["prompt_tokens"], line["completion_tokens"]) for line in lines] == [
+        ("done", 10 + 90, 5 + 8)
+    ]
 
 
 def test_what_no_database_takes_is_in_the_log_and_counted(

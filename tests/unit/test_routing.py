@@ -24,7 +24,7 @@ from ray_apps.chat import (
     Schemas,
 )
 from ray_apps.circuit import FAILURES
-from ray_apps.routing import ChatModel, Route, chat_model
+from ray_apps.routing import ChatModel, Route, chat_model, first_token_limits
 
 HANG = object()
 ASKED: Messages = [{"role": "user", "content": "What does E421 mean?"}]
@@ -90,6 +90,32 @@ def test_a_model_that_gives_no_first_piece_is_followed_by_the_next(failure: tupl
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("failure", [HANG, EngineError("gone")], ids=["hangs", "fails"])
+def test_what_a_model_read_is_kept_though_it_gave_no_word_and_another_one_answers(failure: object):
+    async def run() -> None:
+        writing = routed(Author("a", "", "", failure), Author("b", "", "Stop.")).stream(ASKED, 10)
+        assert "".join([piece async for piece in writing.pieces()]) == "Stop."
+        assert [(each.model, each.prompt_tokens, each.completion_tokens) for each in writing.completions] == [
+            ("a", 9, 1), ("b", 9, 1),
+        ]  # fmt: skip
+        assert [each.ttft_s is None for each in writing.completions] == [True, False]
+        assert writing.completion is writing.completions[-1]
+
+    asyncio.run(run())
+
+
+def test_a_reader_that_leaves_before_the_first_word_knows_what_was_read():
+    async def run() -> None:
+        writing = ChatModel([Route(Author("a", "", HANG), first_token_s=20)]).stream(ASKED, 10)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                [piece async for piece in writing.pieces()]
+        assert [each.prompt_tokens for each in writing.completions] == [9]
+        assert writing.completion is None
+
+    asyncio.run(run())
+
+
 def test_after_its_first_piece_a_model_is_not_replaced():
     async def run() -> None:
         first, second = Author("a", "Stop ", EngineError("gone")), Author("b", "Go.")
@@ -123,6 +149,32 @@ def test_a_model_that_fails_again_and_again_is_left_alone_and_tells_so():
             "name": "a", "source": "script", "circuits": {"a": "open", "b": "closed"}
         }  # fmt: skip
 
+    asyncio.run(run())
+
+
+def test_a_model_that_writes_for_others_meanwhile_is_busy_and_has_not_failed():
+    class OneByOne(Author):
+        """Writes for who asks first, while the others wait."""
+
+        async def pieces(self, messages: Messages, max_tokens: int) -> AsyncGenerator[Piece, None]:
+            self.script = ("Stop ", "it.") if not self.asked else (HANG,)
+            async for piece in super().pieces(messages, max_tokens):
+                await others.wait()
+                yield piece
+
+    async def run() -> None:
+        chat = ChatModel([Route(OneByOne("a"), first_token_s=0.3)])
+        first = asyncio.create_task(read(chat))
+        waiting = [asyncio.create_task(read(chat)) for _ in range(FAILURES + 1)]
+        await asyncio.sleep(0)
+        others.set()
+        assert await first == ("Stop it.", "a")
+        assert {type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)} == {
+            EngineError
+        }
+        assert (chat.said, (await chat.describe())["circuits"]) == (2, {"a": "closed"})
+
+    others = asyncio.Event()
     asyncio.run(run())
 
 
@@ -207,6 +259,13 @@ def test_the_first_token_leaves_a_fallback_half_of_the_answers_time(monkeypatch:
         models = catalogue(big={**far, "answer_s": 0.2}, small={**far, "first_token_s": 0.3})
         with pytest.raises(EngineError, match=r"big wrote nothing within 0\.1 s; small: .*within 0\.3 s"):
             asyncio.run(read(chat_model(models, None)))
+
+
+@pytest.mark.parametrize(("answer_s", "limits"), [(20, (10, 15)), (1.75, (0.875, 5))])
+def test_the_last_model_is_judged_before_the_answers_time_is_over_if_that_is_fair(
+    answer_s: float, limits: tuple[float, float]
+):
+    assert first_token_limits(answer_s) == limits
 
 
 def test_a_key_that_is_not_in_the_environment_stops_the_start(monkeypatch: pytest.MonkeyPatch):

@@ -176,12 +176,27 @@ class Stuck:
 
 
 class Manual(Shelf):
-    """A retriever that has one passage."""
+    """A retriever that has one passage, and for one query a part that fails."""
 
-    async def remote(self, *asked: Any) -> dict[str, Any]:
+    failing = ""
+
+    async def remote(self, tenant: str, query: str, *asked: Any) -> dict[str, Any]:
         hit = {"doc_id": "d", "chunk_id": "d-1", "title": "Press", "uri": "lake://d", "section": "Health"}
         about = {"models": [], "firmware": [], "error_codes": []}
-        return {"hits": [{**hit, **about, "text": "Machines age.", "start": 0}], "timings_ms": {}}
+        failed = ["reranker"] if query == self.failing else []
+        hits = [{**hit, **about, "text": "Machines age.", "start": 0}]
+        return {"hits": hits, "timings_ms": {}, "failed": failed}
+
+
+@pytest.mark.parametrize("failing", ["", "How do I fix E1?", "How do I fix E1? immediate actions", "E1"])
+def test_a_search_in_which_a_part_fails_leaves_the_evidence_lacking(failing: str):
+    manual = Manual(hangs=False)
+    manual.failing = failing
+    asked = resolve("How do I fix E1?", None, [])
+    lookup = Lookup(manual, None, alike(), Eventful())
+    found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
+    assert found.passages
+    assert found.lacking is bool(failing)
 
 
 def test_records_that_do_not_come_cost_an_answer_only_themselves():

@@ -104,7 +104,7 @@ class Troubleshooter:
         if request.symptom:
             queries.append(f"{request.symptom} {model}".strip())
         searches = (self._documents.search(tenant, query, HITS, tell) for query in queries)
-        found = [hits for hits, _ in await asyncio.gather(*searches)]
+        found = [search.hits for search in await asyncio.gather(*searches)]
         by_code = {
             code: causes.documents_of_code(hits, code) for code, hits in zip(codes, found, strict=False)
         }
