@@ -10,14 +10,16 @@ from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
 from indexes.codes import code_key
+from iotops.http import ApiError
 from iotops.tenancy import Tenant
 from ray_apps.copilot import compose, evidence, grounding
 from ray_apps.copilot.contracts import ToolCall, Trace
 from ray_apps.copilot.devices import DeviceRecords
-from ray_apps.copilot.documents import Documents
+from ray_apps.copilot.documents import Documents, Search
 from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.evidence import Evidence, Result
 from ray_apps.copilot.follow_up import Asked
@@ -32,7 +34,10 @@ logger = logging.getLogger(__name__)
 MOST_DEVICES, MOST_CODES = 4, 2
 LOOKED_THROUGH = 2
 """Times as many chunks as are read, among which steps to take are looked for."""
-TOOL_TIMEOUT_S = 5.0
+TOOL_TIMEOUT_S, SEARCH_TIMEOUT_S = 5.0, 30.0
+"""A replica's first search of a large index waits until that is here."""
+SEARCH_AGAIN_S = 5
+UNSEARCHED = "the documents cannot be searched now, and no record answers this: send it again in a while"
 Found = TypeVar("Found")
 
 
@@ -46,8 +51,9 @@ class Lookup:
         vectors: SentenceVectors,
         devices: DeviceRecords,
         tool_timeout_s: float = TOOL_TIMEOUT_S,
+        search_timeout_s: float = SEARCH_TIMEOUT_S,
     ) -> None:
-        self._tool_timeout_s = tool_timeout_s
+        self._tool_timeout_s, self._search_timeout_s = tool_timeout_s, search_timeout_s
         self._documents, self._embedder, self._vectors = Documents(retriever, vectors), embedder, vectors
         self._devices, self._tools = devices, Toolbox(devices, retriever)
 
@@ -55,11 +61,13 @@ class Lookup:
         """Documents and records in parallel; the records first."""
         found = Evidence(focus=asked.plan.codes)
         search, (insights, related) = await asyncio.gather(
-            self._documents.answering(tenant, asked, top_k, tell), self._named(tenant, asked, found, tell)
+            self._searched(self._documents.answering(tenant, asked, top_k, tell), found, tell),
+            self._named(tenant, asked, found, tell),
         )
-        hits, found.timings_ms = search.hits, search.timings_ms
-        found.lacking |= search.failed
-        if insights or asked.plan.action:
+        if search is None and not found.passages:
+            raise ApiError(503, "search_unavailable", UNSEARCHED, retry_after_s=SEARCH_AGAIN_S)
+        hits, found.timings_ms = (search.hits, search.timings_ms) if search else ([], {})
+        if search and (insights or asked.plan.action):
             query = evidence.trouble_query(asked.whole, insights, asked.plan)
             about = await self._about(tenant, query, top_k, asked.plan.action, found, tell)
             known_chunks = {hit["chunk_id"] for hit in about}
@@ -77,12 +85,29 @@ class Lookup:
         """The best chunks for a query; for what to do, also the first below them that tells steps: these
         seldom spell the code that their document is about."""
         wanted = top_k * LOOKED_THROUGH if action else top_k
-        search = await self._documents.search(tenant, query, wanted, tell)
-        found.lacking |= search.failed
+        search = await self._searched(self._documents.search(tenant, query, wanted, tell), found, tell)
+        if search is None:
+            return []
         below = search.hits[top_k:]
         passages = zip(below, evidence.document_passages(below), strict=True)
         steps = (hit for hit, passage in passages if compose.tells_actions(passage))
         return [*search.hits[:top_k], *itertools.islice(steps, 1)]
+
+    async def _searched(self, search: Awaitable[Search], found: Evidence, tell: Tell) -> Search | None:
+        """What a search finds; nothing where it fails or takes too long, which is told and noted in `found`:
+        records may answer without it. Where the retriever is too busy all are, and the question is shed."""
+        try:
+            async with asyncio.timeout(self._search_timeout_s):
+                ended = await search
+        except BackPressureError:
+            raise
+        except Exception:
+            logger.exception("searching the documents failed")
+            found.lacking = True
+            tell(Trace(message="searching the documents failed", tool="search_documents"))
+            return None
+        found.lacking |= ended.failed
+        return ended
 
     async def _named(
         self, tenant: Tenant, asked: Asked, found: Evidence, tell: Tell

@@ -89,11 +89,12 @@ class Pipeline:
         if not computed:
             own |= {"cached": True, "timings_ms": {"total": ms(started)}, "usage": Usage()}
         answer = AskResponse.model_validate_json(stored).model_copy(update=own)
-        recorded.cited = answer.grounded
+        turn = _turn(asked, answer)
+        recorded.cited, recorded.object = answer.grounded, recorded.object or " ".join(turn.devices)
         if not computed:
             _tell_again(answer, tell)
         if earlier is None:
-            await self._conversations.add(caller, conversation, _turn(asked, answer))
+            await self._conversations.add(caller, conversation, turn)
         return answer
 
     async def _placed(self, tenant: Tenant, asked: Asked) -> Asked | None:

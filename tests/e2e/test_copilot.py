@@ -341,6 +341,16 @@ def test_feedback_is_taken_on_ones_own_answers_which_the_audit_has_with_their_co
     assert row["prompt_tokens"] > row["completion_tokens"] > 0
 
 
+def test_the_audit_has_the_devices_that_were_read_for_an_answer(api: httpx.Client, settings: Settings):
+    answer = ask(api, settings, "Are machine-006 and machine-007 ok?")
+
+    def objects() -> list[str]:
+        found = entries(settings.database, TENANT, BEFORE)
+        return [each["object"] for each in found if each["request_id"] == answer["request_id"]]
+
+    assert eventually(objects) == ["machine-006 machine-007"]
+
+
 def test_the_copilots_metrics_are_exported(api: httpx.Client, settings: Settings):
     ask(api, settings, "What does E421 mean on an HX-200?")
     wanted = {

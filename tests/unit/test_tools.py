@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from iotops.http import ApiError
 from iotops.tenancy import Tenant
 from ray_apps.chat import ProposedCall
 from ray_apps.copilot.contracts import ToolCall, Trace
@@ -197,6 +198,20 @@ def test_a_search_in_which_a_part_fails_leaves_the_evidence_lacking(failing: str
     found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
     assert found.passages
     assert found.lacking is bool(failing)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_search_that_does_not_end_costs_an_answer_from_records_nothing(hangs: bool):
+    heard = []
+    lookup = Lookup(Shelf(hangs), None, alike(), Healthy(), 0.1, 0.1)
+    asked = resolve("Which machines have the worst health?", None, [])
+    found = asyncio.run(lookup.gather(ACME, asked, 5, heard.append))
+    assert [passage.title for passage in found.passages] == ["Fleet health"]
+    assert found.lacking
+    assert "searching the documents failed" in [event.message for event in heard]
+    with pytest.raises(ApiError, match="cannot be searched now") as refused:
+        asyncio.run(lookup.gather(ACME, resolve("What does E421 mean?", None, []), 5, heard.append))
+    assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
 
 
 def test_records_that_do_not_come_cost_an_answer_only_themselves():
