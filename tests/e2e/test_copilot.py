@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
 from pipelines.tuning.questions import generated
 from ray_apps.chat import Messages, RequestRefused, ServedModel
+from ray_apps.copilot.devices import Scope
 from ray_apps.copilot.tools import schemas
 from tests.waiting import eventually
 
@@ -120,7 +122,8 @@ def test_errors_of_the_whole_fleet_are_its_incidents(api: httpx.Client, settings
     assert len({event["device_id"] for event in history["result"]["events"]}) > 1
     assert "fleet:incidents" in {citation["doc_id"] for citation in answer["citations"]}
     for tool in ask(api, settings, "Which machines reported errors?", tuned)["tools"]:
-        assert tool["result"] == {"models": [], "codes": [], "events": [], "alerts": [], "open_alerts": 0}
+        nothing = {"codes": [], "events": [], "alerts": [], "open_alerts": 0}
+        assert tool["result"] == {**asdict(Scope([])), **nothing}
 
 
 def test_what_happened_is_answered_whatever_words_ask_for_it(api: httpx.Client, settings: Settings):
@@ -292,13 +295,14 @@ def test_insights_explain_a_score(api: httpx.Client, settings: Settings):
     assert found["trend"]
     assert found["events"]
     assert found["actions"]
-    for action in found["actions"]:
-        assert action["rule"]
-        runbook = action["runbook"]
+    runbooks = {action["rule"]: action["runbook"] for action in found["actions"]}
+    for runbook in filter(None, runbooks.values()):
         source = (DOCUMENTS / runbook["uri"].rpartition("/documents/")[2]).read_text()
         assert source[runbook["start"] : runbook["end"]] == runbook["quote"]
-        last = next(event["error_code"] for event in found["events"] if event["error_code"])
-        assert runbook["title"].startswith(last)
+    last = next(event["error_code"] for event in found["events"] if event["error_code"])
+    assert runbooks["errors-recent"]["title"].startswith(last)
+    assert runbooks["service-due"]["title"] == f"{found['model']} maintenance schedule"
+    assert runbooks["slow-drift"] is None
     penalties = sum(component["penalty"] for component in found["components"])
     assert found["score"] == pytest.approx(max(0, 100 - penalties), abs=0.5)
 
