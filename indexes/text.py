@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,11 @@ class TextIndex:
 
     def statistics(self, query: str) -> TermStatistics:
         """Frequencies of the query's terms here; add those of other indexes to make scores comparable."""
-        terms = [*self._terms(query), *(("declared", code) for code in codes_asked(query)[:_MAXIMUM_TERMS])]
+        codes = self._carried(query)
+        terms = [*self._words_in_fields(query), *product(("codes", "declared"), codes)]
         found = {term: self._searcher.doc_freq(*term) for term in terms}
-        found |= {("any", term): count for term, count in self._forward.documents(self._bag(query)).items()}
+        bag = self._words(query) + [_CODE + code for code in codes]
+        found |= {("any", term): count for term, count in self._forward.documents(bag).items()}
         counted = Counter({term: count for term, count in found.items() if count})
         return TermStatistics(len(self), counted, self._forward.total_lengths)
 
@@ -140,8 +143,8 @@ class TextIndex:
 
     def score(self, query: str, rows: Rows, statistics: TermStatistics, bm25f: Bm25f) -> NDArray[np.float64]:
         """BM25F of chunks, whoever found them: shape (n,), NaN where none of the query's terms occurs."""
-        terms = (term for term in self._bag(query) if statistics.frequencies["any", term])
-        idf = {term: statistics.idf(("any", term)) for term in terms}
+        bag = self._words(query) + [_CODE + code for code in codes_asked(query)]
+        idf = {term: statistics.idf(("any", term)) for term in bag if statistics.frequencies["any", term]}
         return self._forward.score(rows, idf, statistics.mean_lengths, bm25f)
 
     def exact(
@@ -184,15 +187,14 @@ class TextIndex:
     def _words(self, query: str) -> list[str]:
         return list(dict.fromkeys(self._analyzer.analyze(query)))[:_MAXIMUM_TERMS]
 
-    def _bag(self, query: str) -> list[str]:
-        """The query's terms as the forward index has them."""
-        return self._words(query) + [_CODE + code for code in codes_asked(query)[:_MAXIMUM_TERMS]]
+    def _words_in_fields(self, query: str) -> list[tuple[str, str]]:
+        return [(name, word) for word in self._words(query) for name in ("title", "section", "body")]
 
-    def _terms(self, query: str) -> list[tuple[str, str]]:
-        codes = codes_asked(query)[:_MAXIMUM_TERMS]
-        return [(name, word) for word in self._words(query) for name in ("title", "section", "body")] + [
-            ("codes", code) for code in codes
-        ]
+    def _carried(self, query: str) -> list[str]:
+        """The codes asked for that some chunk here has, of very many the first: most words are none."""
+        fields = ("codes", "declared")
+        asked = (code for code in codes_asked(query) if any(self._searcher.doc_freq(f, code) for f in fields))
+        return list(islice(asked, _MAXIMUM_TERMS))
 
     def _term(self, term: tuple[str, str]) -> Query:
         name, value = term
@@ -200,7 +202,7 @@ class TextIndex:
 
     def _bm25(self, query: str, local: TermStatistics, shared: TermStatistics) -> Query:
         parts = []
-        for term in self._terms(query):
+        for term in [*self._words_in_fields(query), *(("codes", code) for code in codes_asked(query))]:
             if term in local.frequencies:
                 boost = BOOSTS[term[0]] * shared.idf(term) / local.idf(term)
                 parts.append((Occur.Should, Query.boost_query(self._term(term), boost)))

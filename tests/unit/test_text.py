@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from indexes.codes import code_key, codes_asked, codes_in
 from indexes.filters import FilterError, Filters
+from indexes.forward import Bm25f
 from indexes.text import TermStatistics, TextIndex
 from tests.unit.shelves import table
 
@@ -50,6 +51,15 @@ def first(index: TextIndex, query: str) -> int:
 )
 def test_words_and_codes_are_found(index: TextIndex, query: str, row: int) -> None:
     assert first(index, query) == row
+
+
+def test_a_code_counts_however_far_back_in_a_long_question_it_stands(index: TextIndex) -> None:
+    rambling = " ".join(f"word{number}" for number in range(80))
+    for query in (f"{rambling} E421", f"{rambling} E422"):
+        row = index.exact(query.split()[-1], 5)[1].tolist()
+        assert index.exact(query, 5)[1].tolist() == row
+        assert index.search(query, 5)[1].tolist() == row
+        assert not np.isnan(index.score(query, np.array(row), index.statistics(query), Bm25f())).any()
 
 
 def test_scores_fall_and_rows_are_distinct(index: TextIndex) -> None:
