@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
@@ -29,6 +29,7 @@ EXACT_FIELDS = ("declared", "models", "firmware", "error_codes", "doc_type")
 _UPDATED, _URI = "updated", "uri"
 _MAXIMUM_TERMS = 64
 _MOST_ROWS = 2_000
+_WIDER = 4
 _FORWARD = "forward"
 _CODE = "\x1f"  # before a code among the forward index's terms: no word begins so
 _DECLARED_SHARE = 0.5
@@ -92,12 +93,12 @@ class TextIndex:
         self._searcher = self._index.searcher()
         self._analyzer = _english()
         self._forward = ForwardIndex(directory / _FORWARD)
-        self._outdated: list[str] = []
+        self._counts: NDArray[np.bool_] | None = None
 
-    def without(self, uris: Sequence[str]) -> TextIndex:
-        """The same index, which finds no chunk of the documents with these URIs."""
+    def only(self, counts: NDArray[np.bool_] | None) -> TextIndex:
+        """The same index, which finds only the rows that count (n,); None: all do."""
         other = copy.copy(self)
-        other._outdated = sorted(uris)
+        other._counts = counts
         return other
 
     @classmethod
@@ -218,13 +219,21 @@ class TextIndex:
         if filters.days is not None:
             passing.append(Query.range_query(self._schema, _UPDATED, FieldType.Integer, *filters.days))
         parts = [(Occur.Must, query), *((Occur.Must, Query.const_score_query(each, 0.0)) for each in passing)]
-        if self._outdated:
-            parts.append((Occur.MustNot, Query.term_set_query(self._schema, _URI, self._outdated)))
         if len(parts) > 1:
             query = Query.boolean_query(parts)
-        hits = self._searcher.search(query, k, count=False).hits
-        rows = self._searcher.fast_field_values("row", [address for _, address in hits])
-        return np.array([score for score, _ in hits], np.float32), np.array(rows, np.int64)
+        most = k
+        while (
+            True
+        ):  # to name thousands of outdated documents in the query takes longer than to pass over some
+            hits = self._searcher.search(query, most, count=False).hits
+            rows = self._searcher.fast_field_values("row", [address for _, address in hits])
+            ranked = np.array([score for score, _ in hits], np.float32), np.array(rows, np.int64)
+            if self._counts is None:
+                return ranked
+            counting = np.flatnonzero(self._counts[ranked[1]])[:k]
+            if len(counting) == k or len(hits) < most:
+                return ranked[0][counting], ranked[1][counting]
+            most *= _WIDER
 
 
 def _nothing() -> Ranked:

@@ -88,6 +88,24 @@ def test_a_code_that_every_chunk_carries_lifts_none(tmp_path: Path) -> None:
     assert len(everywhere.search("HX-200", 5)[1]) == 2
 
 
+def test_what_does_not_count_is_passed_over_and_takes_no_place(tmp_path: Path) -> None:
+    texts = [f"valve {'valve ' * (number % 7)}E421 number {number}" for number in range(200)]
+    counts = np.random.default_rng(1).random(200) < 0.1
+    chunks = table(*({"text": text, "uri": f"lake://acme/{at}.md"} for at, text in enumerate(texts)))
+    whole = TextIndex.build(chunks, tmp_path / "t")
+    part = whole.only(counts)
+    for name in ("search", "exact"):
+        scores, rows = getattr(whole, name)("valve E421", 200)
+        expected = rows[counts[rows]]
+        for k in (5, 200):
+            found = getattr(part, name)("valve E421", k)
+            assert found[1].tolist() == expected[:k].tolist()
+            assert found[0].tolist() == scores[counts[rows]][:k].tolist()
+    gone = np.flatnonzero(~counts)[0]
+    assert part.rows_of_document(f"lake://acme/{gone}.md").tolist() == []
+    assert len(part.only(None).search("valve", 200)[1]) == 200
+
+
 def test_filters_hold(index: TextIndex) -> None:
     query = "E421 E422 HX-200 pump filter firmware cable"
     assert index.search(query, 9, Filters(error_codes=("e-422",)))[1].tolist() == [2]
