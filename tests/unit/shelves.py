@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from pyarrow.fs import FileSystem
 from indexes.exchange import pointer, publish
 from indexes.schema import CHUNK_SCHEMA, passage
 from indexes.snapshot import EmbedderId, Manifest, Snapshot, write_snapshot
+from indexes.transfer import aside
 from indexes.vector import Vectors
 
 DIMENSION = 64
@@ -88,3 +91,13 @@ def damage(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
+
+
+def broken_off(folder: Path, hours: float) -> Path:
+    """A download beside a folder that was killed so many hours ago."""
+    left = aside(folder)
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"0")
+    then = time.time() - 3600 * hours
+    os.utime(left, (then, then))
+    return left

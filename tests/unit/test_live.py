@@ -14,7 +14,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 from indexes.exchange import rollback
 from indexes.live import LiveIndex, Refreshes
 from indexes.snapshot import Snapshot, SnapshotError
-from tests.unit.shelves import damage, published
+from tests.unit.shelves import broken_off, damage, published
 from tests.waiting import eventually
 
 PREFIX = "acme/indexes"
@@ -69,6 +69,15 @@ def test_a_new_replica_serves_the_one_before_a_damaged_one_until_that_is_whole(
     assert served(live) == ids[0]
     shutil.copytree(tmp_path / "build-2", tmp_path / "lake" / PREFIX / ids[2], dirs_exist_ok=True)
     assert served(live) == ids[2]
+
+
+def test_downloads_that_were_killed_do_not_stay(lake: FileSystem, tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "acme" / published(lake, PREFIX, tmp_path, "text").snapshot_id
+    left, under_way = broken_off(folder, 25), broken_off(folder, 1)
+    LiveIndex(lake, "acme", tmp_path / "cache").refresh()
+    assert not left.exists()
+    assert (under_way / "half").exists(), "another replica's download"
+    assert folder.exists()
 
 
 class Slow(LiveIndex):
