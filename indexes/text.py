@@ -20,7 +20,7 @@ import tantivy
 from numpy.typing import NDArray
 from tantivy import FieldType, Occur, Query
 
-from indexes.codes import codes_asked, codes_in, keys
+from indexes.codes import codes_asked, codes_in, keys, numbers_in
 from indexes.filters import EPOCH, Filters
 from indexes.forward import FIELDS, Bm25f, ForwardIndex, Terms
 
@@ -245,7 +245,8 @@ def _added(chunks: pa.Table, writer: Any) -> Iterator[Terms]:
     analyzer, row = _english(), 0
     for batch in chunks.to_batches(max_chunksize=4096):
         for chunk in batch.to_pylist():
-            codes = sorted(codes_in("\n".join((chunk["title"], chunk["section"], chunk["text"]))))
+            read = "\n".join((chunk["title"], chunk["section"], chunk["text"]))
+            codes = sorted(codes_in(read) | numbers_in(read, chunk["error_codes"]))
             writer.add_document(_document(chunk, codes, row))
             words = [analyzer.analyze(chunk[column]) for column in ("title", "section", "text")]
             yield [*words, [_CODE + code for code in codes]]

@@ -82,6 +82,17 @@ def test_a_code_in_the_text_outweighs_one_that_the_document_declares(index: Text
     assert shares[0] == pytest.approx(2 * shares[1], rel=0.01)
 
 
+def test_a_code_of_digits_alone_is_one_where_it_is_declared(tmp_path: Path) -> None:
+    rows = [f"{code}: {meaning}" for code, meaning in (("421", "too hot"), ("422", "too cold"))]
+    codes = [{"text": text, "error_codes": ["421", "422"]} for text in rows]
+    index = TextIndex.build(table(*codes, {"text": "We sold 999 pumps on 421 days."}), tmp_path / "t")
+    for query in ("error 421", "fault code 421?", "what is 421"):
+        shares, found = index.exact(query, 5)
+        assert found.tolist() == [0, 1], "the row of the code, then what only declares it"
+        assert shares[0] == pytest.approx(2 * shares[1], rel=0.01)
+    assert index.exact("error 999", 5)[1].tolist() == []
+
+
 def test_a_code_that_every_chunk_carries_lifts_none(tmp_path: Path) -> None:
     everywhere = TextIndex.build(table({"text": "HX-200 on"}, {"text": "HX-200 off"}), tmp_path / "t")
     assert len(everywhere.exact("HX-200", 5)[1]) == 0
