@@ -95,7 +95,7 @@ def test_all_that_pass_a_filter_are_compared_up_to_a_share_that_falls_as_the_cor
     assert exact_up_to("flat", 5000) == 5000
 
 
-@pytest.mark.parametrize(("kind", "count", "share"), [("hnsw", 4000, 0.02), ("ivfpq", 12_000, 0.05)])
+@pytest.mark.parametrize(("kind", "count", "share"), [("hnsw", 4000, 0.02), ("ivfpq", 8000, 0.05)])
 def test_what_walks_under_a_filter_walks_further_the_fewer_pass(kind: Kind, count: int, share: float) -> None:
     vectors = unit(count)
     queries = near(vectors[:20])
