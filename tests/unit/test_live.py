@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -147,3 +149,45 @@ def test_all_wait_for_the_first_index_and_hear_why_it_cannot_be_read(
 
     told = asyncio.run(scenario(LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=HOUR_S)))
     assert [type(each) for each in told] == [SnapshotError] * 4
+
+
+def test_who_goes_away_ends_neither_the_refresh_nor_the_waiting_of_the_others(
+    lake: FileSystem, tmp_path: Path
+) -> None:
+    newest = published(lake, PREFIX, tmp_path, "text")
+
+    async def scenario(live: Slow) -> Snapshot | None:
+        refreshes = Refreshes()
+        leaves, stays = (asyncio.create_task(refreshes.current(live)) for _ in range(2))
+        try:
+            assert await asyncio.to_thread(live.asked.wait, PATIENCE_S)
+            leaves.cancel()
+            await asyncio.wait({leaves})
+        finally:
+            live.answers.set()
+        assert leaves.cancelled()
+        return await asyncio.wait_for(stays, PATIENCE_S)
+
+    found = asyncio.run(scenario(Slow(lake, tmp_path / "cache")))
+    assert found is not None
+    assert found.manifest == newest
+
+
+def test_of_a_tenant_that_a_replica_forgets_nothing_stays_in_memory(lake: FileSystem, tmp_path: Path) -> None:
+    published(lake, PREFIX, tmp_path, "text")
+
+    refreshes = []
+
+    async def scenario() -> list[weakref.ref[LiveIndex] | weakref.ref[Snapshot]]:
+        refreshes.append(Refreshes())
+        live = LiveIndex(lake, "acme", tmp_path / "cache")  # Serve drops the coldest of too many
+        snapshot = await refreshes[0].current(live)
+        assert snapshot is not None
+        return [weakref.ref(live), weakref.ref(snapshot)]
+
+    def forgotten() -> bool:
+        gc.collect()
+        return all(each() is None for each in kept)
+
+    kept = asyncio.run(scenario())
+    assert eventually(forgotten, timeout_s=PATIENCE_S)
