@@ -44,6 +44,12 @@ def codes_in(text: str) -> set[str]:
     return {code_key(word) for word in found}
 
 
+def numbers_in(text: str, declared: Iterable[str]) -> set[str]:
+    """Those of the declared codes that are digits alone and stand in a text: no other number is a code."""
+    numbers = {key for key in keys(declared) if key.isdecimal()}
+    return numbers & set(_WORD.findall(text)) if numbers else numbers
+
+
 @lru_cache(maxsize=64)  # a search asks several times
 def codes_asked(query: str) -> tuple[str, ...]:
     """Keys that a query may mean, in its order: every word, and neighbours joined (`HX 200`, `error E 421`).

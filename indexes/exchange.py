@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 import tempfile
-import uuid
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +27,7 @@ from indexes.snapshot import (
     read_manifest,
     verify,
 )
-from indexes.transfer import download, upload
+from indexes.transfer import aside, download, drop_broken_off, upload
 from iotops.lake import get, objects, put
 
 CURRENT = "current.json"
@@ -101,7 +100,7 @@ def fetch(
             shutil.rmtree(folder, ignore_errors=True)
         else:
             return _with_base(filesystem, prefix, folder, base, cache, held)
-    partial = cache / f".{snapshot_id}.{uuid.uuid4().hex}"
+    partial = aside(folder)
     try:
         _download(filesystem, f"{prefix}/{snapshot_id}", partial)
         base = verify(partial, snapshot_id).base
@@ -201,8 +200,9 @@ def prune(filesystem: FileSystem, prefix: str) -> list[str]:
 def prune_cache(cache: Path, keep: Collection[str]) -> None:
     """Delete from a local cache all but the snapshots `keep`, the newest `KEEP_NEWEST` and their bases.
 
-    A mapped file outlives its deletion.
+    So too the downloads that broke off a day ago. A mapped file outlives its deletion.
     """
+    drop_broken_off(cache)
     folders = sorted(path for path in cache.iterdir() if SNAPSHOT_ID.fullmatch(path.name))
     kept = {*keep, *(folder.name for folder in folders[-KEEP_NEWEST:])}
     for folder in [folder for folder in folders if folder.name in kept]:

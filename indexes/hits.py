@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from indexes.codes import codes_in
+from indexes.codes import codes_in, keys
 from indexes.fusion import blend
 
 _NUMBER = re.compile(r"\d+")
@@ -78,15 +78,16 @@ def documents(hits: Sequence[Hit]) -> list[str]:
 def distinct(hits: Sequence[Hit], limit: int, similarity: float) -> list[Hit]:
     """The first `limit` hits of which no two say the same; the better one of a pair stays.
 
-    Two say the same where their word triples have a Jaccard similarity of at least `similarity` and they name
-    the same codes: runbooks cut from one template differ in little else.
+    Two say the same where their word triples have a Jaccard similarity of at least `similarity`, they name
+    the same codes, and their documents declare the same models and firmware: runbooks cut from one template
+    and the manuals of two models differ in little else.
     """
     kept: list[Hit] = []
     alike: defaultdict[int, list[_Wording]] = defaultdict(list)
     for hit in hits:
         if len(kept) >= limit:
             break
-        wording = _Wording(hit.text)
+        wording = _Wording(hit)
         rarest = wording.first(similarity)
         if not any(wording.repeats(other, similarity) for triple in rarest for other in alike[triple]):
             kept.append(hit)
@@ -96,12 +97,12 @@ def distinct(hits: Sequence[Hit], limit: int, similarity: float) -> list[Hit]:
 
 
 class _Wording:
-    """A text by its word triples, in the order of their hashes."""
+    """A hit's text by its word triples, in the order of their hashes."""
 
-    def __init__(self, text: str) -> None:
-        words = text.lower().split()
+    def __init__(self, hit: Hit) -> None:
+        words = hit.text.lower().split()
         size = min(_SHINGLE_WORDS, max(len(words), 1))
-        self._text = text
+        self._hit = hit
         self._triples = frozenset(map(hash, zip(*(words[at:] for at in range(size)), strict=False)))
 
     def first(self, similarity: float) -> list[int]:
@@ -120,5 +121,7 @@ class _Wording:
         return both >= similarity * either and self._names == other._names
 
     @cached_property
-    def _names(self) -> set[str]:
-        return codes_in(self._text) | set(_NUMBER.findall(self._text))
+    def _names(self) -> tuple[set[str], ...]:
+        """What it is about: codes and numbers, models, firmware."""
+        numbers = set(_NUMBER.findall(self._hit.text))
+        return codes_in(self._hit.text) | numbers, keys(self._hit.models), keys(self._hit.firmware)

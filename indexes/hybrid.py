@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from indexes.schema import rows_of
 from indexes.snapshot import Fusion, Part, Snapshot
 from indexes.text import TermStatistics
 from indexes.vector import Vectors
+from iotops.settings import RetrievalSettings
 
 _LOOKED_THROUGH = 8
 """Times as many chunks as are taken by words: Tantivy's own score has other weights than ours."""
@@ -39,6 +41,11 @@ class Ranking:
     fresh_for: timedelta = timedelta(days=90)
     near_duplicate: float = 0.9
     """Jaccard similarity of word triples from which two chunks say the same."""
+
+    @classmethod
+    def of(cls, settings: RetrievalSettings) -> Self:
+        """As it is configured."""
+        return cls(fresh_for=timedelta(days=settings.fresh_days))
 
 
 @dataclass

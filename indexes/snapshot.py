@@ -189,7 +189,7 @@ class Part:
         if outdated:
             gone = pc.is_in(snapshot.chunks["uri"], value_set=pa.array(outdated, pa.string()))
             self.counts = ~np.asarray(gone)
-        self.text = snapshot.text.without(outdated)
+        self.text = snapshot.text.only(self.counts)
 
     @property
     def chunks(self) -> pa.Table:

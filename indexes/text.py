@@ -8,8 +8,9 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import tantivy
 from numpy.typing import NDArray
 from tantivy import FieldType, Occur, Query
 
-from indexes.codes import codes_asked, codes_in, keys
+from indexes.codes import codes_asked, codes_in, keys, numbers_in
 from indexes.filters import EPOCH, Filters
 from indexes.forward import FIELDS, Bm25f, ForwardIndex, Terms
 
@@ -28,6 +29,7 @@ EXACT_FIELDS = ("declared", "models", "firmware", "error_codes", "doc_type")
 _UPDATED, _URI = "updated", "uri"
 _MAXIMUM_TERMS = 64
 _MOST_ROWS = 2_000
+_WIDER = 4
 _FORWARD = "forward"
 _CODE = "\x1f"  # before a code among the forward index's terms: no word begins so
 _DECLARED_SHARE = 0.5
@@ -91,12 +93,12 @@ class TextIndex:
         self._searcher = self._index.searcher()
         self._analyzer = _english()
         self._forward = ForwardIndex(directory / _FORWARD)
-        self._outdated: list[str] = []
+        self._counts: NDArray[np.bool_] | None = None
 
-    def without(self, uris: Sequence[str]) -> TextIndex:
-        """The same index, which finds no chunk of the documents with these URIs."""
+    def only(self, counts: NDArray[np.bool_] | None) -> TextIndex:
+        """The same index, which finds only the rows that count (n,); None: all do."""
         other = copy.copy(self)
-        other._outdated = sorted(uris)
+        other._counts = counts
         return other
 
     @classmethod
@@ -116,9 +118,11 @@ class TextIndex:
 
     def statistics(self, query: str) -> TermStatistics:
         """Frequencies of the query's terms here; add those of other indexes to make scores comparable."""
-        terms = [*self._terms(query), *(("declared", code) for code in codes_asked(query)[:_MAXIMUM_TERMS])]
+        codes = self._carried(query)
+        terms = [*self._words_in_fields(query), *product(("codes", "declared"), codes)]
         found = {term: self._searcher.doc_freq(*term) for term in terms}
-        found |= {("any", term): count for term, count in self._forward.documents(self._bag(query)).items()}
+        bag = self._words(query) + [_CODE + code for code in codes]
+        found |= {("any", term): count for term, count in self._forward.documents(bag).items()}
         counted = Counter({term: count for term, count in found.items() if count})
         return TermStatistics(len(self), counted, self._forward.total_lengths)
 
@@ -140,8 +144,8 @@ class TextIndex:
 
     def score(self, query: str, rows: Rows, statistics: TermStatistics, bm25f: Bm25f) -> NDArray[np.float64]:
         """BM25F of chunks, whoever found them: shape (n,), NaN where none of the query's terms occurs."""
-        terms = (term for term in self._bag(query) if statistics.frequencies["any", term])
-        idf = {term: statistics.idf(("any", term)) for term in terms}
+        bag = self._words(query) + [_CODE + code for code in codes_asked(query)]
+        idf = {term: statistics.idf(("any", term)) for term in bag if statistics.frequencies["any", term]}
         return self._forward.score(rows, idf, statistics.mean_lengths, bm25f)
 
     def exact(
@@ -184,15 +188,14 @@ class TextIndex:
     def _words(self, query: str) -> list[str]:
         return list(dict.fromkeys(self._analyzer.analyze(query)))[:_MAXIMUM_TERMS]
 
-    def _bag(self, query: str) -> list[str]:
-        """The query's terms as the forward index has them."""
-        return self._words(query) + [_CODE + code for code in codes_asked(query)[:_MAXIMUM_TERMS]]
+    def _words_in_fields(self, query: str) -> list[tuple[str, str]]:
+        return [(name, word) for word in self._words(query) for name in ("title", "section", "body")]
 
-    def _terms(self, query: str) -> list[tuple[str, str]]:
-        codes = codes_asked(query)[:_MAXIMUM_TERMS]
-        return [(name, word) for word in self._words(query) for name in ("title", "section", "body")] + [
-            ("codes", code) for code in codes
-        ]
+    def _carried(self, query: str) -> list[str]:
+        """The codes asked for that some chunk here has, of very many the first: most words are none."""
+        fields = ("codes", "declared")
+        asked = (code for code in codes_asked(query) if any(self._searcher.doc_freq(f, code) for f in fields))
+        return list(islice(asked, _MAXIMUM_TERMS))
 
     def _term(self, term: tuple[str, str]) -> Query:
         name, value = term
@@ -200,7 +203,7 @@ class TextIndex:
 
     def _bm25(self, query: str, local: TermStatistics, shared: TermStatistics) -> Query:
         parts = []
-        for term in self._terms(query):
+        for term in [*self._words_in_fields(query), *(("codes", code) for code in codes_asked(query))]:
             if term in local.frequencies:
                 boost = BOOSTS[term[0]] * shared.idf(term) / local.idf(term)
                 parts.append((Occur.Should, Query.boost_query(self._term(term), boost)))
@@ -216,13 +219,21 @@ class TextIndex:
         if filters.days is not None:
             passing.append(Query.range_query(self._schema, _UPDATED, FieldType.Integer, *filters.days))
         parts = [(Occur.Must, query), *((Occur.Must, Query.const_score_query(each, 0.0)) for each in passing)]
-        if self._outdated:
-            parts.append((Occur.MustNot, Query.term_set_query(self._schema, _URI, self._outdated)))
         if len(parts) > 1:
             query = Query.boolean_query(parts)
-        hits = self._searcher.search(query, k, count=False).hits
-        rows = self._searcher.fast_field_values("row", [address for _, address in hits])
-        return np.array([score for score, _ in hits], np.float32), np.array(rows, np.int64)
+        most = k
+        while (
+            True
+        ):  # to name thousands of outdated documents in the query takes longer than to pass over some
+            hits = self._searcher.search(query, most, count=False).hits
+            rows = self._searcher.fast_field_values("row", [address for _, address in hits])
+            ranked = np.array([score for score, _ in hits], np.float32), np.array(rows, np.int64)
+            if self._counts is None:
+                return ranked
+            counting = np.flatnonzero(self._counts[ranked[1]])[:k]
+            if len(counting) == k or len(hits) < most:
+                return ranked[0][counting], ranked[1][counting]
+            most *= _WIDER
 
 
 def _nothing() -> Ranked:
@@ -234,7 +245,8 @@ def _added(chunks: pa.Table, writer: Any) -> Iterator[Terms]:
     analyzer, row = _english(), 0
     for batch in chunks.to_batches(max_chunksize=4096):
         for chunk in batch.to_pylist():
-            codes = sorted(codes_in("\n".join((chunk["title"], chunk["section"], chunk["text"]))))
+            read = "\n".join((chunk["title"], chunk["section"], chunk["text"]))
+            codes = sorted(codes_in(read) | numbers_in(read, chunk["error_codes"]))
             writer.add_document(_document(chunk, codes, row))
             words = [analyzer.analyze(chunk[column]) for column in ("title", "section", "text")]
             yield [*words, [_CODE + code for code in codes]]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import time
+import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
 _AT_ONCE = 8
 _CHUNK_BYTES = 8 * 2**20
+_DAY_S = 24 * 3600
 
 
 def upload(directory: Path, names: Iterable[str], filesystem: FileSystem, target: str) -> None:
@@ -27,6 +32,19 @@ def download(filesystem: FileSystem, source: str, names: Iterable[str], director
     for name in names:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
     _copy_all(filesystem, source, LocalFileSystem(), str(directory), names)
+
+
+def aside(folder: Path) -> Path:
+    """Where to download what is renamed to the folder once it is whole."""
+    return folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+
+
+def drop_broken_off(cache: Path) -> None:
+    """Delete the folders `aside` in a cache that nobody wrote into for a day: who made them was killed."""
+    for folder in cache.glob(".*"):
+        with suppress(FileNotFoundError):  # another process deletes them too
+            if time.time() - folder.stat().st_mtime > _DAY_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def sha256(path: Path) -> str:

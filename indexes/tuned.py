@@ -10,13 +10,12 @@ import hashlib
 import json
 import re
 import shutil
-import uuid
 from pathlib import Path, PurePosixPath
 
 from pyarrow.fs import FileSystem
 
 from indexes.schema import shelf_prefix
-from indexes.transfer import checksums, download, sha256, upload
+from indexes.transfer import aside, checksums, download, drop_broken_off, sha256, upload
 from iotops.errors import ModelError
 from iotops.lake import get, put
 from iotops.models import ResolvedModel
@@ -45,7 +44,7 @@ def tuned_model(filesystem: FileSystem, owner: str, name: str, cache: Path) -> R
         raise ModelError(f"{name!r} is not the id of a tuned reranker")
     folder = cache / owner / name
     if not folder.is_dir():
-        partial = folder.with_name(f".{name}.{uuid.uuid4().hex}")
+        partial = aside(folder)
         try:
             _fetch(filesystem, f"{shelf_prefix(owner, _AREA)}/{name}", name, partial)
             partial.rename(folder)
@@ -54,6 +53,7 @@ def tuned_model(filesystem: FileSystem, owner: str, name: str, cache: Path) -> R
                 raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+        drop_broken_off(folder.parent)
     return ResolvedModel(
         name=f"tuned on {owner}", path=folder, source="tuned reranker", revision="", checksum=name
     )

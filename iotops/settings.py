@@ -168,6 +168,14 @@ class IngestSettings(BaseModel):
     max_future_s: int = Field(600, description="A timestamp further ahead than this is refused (s).", ge=0)
 
 
+class RetrievalSettings(BaseModel):
+    """How documents are found."""
+
+    fresh_days: int = Field(
+        90, description="Documents updated within so many days rank 1.2 times as high; 0: none do.", ge=0
+    )
+
+
 class CopilotSettings(BaseModel):
     """How an answer is built."""
 
@@ -275,6 +283,7 @@ class Settings(BaseSettings):
     ray: RaySettings = Field(default_factory=RaySettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings)
     copilot: CopilotSettings = Field(default_factory=CopilotSettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.serve import Application
 
+from indexes.hybrid import Ranking
 from iotops.models import load_catalogue
 from iotops.settings import get_settings
 from ray_apps.copilot.api import Copilot
@@ -20,7 +21,7 @@ def build(args: dict[str, Any]) -> Application:
     Where every language model is elsewhere, none is deployed.
     """
     embedder, reranker = Embedder.bind(), Reranker.bind()
-    retriever = Retriever.bind(embedder, reranker)
+    retriever = Retriever.bind(embedder, reranker, Ranking.of(get_settings().retrieval))
     return Copilot.bind(retriever, embedder, reranker, _language_model())
 
 

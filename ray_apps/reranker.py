@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from ray import serve
 
 from indexes.cross_encoder import RelevanceScorer
@@ -23,12 +26,30 @@ TUNED_PER_REPLICA = 8
 logger = logging.getLogger(__name__)
 
 
+class Scorer(Protocol):
+    """What scores: `indexes.cross_encoder.RelevanceScorer`, or anything that behaves like it."""
+
+    def score_pairs(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """One score per query with a text (n,)."""
+        ...
+
+
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
     """What one request wants scored, and by which model."""
 
-    scorer: RelevanceScorer
+    scorer: Scorer
     pairs: list[tuple[str, str]]
+
+
+def scores_of(wanted: Sequence[Wanted]) -> list[list[float]]:
+    """Each request's scores; the pairs of one model are read together."""
+    found: dict[int, list[float]] = {}
+    for scorer in dict.fromkeys(each.scorer for each in wanted):
+        of_model = [(at, each) for at, each in enumerate(wanted) if each.scorer is scorer]
+        scores = iter(scorer.score_pairs([pair for _, each in of_model for pair in each.pairs]).tolist())
+        found |= {at: list(islice(scores, len(each.pairs))) for at, each in of_model}
+    return [found[at] for at in range(len(wanted))]
 
 
 @serve.deployment(max_ongoing_requests=64)
@@ -55,19 +76,12 @@ class Reranker:
         scorer = await self._tuned(tuned) if tuned else self._scorer
         if scorer is None:
             return None
-        scores: list[float] = await self._batched(_Wanted(scorer, [(query, text) for text in texts]))
+        scores: list[float] = await self._batched(Wanted(scorer, [(query, text) for text in texts]))
         return scores
 
     @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
-    async def _batched(self, wanted: list[_Wanted]) -> list[list[float]]:
-        """Scores of several queries' pairs; those of one model are read together."""
-        found: dict[int, list[float]] = {}
-        for scorer in dict.fromkeys(each.scorer for each in wanted):
-            of_model = [(at, each) for at, each in enumerate(wanted) if each.scorer is scorer]
-            pairs = [pair for _, each in of_model for pair in each.pairs]
-            scores = iter((await asyncio.to_thread(scorer.score_pairs, pairs)).tolist())
-            found |= {at: list(islice(scores, len(each.pairs))) for at, each in of_model}
-        return [found[at] for at in range(len(wanted))]
+    async def _batched(self, wanted: list[Wanted]) -> list[list[float]]:
+        return await asyncio.to_thread(scores_of, wanted)
 
     @serve.multiplexed(max_num_models_per_replica=TUNED_PER_REPLICA)  # type: ignore[untyped-decorator]
     async def _tuned(self, name: str) -> RelevanceScorer:

@@ -9,11 +9,10 @@ import asyncio
 import logging
 import time
 from dataclasses import asdict
+from operator import itemgetter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -21,7 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from indexes.filters import Filters
 from indexes.hits import Hit, rerank
 from indexes.hybrid import HybridIndex, Ranking, Timings, search_all
-from indexes.live import LiveIndex
+from indexes.live import LiveIndex, Refreshes
 from indexes.schema import passage
 from indexes.snapshot import EmbedderId, Snapshot
 from indexes.vector import Vectors
@@ -35,8 +34,6 @@ logger = logging.getLogger(__name__)
 TENANTS_PER_REPLICA = 32
 RERANK_POOL = 20
 """Hits that the reranker reads at least; each costs a pass of the cross-encoder."""
-SWAP_PATIENCE_S = 0.25
-"""A request waits this long for a newer snapshot: a small one arrives in time, a large one later."""
 UNAVAILABLE = "unavailable"
 EMBEDDER, RERANKER = "embedder", "reranker"
 
@@ -54,7 +51,7 @@ class Retriever:
         self._lake = lake_filesystem(settings.lake)
         self._cache = settings.home / "index-cache"
         self._shared = LiveIndex(self._lake, SHARED_PREFIX, self._cache)
-        self._refreshing: WeakKeyDictionary[LiveIndex, asyncio.Task[Snapshot | None]] = WeakKeyDictionary()
+        self._refreshes = Refreshes()
         self._model: EmbedderId | None = None
 
     async def search(
@@ -112,7 +109,7 @@ class Retriever:
         Empty where neither the tenant's index nor the shared one has it.
         """
         for snapshot in await self._snapshots(tenant_id):
-            if snapshot is not None and (found := chunks_of(snapshot.searched, uri, at)):
+            if snapshot is not None and (found := await asyncio.to_thread(chunks_of, snapshot, uri, at)):
                 return found
         return []
 
@@ -131,7 +128,7 @@ class Retriever:
         if self._model is None or self._shared.due:
             self._model = await self._identity()
         tenant, shared = await asyncio.gather(
-            self._current(live), self._current(self._shared), return_exceptions=True
+            self._refreshes.current(live), self._refreshes.current(self._shared), return_exceptions=True
         )
         if isinstance(tenant, BaseException):
             raise tenant
@@ -139,16 +136,6 @@ class Retriever:
             logger.error("the shared index cannot be read, searching %s alone: %s", tenant_id, shared)
             shared = None
         return tenant, shared
-
-    async def _current(self, live: LiveIndex) -> Snapshot | None:
-        if live.due:
-            task = self._refreshing.get(live)
-            if task is None or task.done():
-                task = self._refreshing[live] = asyncio.create_task(asyncio.to_thread(live.refresh))
-            if live.snapshot is None:
-                return await asyncio.shield(task)
-            await asyncio.wait({task}, timeout=SWAP_PATIENCE_S)
-        return live.snapshot
 
     async def _identity(self) -> EmbedderId | None:
         try:
@@ -204,17 +191,22 @@ async def reranked(
     return rerank(hits, scores, weight), _milliseconds(started)
 
 
-def chunks_of(chunks: pa.Table, uri: str, at: int | None) -> list[dict[str, Any]]:
-    """Rows of a chunk table (`CHUNK_SCHEMA`) of a document, in its order, or the one that holds a character.
+def chunks_of(snapshot: Snapshot, uri: str, at: int | None) -> list[dict[str, Any]]:
+    """The chunks of a document, in its order, or the one that holds a character.
 
     Each has doc_id, title, uri, section, text and start.
     """
-    wanted = pc.equal(chunks["uri"], uri)
-    if at is not None:
-        wanted = pc.and_(wanted, pc.and_(pc.less_equal(chunks["start"], at), pc.greater(chunks["end"], at)))
     columns = ["doc_id", "title", "uri", "section", "text", "start"]
-    found: list[dict[str, Any]] = chunks.select(columns).filter(wanted).sort_by("start").to_pylist()
-    return found
+    found: list[dict[str, Any]] = []
+    for part in snapshot.parts:
+        if uri not in part.outdated:
+            chunks = part.snapshot.chunks  # `part.chunks` would copy all that count
+            wanted = pc.equal(chunks["uri"], uri)
+            if at is not None:
+                holds = pc.and_(pc.less_equal(chunks["start"], at), pc.greater(chunks["end"], at))
+                wanted = pc.and_(wanted, holds)
+            found += chunks.select(columns).filter(wanted).to_pylist()
+    return sorted(found, key=itemgetter("start"))
 
 
 def _summary(snapshot: Snapshot | None) -> dict[str, Any] | None:

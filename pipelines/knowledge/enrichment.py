@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from indexes.encoder_source import load_encoder
-from indexes.hybrid import HybridIndex, search_all
+from indexes.hybrid import HybridIndex, Ranking, search_all
 from indexes.live import LiveIndex
 from indexes.snapshot import Snapshot
 from indexes.vector import Vectors
@@ -90,6 +90,7 @@ def indexes_and_vectors(
     indexes = [
         HybridIndex(
             snapshot,
+            Ranking.of(settings.retrieval),
             comparable=(snapshot.manifest.embedder.checksum, snapshot.manifest.embedder.dimension)
             == (model.checksum, encoder.dimension),
         )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow.fs import FileSystem
 
+from indexes.exchange import pointer, publish
 from indexes.schema import CHUNK_SCHEMA, passage
 from indexes.snapshot import EmbedderId, Manifest, Snapshot, write_snapshot
+from indexes.transfer import aside
 from indexes.vector import Vectors
 
 DIMENSION = 64
@@ -71,3 +76,28 @@ def written(directory: Path, chunks: pa.Table, created_at: datetime | None = Non
 def loaded(directory: Path, chunks: pa.Table) -> Snapshot:
     written(directory, chunks)
     return Snapshot.load(directory)
+
+
+def published(lake: FileSystem, prefix: str, folder: Path, text: str, minutes: int = 0) -> Manifest:
+    """A snapshot of one chunk, made `minutes` into 2026 in `folder`/build-<minutes>, becomes current."""
+    created_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+    manifest = written(folder / f"build-{minutes}", table({"text": text}), created_at)
+    publish(lake, prefix, folder / f"build-{minutes}", pointer(lake, prefix))
+    return manifest
+
+
+def damage(file: Path) -> None:
+    """Change one bit."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def broken_off(folder: Path, hours: float) -> Path:
+    """A download beside a folder that was killed so many hours ago."""
+    left = aside(folder)
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"0")
+    then = time.time() - 3600 * hours
+    os.utime(left, (then, then))
+    return left

@@ -64,3 +64,32 @@ def test_leaving_a_stream_ends_the_work_and_keeps_its_cost():
         assert (writing.completion.text, writing.completion.completion_tokens) == ("Stop", 1)
 
     asyncio.run(run())
+
+
+def test_who_leaves_before_tools_are_proposed_ends_the_work():
+    class Proposing(Engine):
+        """Never says which tools to call."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.propose = self
+            self.asked = asyncio.Event()
+
+        def remote(self, *asked) -> Engine:
+            self.asked.set()
+            return self
+
+        def __await__(self):
+            return asyncio.Event().wait().__await__()
+
+    async def run() -> None:
+        engine = Proposing()
+        asking = asyncio.create_task(ServedModel("engine", engine).propose([], [], 10))
+        await engine.asked.wait()
+        assert not engine.cancelled
+        asking.cancel()
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+        assert engine.cancelled
+
+    asyncio.run(run())

@@ -100,6 +100,16 @@ def test_near_duplicates_collapse_but_templates_with_another_code_do_not(shelf: 
     assert len([found for found in texts if "E421" in found]) == 1
 
 
+def test_one_section_in_the_manuals_of_two_models_is_two_hits(shelf: Shelf) -> None:
+    text = "Bleed the air from the hydraulic line before every start of the press."
+    for_models = [["HX-200"], ["CR-110"], ["hx200"], []]
+    declared = [{"text": text, "models": models} for models in for_models]
+    other_firmware = {"text": text, "models": ["CR-110"], "firmware": ["2.4"]}
+    hits = shelf(*declared, other_firmware, *FILLER).search("bleed air CR-110", vector(text), 5)
+    found = [(hit.models, hit.firmware) for hit in hits if hit.text == text]
+    assert sorted(found) == [([], []), (["CR-110"], []), (["CR-110"], ["2.4"]), (["HX-200"], [])]
+
+
 def test_filters_hold_for_every_way_in(shelf: Shelf) -> None:
     index = shelf(
         {"text": "E421 on the HX-200", "models": ["HX-200"]},

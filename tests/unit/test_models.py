@@ -6,11 +6,13 @@ import json
 import socket
 import time
 import zipfile
+from datetime import timedelta
 
 import pytest
 import yaml
 from huggingface_hub import constants
 
+from indexes.hybrid import Ranking
 from iotops.errors import ModelError
 from iotops.models import load_catalogue, prepare, resolve, resolve_role, sources
 from iotops.settings import Settings, get_settings
@@ -293,13 +295,22 @@ def test_what_only_a_served_model_can_have_is_refused_beside_an_endpoint(setting
         load_catalogue(settings)
 
 
-def test_a_graph_whose_models_are_all_elsewhere_is_built_without_vllm(settings, monkeypatch):
+@pytest.fixture
+def graph(settings, monkeypatch):
+    """What the copilot is bound to where every language model is elsewhere."""
     write_catalogue(settings, far=ELSEWHERE)
     monkeypatch.setenv("IOTOPS_MODEL_LLM", "far")
     monkeypatch.setenv("IOTOPS_CONFIGS", str(settings.configs))
+    monkeypatch.setenv("IOTOPS_RETRIEVAL__FRESH_DAYS", "7")
     get_settings.cache_clear()
-    try:
-        *_, language_model = build({})._bound_deployment.init_args
-    finally:
-        get_settings.cache_clear()
-    assert language_model is None
+    yield build({})._bound_deployment.init_args
+    get_settings.cache_clear()
+
+
+def test_a_graph_whose_models_are_all_elsewhere_is_built_without_vllm(graph):
+    assert graph[-1] is None
+
+
+def test_the_graph_searches_as_the_settings_say(graph):
+    retriever = graph[0]._bound_deployment
+    assert retriever.init_args[-1] == Ranking(fresh_for=timedelta(days=7))

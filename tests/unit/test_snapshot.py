@@ -40,7 +40,17 @@ from indexes.snapshot import (
     write_reweighed,
     write_snapshot,
 )
-from tests.unit.shelves import DIMENSION, EMBEDDER, hashed, loaded, table, vectors, written
+from tests.unit.shelves import (
+    DIMENSION,
+    EMBEDDER,
+    damage,
+    hashed,
+    loaded,
+    published,
+    table,
+    vectors,
+    written,
+)
 
 CHUNKS = table({"text": "E421 means too hot", "doc_id": "a"}, {"text": "stop the pump", "doc_id": "a"})
 PREFIX = "acme/indexes"
@@ -50,19 +60,6 @@ PREFIX = "acme/indexes"
 def lake(tmp_path: Path) -> FileSystem:
     (tmp_path / "lake").mkdir()
     return SubTreeFileSystem(str(tmp_path / "lake"), LocalFileSystem())
-
-
-def published(lake: FileSystem, tmp_path: Path, text: str, minutes: int = 0) -> Manifest:
-    created_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
-    manifest = written(tmp_path / f"build-{minutes}", table({"text": text}), created_at)
-    publish(lake, PREFIX, tmp_path / f"build-{minutes}", pointer(lake, PREFIX))
-    return manifest
-
-
-def damage(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
 
 
 def test_what_is_written_is_what_is_loaded(tmp_path: Path) -> None:
@@ -126,7 +123,7 @@ def test_a_manifest_cannot_name_files_outside(tmp_path: Path, name: str) -> None
 
 def test_publish_then_fetch(lake: FileSystem, tmp_path: Path) -> None:
     assert current(lake, PREFIX) is None
-    manifest = published(lake, tmp_path, "first")
+    manifest = published(lake, PREFIX, tmp_path, "first")
     assert current(lake, PREFIX) == manifest.snapshot_id
     folder = fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache")
     assert Snapshot.load(folder).manifest == manifest
@@ -136,7 +133,7 @@ def test_publish_then_fetch(lake: FileSystem, tmp_path: Path) -> None:
 
 
 def test_fetch_refuses_what_is_torn_or_corrupt_and_leaves_nothing(lake: FileSystem, tmp_path: Path) -> None:
-    manifest = published(lake, tmp_path, "first")
+    manifest = published(lake, PREFIX, tmp_path, "first")
     remote = tmp_path / "lake" / PREFIX / manifest.snapshot_id
     damage(remote / "chunks.parquet")
     with pytest.raises(SnapshotError, match=r"corrupt: chunks\.parquet"):
@@ -148,9 +145,9 @@ def test_fetch_refuses_what_is_torn_or_corrupt_and_leaves_nothing(lake: FileSyst
 
 
 def test_of_two_made_from_the_same_the_second_is_refused(lake: FileSystem, tmp_path: Path) -> None:
-    published(lake, tmp_path, "both are made from this")
+    published(lake, PREFIX, tmp_path, "both are made from this")
     over = pointer(lake, PREFIX)
-    first = published(lake, tmp_path, "a changed document", 1)
+    first = published(lake, PREFIX, tmp_path, "a changed document", 1)
     second = written(tmp_path / "second", table({"text": "new weights"}), datetime(2026, 1, 2, tzinfo=UTC))
     with pytest.raises(SnapshotError, match=f"{first.snapshot_id}.* while {second.snapshot_id} was made"):
         publish(lake, PREFIX, tmp_path / "second", over)
@@ -158,7 +155,7 @@ def test_of_two_made_from_the_same_the_second_is_refused(lake: FileSystem, tmp_p
 
 
 def test_a_base_comes_with_its_addition_and_is_kept_for_it(lake: FileSystem, tmp_path: Path) -> None:
-    base = published(lake, tmp_path, "the base")
+    base = published(lake, PREFIX, tmp_path, "the base")
     for minutes in range(1, 6):  # as many as make the base an old one
         held = Snapshot.load(fetch(lake, PREFIX, base.snapshot_id, tmp_path / "cache"))
         added = table({"text": f"addition {minutes}", "uri": "lake://acme/documents/new.md"})
@@ -184,13 +181,13 @@ def test_a_base_comes_with_its_addition_and_is_kept_for_it(lake: FileSystem, tmp
 
 
 def test_a_damaged_cache_is_downloaded_again(lake: FileSystem, tmp_path: Path) -> None:
-    manifest = published(lake, tmp_path, "first")
+    manifest = published(lake, PREFIX, tmp_path, "first")
     damage(fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache") / "vectors.faiss")
     verify(fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache"), manifest.snapshot_id)
 
 
 def test_many_replicas_fetch_into_one_cache(lake: FileSystem, tmp_path: Path) -> None:
-    manifest = published(lake, tmp_path, "first")
+    manifest = published(lake, PREFIX, tmp_path, "first")
     folders: list[Path] = []
     threads = [
         threading.Thread(
@@ -208,7 +205,7 @@ def test_many_replicas_fetch_into_one_cache(lake: FileSystem, tmp_path: Path) ->
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"snapshot_id": "../../../etc"}', b'{"snapshot_id": 3}'])
 def test_an_unreadable_pointer_is_named(lake: FileSystem, tmp_path: Path, content: bytes) -> None:
-    published(lake, tmp_path, "first")
+    published(lake, PREFIX, tmp_path, "first")
     (tmp_path / "lake" / PREFIX / "current.json").write_bytes(content)
     with pytest.raises(SnapshotError):
         current(lake, PREFIX)
@@ -219,7 +216,7 @@ def test_prune_keeps_the_newest_the_last_of_each_day_and_the_current(
 ) -> None:
     day = 24 * 60
     minutes = [n * day + extra for n in range(10) for extra in (0, 1)] + [9 * day + 2, 9 * day + 3]
-    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in minutes]
+    ids = [published(lake, PREFIX, tmp_path, f"text {n}", minutes=n).snapshot_id for n in minutes]
     rollback(lake, PREFIX, ids[0])
     (tmp_path / "lake" / PREFIX / ids[2] / "manifest.json").unlink()  # an upload that broke off
     prune(lake, PREFIX)
@@ -235,7 +232,7 @@ def test_prune_keeps_the_newest_the_last_of_each_day_and_the_current(
 def test_an_unreadable_snapshot_stops_neither_pruning_nor_listing(
     lake: FileSystem, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(5)]
+    ids = [published(lake, PREFIX, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(5)]
     bad = tmp_path / "lake" / PREFIX / ids[3] / MANIFEST
     bad.write_text("{}")
     assert prune(lake, PREFIX) == ids[:2]
@@ -248,7 +245,7 @@ def test_an_unreadable_snapshot_stops_neither_pruning_nor_listing(
 def test_what_is_damaged_is_told_and_a_current_snapshot_that_is_not_there(
     lake: FileSystem, tmp_path: Path
 ) -> None:
-    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(3)]
+    ids = [published(lake, PREFIX, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(3)]
     assert dict(damages(lake, PREFIX)) == dict.fromkeys(["current.json", *ids])
     damage(tmp_path / "lake" / PREFIX / ids[0] / "vectors.faiss")
     (tmp_path / "lake" / PREFIX / ids[2] / MANIFEST).unlink()
@@ -259,19 +256,19 @@ def test_what_is_damaged_is_told_and_a_current_snapshot_that_is_not_there(
 
 
 def test_a_rollback_says_for_which_state_of_the_shelf(lake: FileSystem, tmp_path: Path) -> None:
-    first = published(lake, tmp_path, "first")
+    first = published(lake, PREFIX, tmp_path, "first")
     assert rolled_back_at(pointer(lake, PREFIX)) == ""
     rollback(lake, PREFIX, first.snapshot_id, "as it was")
     assert rolled_back_at(pointer(lake, PREFIX)) == "as it was"
     assert current(lake, PREFIX) == first.snapshot_id
-    published(lake, tmp_path, "second", minutes=1)
+    published(lake, PREFIX, tmp_path, "second", minutes=1)
     assert rolled_back_at(pointer(lake, PREFIX)) == ""
     assert [rolled_back_at(content) for content in (None, b"", b"[]", b"{}")] == [""] * 4
 
 
 def test_a_snapshot_rolled_back_to_stays_in_the_cache(lake: FileSystem, tmp_path: Path) -> None:
     live = LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=0)
-    ids = [published(lake, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(5)]
+    ids = [published(lake, PREFIX, tmp_path, f"text {n}", minutes=n).snapshot_id for n in range(5)]
     for name in [*ids[1:], ids[0]]:
         rollback(lake, PREFIX, name)
         live.refresh()
@@ -284,11 +281,11 @@ def test_a_snapshot_rolled_back_to_stays_in_the_cache(lake: FileSystem, tmp_path
 def test_live_swaps_and_a_search_under_way_keeps_the_old(lake: FileSystem, tmp_path: Path) -> None:
     live = LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=0)
     assert live.refresh() is None
-    published(lake, tmp_path, "first edition", minutes=1)
+    published(lake, PREFIX, tmp_path, "first edition", minutes=1)
     old = live.refresh()
     assert old is not None
     for minutes in range(2, 7):  # enough for the cache to drop the first
-        published(lake, tmp_path, "second edition", minutes=minutes)
+        published(lake, PREFIX, tmp_path, "second edition", minutes=minutes)
         live.refresh()
     assert live.snapshot is not None
     assert live.snapshot.chunks["text"].to_pylist() == ["second edition"]
@@ -301,9 +298,9 @@ def test_a_torn_snapshot_keeps_the_old_one_serving_and_heals(
     lake: FileSystem, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     live = LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=0.05)
-    good = published(lake, tmp_path, "good", minutes=1)
+    good = published(lake, PREFIX, tmp_path, "good", minutes=1)
     live.refresh()
-    torn = published(lake, tmp_path, "torn", minutes=2)
+    torn = published(lake, PREFIX, tmp_path, "torn", minutes=2)
     damage(tmp_path / "lake" / PREFIX / torn.snapshot_id / "vectors.faiss")
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
@@ -320,7 +317,7 @@ def test_a_torn_snapshot_keeps_the_old_one_serving_and_heals(
 
 
 def test_with_nothing_to_fall_back_on_the_error_is_raised(lake: FileSystem, tmp_path: Path) -> None:
-    torn = published(lake, tmp_path, "torn")
+    torn = published(lake, PREFIX, tmp_path, "torn")
     damage(tmp_path / "lake" / PREFIX / torn.snapshot_id / "vectors.faiss")
     with pytest.raises(SnapshotError, match="corrupt"):
         LiveIndex(lake, "acme", tmp_path / "cache").refresh()
@@ -329,7 +326,7 @@ def test_with_nothing_to_fall_back_on_the_error_is_raised(lake: FileSystem, tmp_
 def test_the_lake_is_asked_once_per_interval(lake: FileSystem, tmp_path: Path) -> None:
     live = LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=60)
     live.refresh()
-    published(lake, tmp_path, "later")
+    published(lake, PREFIX, tmp_path, "later")
     assert not live.due
     assert live.refresh() is None
 

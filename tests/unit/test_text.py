@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from indexes.codes import code_key, codes_asked, codes_in
 from indexes.filters import FilterError, Filters
+from indexes.forward import Bm25f
 from indexes.text import TermStatistics, TextIndex
 from tests.unit.shelves import table
 
@@ -52,6 +53,15 @@ def test_words_and_codes_are_found(index: TextIndex, query: str, row: int) -> No
     assert first(index, query) == row
 
 
+def test_a_code_counts_however_far_back_in_a_long_question_it_stands(index: TextIndex) -> None:
+    rambling = " ".join(f"word{number}" for number in range(80))
+    for query in (f"{rambling} E421", f"{rambling} E422"):
+        row = index.exact(query.split()[-1], 5)[1].tolist()
+        assert index.exact(query, 5)[1].tolist() == row
+        assert index.search(query, 5)[1].tolist() == row
+        assert not np.isnan(index.score(query, np.array(row), index.statistics(query), Bm25f())).any()
+
+
 def test_scores_fall_and_rows_are_distinct(index: TextIndex) -> None:
     scores, rows = index.search("E421 HX-200 pump temperature filter", 5)
     assert (np.diff(scores) <= 0).all()
@@ -72,10 +82,39 @@ def test_a_code_in_the_text_outweighs_one_that_the_document_declares(index: Text
     assert shares[0] == pytest.approx(2 * shares[1], rel=0.01)
 
 
+def test_a_code_of_digits_alone_is_one_where_it_is_declared(tmp_path: Path) -> None:
+    rows = [f"{code}: {meaning}" for code, meaning in (("421", "too hot"), ("422", "too cold"))]
+    codes = [{"text": text, "error_codes": ["421", "422"]} for text in rows]
+    index = TextIndex.build(table(*codes, {"text": "We sold 999 pumps on 421 days."}), tmp_path / "t")
+    for query in ("error 421", "fault code 421?", "what is 421"):
+        shares, found = index.exact(query, 5)
+        assert found.tolist() == [0, 1], "the row of the code, then what only declares it"
+        assert shares[0] == pytest.approx(2 * shares[1], rel=0.01)
+    assert index.exact("error 999", 5)[1].tolist() == []
+
+
 def test_a_code_that_every_chunk_carries_lifts_none(tmp_path: Path) -> None:
     everywhere = TextIndex.build(table({"text": "HX-200 on"}, {"text": "HX-200 off"}), tmp_path / "t")
     assert len(everywhere.exact("HX-200", 5)[1]) == 0
     assert len(everywhere.search("HX-200", 5)[1]) == 2
+
+
+def test_what_does_not_count_is_passed_over_and_takes_no_place(tmp_path: Path) -> None:
+    texts = [f"valve {'valve ' * (number % 7)}E421 number {number}" for number in range(200)]
+    counts = np.random.default_rng(1).random(200) < 0.1
+    chunks = table(*({"text": text, "uri": f"lake://acme/{at}.md"} for at, text in enumerate(texts)))
+    whole = TextIndex.build(chunks, tmp_path / "t")
+    part = whole.only(counts)
+    for name in ("search", "exact"):
+        scores, rows = getattr(whole, name)("valve E421", 200)
+        expected = rows[counts[rows]]
+        for k in (5, 200):
+            found = getattr(part, name)("valve E421", k)
+            assert found[1].tolist() == expected[:k].tolist()
+            assert found[0].tolist() == scores[counts[rows]][:k].tolist()
+    gone = np.flatnonzero(~counts)[0]
+    assert part.rows_of_document(f"lake://acme/{gone}.md").tolist() == []
+    assert len(part.only(None).search("valve", 200)[1]) == 200
 
 
 def test_filters_hold(index: TextIndex) -> None:

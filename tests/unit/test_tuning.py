@@ -21,7 +21,7 @@ from pipelines.evaluation.reranking import WEIGHTS, chosen, judge
 from pipelines.tuning.examples import Asked, asked_of, of_labels, of_shelf
 from pipelines.tuning.questions import leading_back, question_in
 from pipelines.tuning.training import Course, Example, drawn, stages_of
-from tests.unit.shelves import EMBEDDER, hashed, loaded, table, vectors
+from tests.unit.shelves import EMBEDDER, broken_off, hashed, loaded, table, vectors
 
 TOPICS = [f"valve{first}{second}" for first in "abcdefgh" for second in "abcdefgh"]
 CHUNKS = table(
@@ -64,7 +64,9 @@ def model(tmp_path: Path) -> Path:
 def test_a_model_comes_back_as_it_was_kept(lake: FileSystem, model: Path, tmp_path: Path) -> None:
     name = keep(lake, "acme", model)
     assert keep(lake, "acme", model) == name
+    left = broken_off(tmp_path / "cache" / "acme" / name, hours=25)
     found = tuned_model(lake, "acme", name, tmp_path / "cache")
+    assert not left.exists()
     assert (found.path / "inner" / "model.safetensors").read_bytes() == b"weights"
     assert found.checksum == name
     with pytest.raises(ModelError, match="missing or torn"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from indexes.vector import EXACT_BELOW, GRAPH_UP_TO, Kind, VectorIndex, Vectors, index_kind
+from indexes.vector import EXACT_BELOW, GRAPH_UP_TO, Kind, VectorIndex, Vectors, exact_up_to, index_kind
 
 KINDS: list[Kind] = ["flat", "hnsw", "ivfpq"]
 
@@ -84,6 +84,30 @@ def test_a_filter_is_never_broken_and_never_loses_the_best(kind: Kind, passing: 
     assert allowed[rows[rows >= 0]].all()
     assert ((rows >= 0).sum(axis=1) == min(passing, 10)).all()
     assert (rows[:, 0] == masked.argmax(axis=1)).all()
+
+
+def test_all_that_pass_a_filter_are_compared_up_to_a_share_that_falls_as_the_corpus_grows() -> None:
+    counts = [EXACT_BELOW, 10 * EXACT_BELOW, GRAPH_UP_TO]
+    shares = [exact_up_to("hnsw", count) / count for count in counts]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 0.2
+    assert shares[-1] > 0.03
+    assert exact_up_to("flat", 5000) == 5000
+
+
+@pytest.mark.parametrize(("kind", "count", "share"), [("hnsw", 4000, 0.02), ("ivfpq", 8000, 0.05)])
+def test_what_walks_under_a_filter_walks_further_the_fewer_pass(kind: Kind, count: int, share: float) -> None:
+    vectors = unit(count)
+    queries = near(vectors[:20])
+    allowed = np.random.default_rng(3).random(count) < share
+    index = VectorIndex.build(vectors, kind)
+    index.exact_up_to = 0
+    _, rows = index.search(queries, 50, allowed)
+    passing = np.flatnonzero(allowed)
+    best = passing[truth(vectors[allowed], queries, 50)]
+    recall = np.mean([len(set(a) & set(b)) / 50 for a, b in zip(rows, best, strict=True)])
+    assert allowed[rows[rows >= 0]].all()
+    assert recall >= 0.95
 
 
 def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
