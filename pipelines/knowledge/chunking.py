@@ -69,7 +69,8 @@ def chunk_documents(
             if refuse is None:
                 raise DocumentRefused(reason) from error
             refuse(document, reason)
-    return pa.concat_tables(tables) if tables else CHUNK_SCHEMA.empty_table()
+    # In few pieces, of which whatever follows takes rows faster than of one for each document.
+    return pa.concat_tables(tables).combine_chunks() if tables else CHUNK_SCHEMA.empty_table()
 
 
 def spans(

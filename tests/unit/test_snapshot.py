@@ -55,7 +55,8 @@ def lake(tmp_path: Path) -> FileSystem:
 def published(lake: FileSystem, tmp_path: Path, text: str, minutes: int = 0) -> Manifest:
     created_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
     manifest = written(tmp_path / f"build-{minutes}", table({"text": text}), created_at)
-    publish(lake, PREFIX, tmp_path / f"build-{minutes}", pointer(lake, PREFIX))
+    over = publish(lake, PREFIX, tmp_path / f"build-{minutes}", pointer(lake, PREFIX))
+    assert over == pointer(lake, PREFIX)
     return manifest
 
 
@@ -181,6 +182,14 @@ def test_a_base_comes_with_its_addition_and_is_kept_for_it(lake: FileSystem, tmp
     damage(tmp_path / "lake" / PREFIX / base.snapshot_id / "vectors.faiss")
     with pytest.raises(SnapshotError, match=f"{base.snapshot_id} is corrupt"):
         fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "third-cache")
+
+
+def test_an_addition_of_another_embedder_than_its_base_is_refused(tmp_path: Path) -> None:
+    base = loaded(tmp_path / "base", CHUNKS)
+    other = EMBEDDER.model_copy(update={"checksum": "1" * 64})
+    write_snapshot(CHUNKS, vectors(CHUNKS), tmp_path / "addition", embedder=other, chunker="x", base=base)
+    with pytest.raises(SnapshotError, match="another embedder than its base"):
+        Snapshot.load(tmp_path / "addition", base)
 
 
 def test_a_damaged_cache_is_downloaded_again(lake: FileSystem, tmp_path: Path) -> None:
