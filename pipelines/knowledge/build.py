@@ -103,7 +103,7 @@ def build_index(
     shelf = read_shelf(filesystem, owner, usable and usable.documents)
     report = BuildReport(owner, before.manifest if before else None, refused=shelf.refused)
     files = shelf.table
-    source_hash = _source_hash(files, model)
+    source_hash = source_hash_of(files, model)
     if over is None and not shelf.rows:
         return report
     same = usable if usable and usable.manifest.source_hash == source_hash else None
@@ -206,10 +206,13 @@ def _embed(
     return done
 
 
-def _source_hash(documents: pa.Table, model: EmbeddingModel) -> str:
+def source_hash_of(documents: pa.Table, model: EmbeddingModel) -> str:
+    """A checksum of the files (`DOCUMENT_SCHEMA`) as they could be read, and of the way they are processed."""
     digest = hashlib.sha256(f"{model.chunker} {model.identity.model_dump_json()}".encode())
-    for path, checksum in zip(documents["path"].to_pylist(), documents["checksum"].to_pylist(), strict=True):
-        digest.update(f"\n{path} {checksum}".encode())
+    for row in documents.select(["path", "checksum", "tried"]).to_pylist():
+        # One that could not be read is another once it can.
+        checksum = row["checksum"] if row["tried"] is None else ""
+        digest.update(f"\n{row['path']} {checksum}".encode())
     return digest.hexdigest()
 
 

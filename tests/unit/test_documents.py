@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -255,7 +255,9 @@ def broken(owner: str, relative: str, content: bytes, described: bytes) -> Docum
     raise DocumentRefused(f"{relative}: broken")
 
 
-def test_what_a_busy_machine_could_not_read_is_tried_again(lake: FileSystem, tmp_path: Path) -> None:
+def test_what_a_busy_machine_could_not_read_is_tried_again_after_a_day(
+    lake: FileSystem, tmp_path: Path
+) -> None:
     page = tmp_path / "lake" / "acme" / "documents" / "page.md"
     page.parent.mkdir(parents=True)
     page.write_text("# Pump")
@@ -264,7 +266,15 @@ def test_what_a_busy_machine_could_not_read_is_tried_again(lake: FileSystem, tmp
     assert read_shelf(lake, "acme", refused.table).refused == {"page.md": "page.md: broken"}
     unread = read_shelf(lake, "acme", read=out_of_memory)
     assert unread.refused == {"page.md": "page.md: needs too much memory"}
-    assert [document.about.title for document in read_shelf(lake, "acme", unread.table).documents] == ["Pump"]
+    soon = read_shelf(lake, "acme", unread.table)
+    assert (soon.documents, soon.refused) == ([], unread.refused)
+    assert soon.table["tried"] == unread.table["tried"]
+    later = read_shelf(lake, "acme", soon.table, now=datetime.now(UTC) + timedelta(days=1))
+    assert [document.about.title for document in later.documents] == ["Pump"]
+    assert later.table["tried"].to_pylist() == [None]
+    assert len(read_shelf(lake, "acme").documents) == 1, "by force"
+    page.write_text("# Valve")
+    assert len(read_shelf(lake, "acme", unread.table).documents) == 1, "it has changed"
 
 
 def changed_at(shelf: ShelfRead, path: str) -> int:

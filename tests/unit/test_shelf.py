@@ -15,7 +15,10 @@ from indexes.exchange import current, rollback
 from indexes.precedents import Precedents
 from indexes.snapshot import MANIFEST, PRECEDENTS, EmbedderId, Fusion, Snapshot, SnapshotError
 from pipelines.knowledge.additions import Sizes
-from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
+from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate, source_hash_of
+from pipelines.knowledge.changes import read_shelf
+from pipelines.knowledge.documents import Document
+from pipelines.knowledge.extracted import DocumentUnread
 from pipelines.knowledge.store import add_documents, list_documents, remove_documents, state_of
 from tests.unit.shelves import DIMENSION, EMBEDDER, hashed
 
@@ -33,6 +36,10 @@ def lake(tmp_path: Path) -> FileSystem:
     return SubTreeFileSystem(str(tmp_path / "lake"), LocalFileSystem())
 
 
+def model(embedder: EmbedderId = EMBEDDER) -> EmbeddingModel:
+    return EmbeddingModel(embedder, HashedWords, lambda texts: [len(text.split()) for text in texts], 128)
+
+
 class Shelf:
     """The shelf of acme, with a document more for each that is added."""
 
@@ -47,10 +54,7 @@ class Shelf:
         add_documents(self._lake, "acme", [file])
 
     def build(self, *, embedder: EmbedderId = EMBEDDER, **given: Any) -> BuildReport:
-        model = EmbeddingModel(
-            embedder, HashedWords, lambda texts: [len(text.split()) for text in texts], 128
-        )
-        return build_index(self._lake, "acme", model, self._folder / "cache", **given)
+        return build_index(self._lake, "acme", model(embedder), self._folder / "cache", **given)
 
     def roll_back(self, built: BuildReport) -> None:
         assert built.manifest is not None
@@ -212,6 +216,19 @@ def test_a_damaged_index_of_an_emptied_shelf_is_replaced_by_an_empty_one(
     emptied = shelf.build().manifest
     assert emptied is not None
     assert (emptied.chunks, emptied.snapshot_id) == (0, current(lake, "acme/indexes"))
+
+
+def unread(owner: str, relative: str, content: bytes, described: bytes) -> Document:
+    raise DocumentUnread(f"{relative}: needs too much memory")
+
+
+def test_a_document_that_can_be_read_at_last_is_a_change(lake: FileSystem, shelf: Shelf) -> None:
+    shelf.add()
+    first, again = read_shelf(lake, "acme", read=unread), read_shelf(lake, "acme", read=unread)
+    read = read_shelf(lake, "acme")
+    assert first.table["checksum"] == read.table["checksum"]
+    assert source_hash_of(first.table, model()) == source_hash_of(again.table, model())
+    assert source_hash_of(first.table, model()) != source_hash_of(read.table, model())
 
 
 def test_an_index_says_why_all_documents_of_its_shelf_are_refused(shelf: Shelf, tmp_path: Path) -> None:
