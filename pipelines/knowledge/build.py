@@ -207,7 +207,7 @@ def _embed(
 
 
 def source_hash_of(documents: pa.Table, model: EmbeddingModel) -> str:
-    """A checksum of the files (`DOCUMENT_SCHEMA`) as they could be read, and of the way they are processed."""
+    """A checksum of the files (`DOCUMENT_SCHEMA`) as far as they were read, and of how they are processed."""
     digest = hashlib.sha256(f"{model.chunker} {model.identity.model_dump_json()}".encode())
     for row in documents.select(["path", "checksum", "tried"]).to_pylist():
         # One that could not be read is another once it can.

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pyarrow as pa
 
@@ -33,6 +33,7 @@ _OF_ONE_DOCUMENT = (UnicodeError, RecursionError)
 _SPECIAL_TOKENS = 2
 _SMALL_TOKENS = 48
 _HARD_CUT = 64
+_COUNTED_AT_ONCE = 4096
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])\s+(?=\S)")
 _WORD_END = re.compile(r"\s+(?=\S)")
 _BLANK_START = re.compile(r"(?:[^\S\r\n]*(?:\r\n?|\n))*")
@@ -151,14 +152,19 @@ class Cutter:
         pattern = _SENTENCE_END if depth == self.sentences else _WORD_END
         return [found.end() for found in pattern.finditer(self.source, *inside)]
 
-    def _measured(self, bounds: list[int]) -> list[Span]:
-        """Spans between bounds; one with too many characters is too large without being counted."""
+    def _measured(self, bounds: list[int]) -> Iterator[Span]:
+        """Spans between bounds; one with too many characters is too large without being counted.
+
+        A line may have millions of words: some thousands are in memory, and of these each is counted once.
+        """
         most = self.room * CHARACTERS_PER_TOKEN
-        texts = [self.source[start:end] if end - start <= most else "" for start, end in pairwise(bounds)]
-        return [
-            Span(start, end, (), tokens if text or start == end else self.room + 1)
-            for (start, end), text, tokens in zip(pairwise(bounds), texts, self.count(texts), strict=True)
-        ]
+        pairs = pairwise(bounds)
+        while some := list(islice(pairs, _COUNTED_AT_ONCE)):
+            texts = [self.source[start:end] if end - start <= most else "" for start, end in some]
+            different = list(dict.fromkeys(texts))
+            tokens = dict(zip(different, self.count(different), strict=True))
+            for (start, end), text in zip(some, texts, strict=True):
+                yield Span(start, end, (), tokens[text] if text or start == end else self.room + 1)
 
 
 MakeCutter = Callable[[str, Outline, TokenCounter, int], Cutter]

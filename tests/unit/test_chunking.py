@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexes.schema import CHUNK_SCHEMA, passage
-from pipelines.knowledge.chunking import chunk_documents, spans
+from pipelines.knowledge.chunking import chunk_documents, room_for, spans
 from pipelines.knowledge.documents import Document, DocumentRefused, read_document
 
 LIMIT = 64
@@ -132,6 +132,20 @@ def test_a_base64_line_is_cut_although_it_is_one_token() -> None:
 
     found = spans(document("# Key\n\n" + "A" * 100_000), one_token_per_word, LIMIT)
     assert max(span.end - span.start for span in found) <= LIMIT * 8
+
+
+def test_the_words_of_an_enormous_line_are_counted_some_at_a_time() -> None:
+    counted: list[int] = []
+
+    def noted(texts: list[str]) -> Sequence[int]:
+        counted.append(len(texts))
+        return words(texts)
+
+    doc = document(" ".join(f"w{number}" for number in range(50_000)), "log.txt")
+    found = spans(doc, noted, LIMIT)
+    assert max(counted) < 5_000
+    assert sum(span.tokens for span in found) == 50_000
+    assert max(span.tokens for span in found) == room_for(doc, (), words, LIMIT)
 
 
 def test_a_document_that_cannot_be_cut_stops_no_other() -> None:

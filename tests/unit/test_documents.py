@@ -255,9 +255,7 @@ def broken(owner: str, relative: str, content: bytes, described: bytes) -> Docum
     raise DocumentRefused(f"{relative}: broken")
 
 
-def test_what_a_busy_machine_could_not_read_is_tried_again_after_a_day(
-    lake: FileSystem, tmp_path: Path
-) -> None:
+def test_what_took_too_long_to_read_is_tried_again_after_a_day(lake: FileSystem, tmp_path: Path) -> None:
     page = tmp_path / "lake" / "acme" / "documents" / "page.md"
     page.parent.mkdir(parents=True)
     page.write_text("# Pump")
