@@ -219,7 +219,6 @@ def chunk_table(document: Document, found: list[Span]) -> pa.Table:
         "doc_type": about.doc_type,
         "models": list(about.models),
         "firmware": list(about.firmware),
-        "error_codes": list(about.error_codes),
         "version": about.version,
         "updated": about.updated,
         "language": about.language,
@@ -229,11 +228,23 @@ def chunk_table(document: Document, found: list[Span]) -> pa.Table:
         "chunk_id": [_digest(f"{document.uri}:{span.start}-{span.end}")[:16] for span in found],
         "section": list(sections),
         "text": list(texts),
+        "error_codes": _error_codes(document, found),
         "start": [span.start for span in found],
         "end": [span.end for span in found],
         "content_hash": [_digest(text) for text in embedded],
     }
     return pa.table(columns, schema=CHUNK_SCHEMA)
+
+
+def _error_codes(document: Document, found: list[Span]) -> list[object]:
+    """By span the codes of the document, and of the rows of a table of which it has a part."""
+    starts = [start for start, _ in document.codes]
+    codes: list[object] = []
+    for span in found:
+        rows = document.codes[max(bisect_right(starts, span.start) - 1, 0) : bisect_left(starts, span.end)]
+        of_rows = (code for _, said in rows for code in said)
+        codes.append(list(dict.fromkeys([*document.about.error_codes, *of_rows])))
+    return codes
 
 
 def _digest(text: str) -> str:

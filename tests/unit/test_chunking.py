@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
@@ -146,6 +147,28 @@ def test_the_words_of_an_enormous_line_are_counted_some_at_a_time() -> None:
     assert max(counted) < 5_000
     assert sum(span.tokens for span in found) == 50_000
     assert max(span.tokens for span in found) == room_for(doc, (), words, LIMIT)
+
+
+@pytest.mark.parametrize("header", ["Code", "ERROR", "error code", "Error_Code", "fault", "alarm"])
+def test_a_chunk_of_a_table_carries_the_codes_of_its_rows(header: str) -> None:
+    remedy = "stop the pump and check the bearing " * 20
+    rows = ["421", '"E 7, E8"', "it is too hot", "", "PUMP_DRY"]
+    table = "\n".join([f"pump,{header},alarm code,remedy", *(f"P7,{code},X1,{remedy}" for code in rows)])
+    doc = read_document("acme", "codes.csv", table.encode(), b"error_codes: [E0]")
+    carried = chunk_documents([doc], words, LIMIT)["error_codes"].to_pylist()
+    assert len(carried) > 2 * len(rows), "a row is several chunks"
+    assert [codes for codes, _ in groupby(carried)] == [
+        ["E0", "421"],
+        ["E0", "E 7", "E8"],
+        ["E0"],
+        ["E0", "PUMP_DRY"],
+    ]
+
+
+def test_rows_in_one_chunk_give_it_the_codes_of_them_all() -> None:
+    for header, codes in (("code", ["421", "422"]), ("pump", [])):
+        doc = document(f"{header},cause\n421,heat\n422,cold\n", "codes.csv")
+        assert chunk_documents([doc], words, LIMIT)["error_codes"].to_pylist() == [codes]
 
 
 def test_a_document_that_cannot_be_cut_stops_no_other() -> None:

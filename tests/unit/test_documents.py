@@ -13,7 +13,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from iotops.errors import IotOpsError, TenantError
 from pipelines.knowledge.changes import ShelfRead, changed_content, read_shelf, waiting
-from pipelines.knowledge.documents import Document, read_document
+from pipelines.knowledge.documents import Document, document_id, read_document
 from pipelines.knowledge.extracted import DocumentRefused, DocumentUnread
 from pipelines.knowledge.store import add_documents, list_documents, remove_documents
 
@@ -50,6 +50,21 @@ def test_front_matter_is_read() -> None:
     assert about.updated == datetime(2026, 5, 31, tzinfo=UTC)
     assert document.source[document.body_start :].startswith("# Something else")
     assert document.source == FULL
+
+
+@pytest.mark.parametrize(
+    ("path", "doc_id"),
+    [
+        ("a.csv", "a.csv"),
+        ("a.csv.md", "a.csv.md"),
+        ("a/v2.4.md", "a/v2.4"),
+        ("a.PDF.md", "a.PDF.md"),
+        ("a.md.md", "a.md.md"),
+        ("a.md", "a"),
+    ],
+)
+def test_no_two_documents_of_a_shelf_have_one_id(path: str, doc_id: str) -> None:
+    assert document_id(path) == doc_id
 
 
 @pytest.mark.parametrize(
