@@ -13,6 +13,7 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from iotops.errors import IotOpsError, TenantError
 from pipelines.knowledge.changes import ShelfRead, changed_content, read_shelf, waiting
+from pipelines.knowledge.commands import said_of_skipped
 from pipelines.knowledge.documents import Document, document_id, read_document
 from pipelines.knowledge.extracted import DocumentRefused, DocumentUnread
 from pipelines.knowledge.store import add_documents, list_documents, remove_documents
@@ -159,6 +160,7 @@ def test_add_list_read_remove(lake: FileSystem, tmp_path: Path) -> None:
     report = add_documents(lake, "acme", [folder, tmp_path / "missing.md"])
     assert report.added == ["a.md", "sub/b.md"]
     assert set(report.refused) == {"bad.md", "missing.md"}
+    assert report.skipped == [str(folder / "picture.png")]
     (folder / "a.md").write_text("# A\n\nnew text")
     again = add_documents(lake, "acme", [folder])
     assert (again.added, again.unchanged) == (["a.md"], ["sub/b.md"])
@@ -174,6 +176,28 @@ def test_add_list_read_remove(lake: FileSystem, tmp_path: Path) -> None:
     assert len(read_shelf(lake, "acme").documents) == 2, "all or none"
     remove_documents(lake, "acme", ["a.md", "a.md"])
     assert [document.about.title for document in read_shelf(lake, "acme").documents] == ["B"]
+
+
+def test_what_is_refused_by_its_name_or_size_is_not_read(lake: FileSystem, tmp_path: Path) -> None:
+    for name in ("dump.bin", "a.md.meta.yaml"):  # as large as no memory
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**42)
+    (tmp_path / "a.md").write_text("# A")
+    report = add_documents(lake, "acme", [tmp_path / "dump.bin", tmp_path / "a.md"])
+    assert report.added == []
+    assert report.refused["dump.bin"].startswith("dump.bin: .bin is not one of ")
+    assert report.refused["a.md"] == "a.md.meta.yaml: 4,398,046,511,104 bytes, the limit is 16,384"
+
+
+def test_files_of_other_kinds_in_a_folder_are_told_of(lake: FileSystem, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name in ("a.md", "a.md.meta.yaml", "1.png", "2.png", "3.xlsx", "4.png"):
+        (folder / name).write_text("title: A")
+    skipped = add_documents(lake, "acme", [folder]).skipped
+    assert skipped == [str(folder / name) for name in ("1.png", "2.png", "3.xlsx", "4.png")]
+    assert said_of_skipped(["1.png"]) == "1 of other kinds skipped: 1.png"
+    assert said_of_skipped(["1", "2", "3", "4"]) == "4 of other kinds skipped: 1, 2, 3 and 1 more"
 
 
 def test_of_two_files_for_one_path_the_second_is_refused(lake: FileSystem, tmp_path: Path) -> None:
