@@ -38,12 +38,12 @@ logger = logging.getLogger(__name__)
 
 def publish(
     filesystem: FileSystem, prefix: str, directory: Path, over: bytes | None, shelf: str = ""
-) -> None:
+) -> bytes:
     """Upload a snapshot to `<prefix>/<id>/`, then make it the current one by replacing one small object.
 
     The manifest goes up last, so that a folder without one is an upload that never finished; `shelf` is as in
-    `rollback`. Raises `SnapshotError` where the `pointer` is not `over` any more, as it was when this one's
-    making began: what somebody else published meanwhile must not be lost.
+    `rollback`. Returns the `pointer` that it wrote. Raises `SnapshotError` where that is not `over` any more,
+    as it was when this one's making began: what somebody else published meanwhile must not be lost.
     """
     snapshot_id = read_manifest(directory).snapshot_id
     manifest = verify(directory, snapshot_id)
@@ -52,7 +52,7 @@ def publish(
     put(filesystem, f"{target}/{MANIFEST}", (directory / MANIFEST).read_bytes())
     if (now := pointer(filesystem, prefix)) != over:
         raise SnapshotError(f"{prefix} became {now!r} while {snapshot_id} was made over {over!r}: repeat")
-    _point(filesystem, prefix, snapshot_id, shelf)
+    return _point(filesystem, prefix, snapshot_id, shelf)
 
 
 def pointer(filesystem: FileSystem, prefix: str) -> bytes | None:
@@ -222,9 +222,10 @@ def _uploads(filesystem: FileSystem, prefix: str) -> tuple[list[str], list[str]]
     return sorted(whole), sorted(names - whole)
 
 
-def _point(filesystem: FileSystem, prefix: str, snapshot_id: str, shelf: str) -> None:
-    named = {"snapshot_id": snapshot_id} | ({"shelf": shelf} if shelf else {})
-    put(filesystem, f"{prefix}/{CURRENT}", json.dumps(named).encode())
+def _point(filesystem: FileSystem, prefix: str, snapshot_id: str, shelf: str) -> bytes:
+    named = json.dumps({"snapshot_id": snapshot_id} | ({"shelf": shelf} if shelf else {})).encode()
+    put(filesystem, f"{prefix}/{CURRENT}", named)
+    return named
 
 
 def _damage_of_pointer(filesystem: FileSystem, prefix: str, kept: list[str]) -> SnapshotError | None:

@@ -39,10 +39,12 @@ DOCUMENT_SCHEMA = pa.schema(
         pa.field("seen", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("checksum", pa.string(), nullable=False),
         pa.field("refused", pa.string()),
+        pa.field("tried", pa.timestamp("us", tz="UTC")),
     ]
 )
 """The files of a shelf as an index was made of them: size and time of change as the store listed them when
-they were `seen`, the sha256 of what was read, and why one was refused; null for those that are indexed."""
+they were `seen`, the sha256 of what was read, why one was refused (null for those that are indexed), and when
+reading one took too much time or memory, which may go better another time (null for all others)."""
 
 
 def passage(title: str, section: str, text: str) -> str:

@@ -164,6 +164,10 @@ class Snapshot:
         if manifest.base:
             same = held is not None and held.whole.manifest.snapshot_id == manifest.base
             base = held.whole if held and same else cls.load(directory.parent / manifest.base)
+            if base.manifest.embedder != manifest.embedder:
+                raise SnapshotError(
+                    f"snapshot {manifest.snapshot_id} has another embedder than its base {manifest.base}"
+                )
         return cls(manifest, chunks, vectors, text, documents, precedents, base)
 
     @property

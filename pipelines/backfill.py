@@ -14,8 +14,9 @@ from iotops.lake import lake_filesystem
 from iotops.provisioning import known_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.alone import alone
 from pipelines.jobs.protocol import JobRefused
-from pipelines.stages import STAGES, Parameters, alone, run_stage
+from pipelines.stages import STAGES, Parameters, run_stage
 
 FLOWS = tuple(name for name, stage in STAGES.items() if stage.takes)
 CHUNK = {"bronze-to-silver": 24, "silver-to-gold": 7}

@@ -10,6 +10,7 @@ from iotops.errors import IotOpsError
 from iotops.lake import lake_filesystem
 from iotops.ray_cluster import NAMESPACE
 from iotops.settings import Settings
+from pipelines.alone import INDEXING, taken
 from pipelines.ingest.alerting.sink import AlertSink
 from pipelines.ingest.bronze import BronzeSink
 from pipelines.ingest.mqtt_gateway import MqttGateway
@@ -28,7 +29,7 @@ def make(kind: str, settings: Settings, number: int) -> Worker:
     if kind == "mqtt":
         return MqttGateway(settings, number)
     if kind == "documents":
-        return ShelfWatcher(settings, lake_filesystem(settings.lake))
+        return ShelfWatcher(settings, lake_filesystem(settings.lake), partial(taken, settings, INDEXING))
     return SINKS[kind](settings)
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from indexes.schema import CHUNK_SCHEMA
-from indexes.snapshot import Part, Snapshot
+from indexes.snapshot import Manifest, Part, Snapshot
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,10 @@ class Sizes:
     """Of the base's chunks; those that do not count are walked past by every search."""
     part: int = 1024
     """A build that is killed embeds at most so many again."""
+
+    def too_many(self, added: int, outdated: int, base: int) -> bool:
+        """Whether what was added to a base of so many chunks, of which some are outdated, is to be merged."""
+        return added > self.most_added or outdated > self.most_outdated * base
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,15 @@ class Addition:
             return None
         rows = self.base.manifest.rows
         outdated = rows - Part(self.base, self.outdated).chunks.num_rows
-        if added <= sizes.most_added and outdated <= sizes.most_outdated * rows:
-            return None
-        return Addition(self.unchanged)
+        return Addition(self.unchanged) if sizes.too_many(added, outdated, rows) else None
+
+
+def merge_is_due(manifest: Manifest, base: Manifest | None, sizes: Sizes = Sizes()) -> bool:
+    """Whether a snapshot is still to be merged with its base, since the build that was to do it broke off."""
+    if base is None:
+        return False
+    outdated = base.rows - (manifest.chunks - manifest.rows)
+    return sizes.too_many(manifest.rows, outdated, base.rows)
 
 
 def planned(before: Snapshot | None, unchanged: Sequence[str], sizes: Sizes) -> Addition:

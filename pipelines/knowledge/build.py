@@ -29,13 +29,14 @@ from indexes.snapshot import (
     write_snapshot,
 )
 from indexes.vector import Vectors
-from pipelines.knowledge.additions import Addition, Sizes, planned
+from pipelines.knowledge.additions import Addition, Sizes, merge_is_due, planned
 from pipelines.knowledge.changes import read_shelf
 from pipelines.knowledge.chunking import CHUNKER, TokenCounter, chunk_documents
 from pipelines.knowledge.documents import document_uri
 from pipelines.knowledge.embedded import EmbeddedParts, KnownVectors
 from pipelines.knowledge.embedding import EncoderSource, embed_chunks
 from pipelines.knowledge.extraction import EXTRACTOR
+from pipelines.knowledge.gathering import in_order
 from pipelines.knowledge.store import list_documents, state_of
 
 logger = logging.getLogger(__name__)
@@ -83,9 +84,10 @@ def build_index(
     """Index the documents of a tenant, or of `shared`, and make that the current snapshot.
 
     Nothing is done where neither the documents, the chunker nor the model changed since the current snapshot,
-    or where no document changed since a rollback to it, unless `force`. Chunks whose content did not change
-    keep their vectors; the reranker's and the fusion's weights and the precedents, which evaluation chooses,
-    carry over (of another model's precedents the next evaluation makes new ones).
+    or where no document changed since a rollback to it, unless `force`; only a merge that broke off is done.
+    Chunks whose content did not change keep their vectors; the reranker's and the fusion's weights and the
+    precedents, which evaluation chooses, carry over (of another model's precedents the next evaluation makes
+    new ones). Two builds of one shelf must not run at once: the later one to publish raises `SnapshotError`.
     """
     prefix = shelf_prefix(owner, "indexes")
     over = pointer(filesystem, prefix)
@@ -95,18 +97,22 @@ def build_index(
         state = rolled_back_at(over)
         if state and state == state_of(list_documents(filesystem, owner)):
             return BuildReport(owner, before.manifest)
-    usable = before if before and before.manifest.chunker == model.chunker and not force else None
+    same_way = same_model and before is not None and before.manifest.chunker == model.chunker
+    usable = before if same_way and not force else None
     on_progress("reading what changed on the shelf")
     shelf = read_shelf(filesystem, owner, usable and usable.documents)
     report = BuildReport(owner, before.manifest if before else None, refused=shelf.refused)
     files = shelf.table
-    source_hash = _source_hash(files, model)
-    if before is None and not shelf.documents:
+    source_hash = source_hash_of(files, model)
+    if over is None and not shelf.rows:
         return report
-    if before is not None and before.manifest.source_hash == source_hash and not force:
+    same = usable if usable and usable.manifest.source_hash == source_hash else None
+    if same and not merge_is_due(same.manifest, same.base and same.base.manifest, sizes):
         return report
     on_progress(f"cutting {len(shelf.documents):,} documents")
     plan: Addition | None = planned(usable, [document_uri(owner, path) for path in shelf.unchanged], sizes)
+    if same:
+        plan = plan.merged(plan.kept.num_rows, sizes)
     fresh = chunk_documents(shelf.documents, model.count_tokens, model.max_tokens, shelf.refuse)
     files, report.refused = shelf.table, shelf.refused
     parts = EmbeddedParts(filesystem, prefix, model.identity, sizes.part)
@@ -114,9 +120,9 @@ def build_index(
     report.embedded = _embed(vectors.missing(fresh), model, vectors, parts, on_progress)
     way = before.manifest if before else _readable_manifest(filesystem, prefix)
     while plan is not None:
-        chunks = pa.concat_tables([plan.kept, fresh]).sort_by([("uri", "ascending"), ("start", "ascending")])
+        chunks = in_order(pa.concat_tables([plan.kept, fresh]))
         on_progress(f"indexing {chunks.num_rows:,} chunks")
-        report.manifest = _published(
+        report.manifest, over = _published(
             filesystem,
             prefix,
             over,
@@ -134,7 +140,7 @@ def build_index(
             outdated=plan.outdated,
         )
         report.published, report.reused = True, report.manifest.chunks - report.embedded
-        plan, over = plan.merged(chunks.num_rows, sizes), pointer(filesystem, prefix)
+        plan = plan.merged(chunks.num_rows, sizes)
     parts.clear()
     report.pruned = prune(filesystem, prefix)
     return report
@@ -173,13 +179,12 @@ def _published(
     chunks: pa.Table,
     vectors: Vectors,
     **made: Any,
-) -> Manifest:
-    """Write a snapshot aside and make it the current one."""
+) -> tuple[Manifest, bytes]:
+    """Write a snapshot aside and make it the current one; what it says of itself, and the pointer to it."""
     with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
         directory = Path(folder) / "snapshot"
         manifest = write_snapshot(chunks, vectors, directory, **made)
-        publish(filesystem, prefix, directory, over)
-    return manifest
+        return manifest, publish(filesystem, prefix, directory, over)
 
 
 def _embed(
@@ -201,10 +206,13 @@ def _embed(
     return done
 
 
-def _source_hash(documents: pa.Table, model: EmbeddingModel) -> str:
+def source_hash_of(documents: pa.Table, model: EmbeddingModel) -> str:
+    """A checksum of the files (`DOCUMENT_SCHEMA`) as far as they were read, and of how they are processed."""
     digest = hashlib.sha256(f"{model.chunker} {model.identity.model_dump_json()}".encode())
-    for path, checksum in zip(documents["path"].to_pylist(), documents["checksum"].to_pylist(), strict=True):
-        digest.update(f"\n{path} {checksum}".encode())
+    for row in documents.select(["path", "checksum", "tried"]).to_pylist():
+        # One that could not be read is another once it can.
+        checksum = row["checksum"] if row["tried"] is None else ""
+        digest.update(f"\n{row['path']} {checksum}".encode())
     return digest.hexdigest()
 
 

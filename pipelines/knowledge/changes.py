@@ -23,6 +23,7 @@ from pipelines.knowledge.store import ShelfEntry, list_documents, shelf_object
 _TRANSFERS = 16
 _SETTLED = timedelta(hours=1)
 """Longer than a store's tick and the clocks' difference."""
+_TRIED_AGAIN_AFTER = timedelta(days=1)
 
 
 @dataclass
@@ -56,17 +57,19 @@ def read_shelf(
     owner: str,
     known: pa.Table | None = None,
     read: Callable[[str, str, bytes, bytes], Document] = read_document,
+    now: datetime | None = None,
 ) -> ShelfRead:
     """Read the documents of a shelf that are not among the `known` ones (`DOCUMENT_SCHEMA`) as they are.
 
     A file of the same size and time of change is not fetched; one with the same bytes is not parsed. One that
-    was `DocumentUnread` is tried again. `read` is as in `read_files`.
+    was `DocumentUnread` is tried again after a day, since it holds up a build. `read` is as in `read_files`.
     """
-    seen, shelf = datetime.now(UTC), ShelfRead()
-    before = {row["path"]: row for row in known.to_pylist()} if known is not None else {}
+    seen, shelf = now or datetime.now(UTC), ShelfRead()
+    rows = known.to_pylist() if known is not None else []
+    before = {row["path"]: row for row in rows if not _to_be_tried(row, seen)}
     entries = {entry.path: entry for entry in list_documents(filesystem, owner)}
 
-    def note(path: str, checksum: str, refused: str | None, *, known: bool = False) -> None:
+    def note(path: str, checksum: str, refused: str | None, tried: datetime | None = None) -> None:
         entry = entries[path]
         shelf.rows.append(
             {
@@ -76,9 +79,13 @@ def read_shelf(
                 "seen": seen,
                 "checksum": checksum,
                 "refused": refused,
+                "tried": tried,
             }
         )
-        if known and refused is None:
+
+    def keep(path: str) -> None:
+        note(path, before[path]["checksum"], before[path]["refused"], before[path]["tried"])
+        if before[path]["refused"] is None:
             shelf.unchanged.append(path)
 
     def files(pool: ThreadPoolExecutor) -> Iterator[File]:
@@ -87,15 +94,14 @@ def read_shelf(
             if refusal := _refused_unread(entry):
                 note(path, "", refusal)
             elif path in before and before[path]["checksum"] and _surely_same(entry, before[path]):
-                note(path, before[path]["checksum"], before[path]["refused"], known=True)
+                keep(path)
             else:
                 wanted.append(entry)
         fetched = partial(_fetched, filesystem, owner)
         for first in range(0, len(wanted), _TRANSFERS):  # no more than these are in memory
             for file in filter(None, pool.map(fetched, wanted[first : first + _TRANSFERS])):
-                was = before.get(file.relative)
-                if was is not None and was["checksum"] == file.checksum:
-                    note(file.relative, file.checksum, was["refused"], known=True)
+                if file.relative in before and before[file.relative]["checksum"] == file.checksum:
+                    keep(file.relative)
                 else:
                     yield file
 
@@ -103,9 +109,8 @@ def read_shelf(
         for file, found in read_files(owner, files(pool), read=read):
             if isinstance(found, Document):
                 shelf.documents.append(found)
-            # Without a checksum, what was not read stays another than it is: it is tried again.
-            checksum = "" if isinstance(found, DocumentUnread) else file.checksum
-            note(file.relative, checksum, str(found) if isinstance(found, DocumentRefused) else None)
+            refused = str(found) if isinstance(found, DocumentRefused) else None
+            note(file.relative, file.checksum, refused, seen if isinstance(found, DocumentUnread) else None)
     shelf.documents.sort(key=lambda document: document.uri)
     return shelf
 
@@ -140,6 +145,10 @@ def changed_content(
     listed = list(entries)
     with ThreadPoolExecutor(_TRANSFERS) as pool:
         return [entry.path for entry, other in zip(listed, pool.map(differs, listed), strict=True) if other]
+
+
+def _to_be_tried(was: dict[str, Any], now: datetime) -> bool:
+    return was["tried"] is not None and now - was["tried"] >= _TRIED_AGAIN_AFTER
 
 
 def _surely_same(entry: ShelfEntry, was: dict[str, Any]) -> bool:

@@ -12,14 +12,17 @@ from rich.table import Table
 from iotops.commands.console import print_json, progress, results
 from iotops.commands.tenant import Json
 from iotops.errors import IotOpsError
+from iotops.provisioning import known_tenant
 from iotops.settings import get_settings
-from iotops.tenancy import SHARED_PREFIX, Tenant
+from iotops.tenancy import SHARED_PREFIX
 
 OptionalTenant = Annotated[str | None, typer.Option("--tenant", "-t", help="Whose shelf, e.g. acme.")]
 Background = Annotated[
     bool, typer.Option("--background", help="Leave the index to the flow doc-ingestion and return.")
 ]
 Shared = Annotated[bool, typer.Option("--shared", help="The shelf that every tenant may read.")]
+_NAMED = 3
+"""Of the files that were skipped."""
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +63,8 @@ def add(
             f"{len(report.added)} added, {len(report.unchanged)} unchanged, {len(report.refused)} refused; "
             + _state_of_index(built)
         )
+        if report.skipped:
+            results.print(said_of_skipped(report.skipped), markup=False)
     if report.refused:
         raise IotOpsError("; ".join(f"{path}: {reason}" for path, reason in report.refused.items()))
 
@@ -144,11 +149,17 @@ def remove(
     results.print(f"{len(set(documents))} removed; {_state_of_index(built)}")
 
 
+def said_of_skipped(files: list[str]) -> str:
+    """How many files of other kinds were left out, and the names of the first."""
+    more = f" and {len(files) - _NAMED:,} more" if len(files) > _NAMED else ""
+    return f"{len(files):,} of other kinds skipped: {', '.join(files[:_NAMED])}{more}"
+
+
 def shelf_owner(tenant: str | None, shared: bool) -> str:
-    """Whose shelf the options name."""
+    """Whose shelf the options name; raises `TenantError` where there is no such tenant."""
     if (tenant is None) == (not shared):
         raise typer.BadParameter("name a shelf: --tenant ID, or --shared")
-    return SHARED_PREFIX if tenant is None else Tenant(tenant).id
+    return SHARED_PREFIX if tenant is None else known_tenant(get_settings(), tenant).id
 
 
 def _index(owner: str) -> dict[str, int | str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from pipelines.knowledge.extracted import MAXIMUM_TEXT, DocumentRefused, Extracted, naming, storable
+from pipelines.knowledge.extracted import MAXIMUM_TEXT, Codes, DocumentRefused, Extracted, naming, storable
 from pipelines.knowledge.extraction import EXTRACTORS, MAXIMUM_BYTES
 from pipelines.knowledge.metadata import Metadata, beside, front_matter, metadata
 from pipelines.knowledge.sections import first_heading
@@ -24,6 +24,7 @@ class Document:
     source: str
     body_start: int
     about: Metadata
+    codes: Codes = ()
 
     @property
     def path(self) -> str:
@@ -32,8 +33,12 @@ class Document:
 
 
 def document_id(relative: str) -> str:
-    """The id of a document: its path on the shelf without `.md`, so that a new edition keeps the id."""
-    return relative.removesuffix(".md")
+    """The id of a document: its path on the shelf without `.md`, so that a new edition keeps the id.
+
+    Where that would be the name of another document, as `codes.csv` of `codes.csv.md`, the whole path.
+    """
+    shorter = relative.removesuffix(".md")
+    return relative if is_document(shorter) else shorter
 
 
 def document_uri(owner: str, relative: str) -> str:
@@ -104,4 +109,5 @@ def document(owner: str, relative: str, extracted: Extracted, described: bytes =
         updated=found.updated or extracted.updated,
         language=found.language or storable(extracted.language) or UNKNOWN_LANGUAGE,
     )
-    return Document(document_id(relative), document_uri(owner, relative), source, body_start, about)
+    codes = tuple((start, tuple(map(storable, said))) for start, said in extracted.codes)
+    return Document(document_id(relative), document_uri(owner, relative), source, body_start, about, codes)

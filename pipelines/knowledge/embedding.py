@@ -12,6 +12,7 @@ import ray.data
 
 from indexes.schema import passage
 from indexes.vector import Vectors
+from pipelines.knowledge.gathering import gathered
 from pipelines.ray_data import model_actor
 
 _BATCH_CHUNKS = 128
@@ -53,12 +54,13 @@ def embed_chunks(chunks: pa.Table, make_encoder: EncoderSource) -> Iterator[pa.T
     each is padded to its longest. As many actors work as the cluster has room for, on GPUs where any is free;
     a few chunks are embedded in this process.
     """
-    first = pc.index_in(chunks.column("content_hash").unique(), value_set=chunks.column("content_hash"))
-    wanted = chunks.take(first).select(["title", "section", "text", "content_hash"])
-    if wanted.num_rows == 0:
+    hashes = chunks.column("content_hash")
+    first = np.asarray(pc.index_in(hashes.unique(), value_set=hashes), np.int64)
+    if len(first) == 0:
         return
-    lengths = wanted.append_column("length", pc.utf8_length(wanted["text"]))
-    wanted = wanted.take(pc.sort_indices(lengths, [("length", "descending")]))
+    lengths = np.asarray(pc.utf8_length(chunks.column("text")))[first]
+    longest_first = first[np.argsort(-lengths, kind="stable")]
+    wanted = gathered(chunks.select(["title", "section", "text", "content_hash"]), longest_first)
     starts = range(0, wanted.num_rows, _BATCH_CHUNKS)
     batches = [wanted.slice(start, _BATCH_CHUNKS).combine_chunks() for start in starts]
     if wanted.num_rows <= _EMBEDDED_HERE:

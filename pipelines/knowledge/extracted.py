@@ -16,6 +16,10 @@ _LONGEST_REASON = 200
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 
 
+Codes = tuple[tuple[int, tuple[str, ...]], ...]
+"""Where each row of a table begins in the text, in order, and the error codes that the row is of."""
+
+
 class DocumentRefused(IotOpsError):
     """A document that is not taken in, with the reason."""
 
@@ -34,6 +38,7 @@ class Extracted:
     updated: datetime | None = None
     titled: bool = True
     """Whether its first heading may be its title: the number of a page or the words of a row are none."""
+    codes: Codes = ()
 
 
 def storable(text: str) -> str:

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 
 from pipelines.knowledge.extracted import MAXIMUM_TEXT, DocumentRefused, Extracted
 
-EXTRACTOR = "markdown-2"
-"""Name and version of what this module makes of a file; a change of its output changes it."""
+EXTRACTOR = "markdown-3"
+"""Name and version of what becomes of a file before it is cut; a change of that changes it."""
 MAXIMUM_UNPACKED = 256 * 2**20
 _READ_AS = {
     "iso8859-1": "cp1252",
@@ -25,10 +25,15 @@ _READ_AS = {
 }
 """Encodings that pages name and do not keep to, with those that hold them."""
 _DELIMITERS = ";\t|,"
+_CODES = frozenset({"code", "error", "error code", "fault", "fault code", "alarm", "alarm code"})
+_CODE = re.compile(r"\S+|(?=\D*\d)\S+ \S+")
+_BETWEEN_ROWS = "\n\n"
 _SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
 _FRONT_MATTER = re.compile(r"\A---\n(?=\S).*?\n---\n", re.DOTALL)
 _CORE = "docProps/core.xml"
 _TERMS = {"dc": "http://purl.org/dc/elements/1.1/", "dcterms": "http://purl.org/dc/terms/"}
+_UPDATED = ("article-modified_time", "dcterms_modified", "last-modified", "date")
+"""Meta tags of a web page, spelt as its parser spells them."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _CHARSET = re.compile(rb"<meta[^>]{1,200}?charset=[\"']?([\w-]{2,40})", re.IGNORECASE)
@@ -82,17 +87,24 @@ def docx(content: bytes) -> Extracted:
 
 
 def table(content: bytes) -> Extracted:
-    """A CSV table with a header: a section for each row, headed by its first two columns."""
+    """A CSV table with a header: a section for each row, headed by its first two columns.
+
+    The first column that is called a code (`_CODES`) has the error codes of its row.
+    """
     header, *rows = _rows(plain(content).text.removeprefix("\ufeff"))
     names = _values(header)
+    coded = next((at for at, name in enumerate(names) if name.casefold().replace("_", " ") in _CODES), None)
     sections: list[str] = []
+    codes: list[tuple[int, tuple[str, ...]]] = []
     characters = 0
     for number, row in enumerate(rows, 2):
+        if coded is not None:
+            codes.append((characters, _codes(row[coded] if coded < len(row) else "")))
         sections.append(_section(names, row, number))
-        characters += len(sections[-1])
+        characters += len(sections[-1]) + len(_BETWEEN_ROWS)
         if characters > MAXIMUM_TEXT:
             raise DocumentRefused(f"more than {MAXIMUM_TEXT:,} characters with its columns named in each row")
-    return Extracted("\n\n".join(sections), titled=False)
+    return Extracted(_BETWEEN_ROWS.join(sections), titled=False, codes=tuple(codes))
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -131,6 +143,11 @@ def _values(row: list[str]) -> list[str]:
     return [" ".join(cell.split()) for cell in row]
 
 
+def _codes(cell: str) -> tuple[str, ...]:
+    """The codes in a cell, as they are spelt: a word, or two with a digit (`E 421`); a sentence is none."""
+    return tuple(value for value in _values(re.split("[,;]", cell)) if _CODE.fullmatch(value))
+
+
 def _section(names: list[str], row: list[str], line: int) -> str:
     if len(row) > len(names):
         raise DocumentRefused(f"row {line} has {len(row)} values for {len(names)} columns")
@@ -152,7 +169,9 @@ def _markdown(page: str) -> Extracted:
     about = found.metadata.document
     # Its metadata as front matter, which is not the author's; a blank line follows a rule of the page's own.
     text = _FRONT_MATTER.sub("", found.content or "", count=1).strip()
-    return Extracted(text, about.title or "", about.language or "")
+    said = {name.lower(): content for name, content in about.meta_tags.items()}
+    updated = next((moment for name in _UPDATED if (moment := _moment(said.get(name, "")))), None)
+    return Extracted(text, about.title or "", about.language or "", updated)
 
 
 def _core_properties(archive: zipfile.ZipFile) -> tuple[str, str, datetime | None]:
@@ -164,11 +183,16 @@ def _core_properties(archive: zipfile.ZipFile) -> tuple[str, str, datetime | Non
         (root.findtext(name, "", _TERMS) or "").strip()
         for name in ("dc:title", "dc:language", "dcterms:modified")
     )
+    return title, language, _moment(changed)
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment (UTC) that a file says, or None where it says none."""
     try:
-        updated = datetime.fromisoformat(changed).astimezone(UTC) if changed else None
-    except ValueError:
-        updated = None
-    return title, language, updated
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _pdf(content: bytes) -> Extracted:

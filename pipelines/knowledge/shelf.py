@@ -13,6 +13,7 @@ from iotops.models import resolve_role
 from iotops.models.weights import models_folder
 from iotops.settings import Settings
 from pipelines import ray_data
+from pipelines.alone import INDEXING, alone
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index
 
 
@@ -25,12 +26,14 @@ def index_shelf(
 ) -> BuildReport:
     """Bring the index of a tenant, or of `shared`, up to date with its documents, on the Ray cluster.
 
-    With `force` it is made anew though nothing has changed.
+    With `force` it is made anew though nothing has changed. Two builds of one shelf, whoever started them,
+    take turns.
     """
     ray_data.prepare(settings.ray)
     lake, cache = lake_filesystem(settings.lake), settings.home / "index-cache"
     model = embedding_model(settings)
-    return build_index(lake, owner, model, cache, force=force, on_progress=on_progress)
+    with alone(settings, INDEXING, owner, on_progress):
+        return build_index(lake, owner, model, cache, force=force, on_progress=on_progress)
 
 
 def embedding_model(settings: Settings) -> EmbeddingModel:

@@ -14,9 +14,9 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from indexes.schema import shelf_prefix
 from iotops.errors import IotOpsError
 from iotops.lake import get, put
-from pipelines.knowledge.documents import check_size, document_uri, is_document
+from pipelines.knowledge.documents import check_size, checked_path, document_uri, is_document
 from pipelines.knowledge.extracted import DocumentRefused
-from pipelines.knowledge.metadata import BESIDE
+from pipelines.knowledge.metadata import BESIDE, MAXIMUM_BYTES
 from pipelines.knowledge.reading import File, read_files
 
 
@@ -30,6 +30,8 @@ class AddReport:
     added: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    """Files of other kinds in the folders that were given."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def add_documents(
 
     def files() -> Iterator[File]:
         taken: dict[str, Path] = {}
-        for relative, file in _documents(paths):
+        for relative, file in _documents(paths, report.skipped):
             if first := taken.get(relative):
                 if first.resolve() != file.resolve():
                     report.refused[str(file)] = (
@@ -70,10 +72,10 @@ def add_documents(
                 continue
             taken[relative] = file
             try:
-                # The size first: an over-large file is refused unread.
-                check_size(relative, file.stat().st_size)
+                # First what is refused unread: what is no document, or too large.
+                check_size(checked_path(relative), file.stat().st_size)
                 beside = file.with_name(file.name + BESIDE)
-                described = beside.read_bytes() if beside.is_file() else b""
+                described = _description(beside) if beside.is_file() else b""
                 yield File(relative, file.read_bytes(), described)
             except (DocumentRefused, OSError) as error:
                 report.refused[relative] = str(error)
@@ -130,13 +132,23 @@ def remove_documents(filesystem: FileSystem, owner: str, relatives: Sequence[str
             filesystem.delete_file(shelf_object(owner, path))
 
 
-def _documents(paths: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+def _documents(paths: Sequence[Path], skipped: list[str]) -> Iterator[tuple[str, Path]]:
+    """Each file that was given, and each document under the folders; those `skipped` there are noted."""
     for path in paths:
-        if path.is_dir():
-            found = (file for file in path.rglob("*") if file.is_file() and is_document(file.name))
-            yield from ((file.relative_to(path).as_posix(), file) for file in sorted(found))
-        else:
+        if not path.is_dir():
             yield path.name, path
+            continue
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            if is_document(file.name):
+                yield file.relative_to(path).as_posix(), file
+            elif not (file.name.endswith(BESIDE) and is_document(file.name.removesuffix(BESIDE))):
+                skipped.append(str(file))
+
+
+def _description(file: Path) -> bytes:
+    if (size := file.stat().st_size) > MAXIMUM_BYTES:
+        raise DocumentRefused(f"{file.name}: {size:,} bytes, the limit is {MAXIMUM_BYTES:,}")
+    return file.read_bytes()
 
 
 def shelf_object(owner: str, relative: str) -> str:

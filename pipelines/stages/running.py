@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
-
-from iotops.database import engine
 from iotops.provisioning import known_tenant
 from iotops.settings import Settings
 from iotops.tenancy import SHARED_PREFIX
+from pipelines.alone import alone
 from pipelines.jobs.protocol import JobRefused
 from pipelines.stages.knowledge import doc_ingestion, enrichment, rag_evaluation
 from pipelines.stages.lake import bronze_to_silver, lake_maintenance, silver_to_gold
@@ -36,9 +31,6 @@ STAGES = {
     "rag-evaluation": Stage("How well retrieval finds what a tenant's shelves hold.", rag_evaluation),
 }
 
-TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext(:name), hashtext(:tenant))")
-LOCK = text("SELECT pg_advisory_xact_lock(hashtext(:name), hashtext(:tenant))")
-
 
 def run_stage(
     name: str, settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress
@@ -57,18 +49,3 @@ def run_stage(
 
     with alone(settings, name, tenant_id, on_progress), recorded(settings, owner, job=name) as run:
         return stage.run(settings, tenant_id, parameters, on_progress, run)
-
-
-@contextmanager
-def alone(settings: Settings, name: str, tenant_id: str, on_progress: Progress) -> Iterator[None]:
-    """Nobody else does `name` for the tenant meanwhile; whoever dies lets go with its connection."""
-    key = {"name": name, "tenant": tenant_id}
-    connection = engine(settings.database).connect()
-    try:
-        if not connection.execute(TRY_LOCK, key).scalar_one():
-            on_progress(f"waiting for another {name} of {tenant_id}")
-            connection.execute(LOCK, key)
-        yield
-    finally:
-        with suppress(SQLAlchemyError):  # a lost connection has let go already; it must not hide the failure
-            connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,12 @@ from indexes.snapshot import EmbedderId, Snapshot, SnapshotError
 from iotops.lake import objects
 from iotops.ray_cluster import connect
 from iotops.settings import Settings
+from pipelines.alone import INDEXING, alone, taken
 from pipelines.knowledge.additions import Sizes
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
+from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents, remove_documents
+from tests.waiting import eventually
 
 DIMENSION = 32
 
@@ -157,3 +161,17 @@ def test_a_damaged_index_is_rebuilt(lake: FileSystem, tmp_path: Path, model: Emb
 def test_calibrating_nothing_is_refused(lake: FileSystem, tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="build one first"):
         calibrate(lake, "acme", tmp_path, reranker_weight=0.5)
+
+
+def test_builds_of_one_shelf_take_turns(settings: Settings) -> None:
+    steps: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        with alone(settings, INDEXING, "turns", steps.append):
+            assert taken(settings, INDEXING, "turns")
+            assert not taken(settings, INDEXING, "others")
+            waits = pool.submit(index_shelf, settings, "turns", on_progress=steps.append)
+            assert eventually(lambda: list(steps)) == ["waiting for another indexing of turns"]
+            assert not waits.done()
+        assert waits.result(60).manifest is None
+    assert not taken(settings, INDEXING, "turns")
+    assert steps[-1] == "reading what changed on the shelf"

@@ -82,7 +82,8 @@ def published(lake: FileSystem, prefix: str, folder: Path, text: str, minutes: i
     """A snapshot of one chunk, made `minutes` into 2026 in `folder`/build-<minutes>, becomes current."""
     created_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
     manifest = written(folder / f"build-{minutes}", table({"text": text}), created_at)
-    publish(lake, prefix, folder / f"build-{minutes}", pointer(lake, prefix))
+    over = publish(lake, prefix, folder / f"build-{minutes}", pointer(lake, prefix))
+    assert over == pointer(lake, prefix)
     return manifest
 
 

@@ -3,13 +3,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexes.schema import CHUNK_SCHEMA, passage
-from pipelines.knowledge.chunking import chunk_documents, spans
+from pipelines.knowledge.chunking import chunk_documents, room_for, spans
 from pipelines.knowledge.documents import Document, DocumentRefused, read_document
 
 LIMIT = 64
@@ -132,6 +133,42 @@ def test_a_base64_line_is_cut_although_it_is_one_token() -> None:
 
     found = spans(document("# Key\n\n" + "A" * 100_000), one_token_per_word, LIMIT)
     assert max(span.end - span.start for span in found) <= LIMIT * 8
+
+
+def test_the_words_of_an_enormous_line_are_counted_some_at_a_time() -> None:
+    counted: list[int] = []
+
+    def noted(texts: list[str]) -> Sequence[int]:
+        counted.append(len(texts))
+        return words(texts)
+
+    doc = document(" ".join(f"w{number}" for number in range(50_000)), "log.txt")
+    found = spans(doc, noted, LIMIT)
+    assert max(counted) < 5_000
+    assert sum(span.tokens for span in found) == 50_000
+    assert max(span.tokens for span in found) == room_for(doc, (), words, LIMIT)
+
+
+@pytest.mark.parametrize("header", ["Code", "ERROR", "error code", "Error_Code", "fault", "alarm"])
+def test_a_chunk_of_a_table_carries_the_codes_of_its_rows(header: str) -> None:
+    remedy = "stop the pump and check the bearing " * 20
+    rows = ["421", '"E 7, E8"', "it is too hot", "", "PUMP_DRY"]
+    table = "\n".join([f"pump,{header},alarm code,remedy", *(f"P7,{code},X1,{remedy}" for code in rows)])
+    doc = read_document("acme", "codes.csv", table.encode(), b"error_codes: [E0]")
+    carried = chunk_documents([doc], words, LIMIT)["error_codes"].to_pylist()
+    assert len(carried) > 2 * len(rows), "a row is several chunks"
+    assert [codes for codes, _ in groupby(carried)] == [
+        ["E0", "421"],
+        ["E0", "E 7", "E8"],
+        ["E0"],
+        ["E0", "PUMP_DRY"],
+    ]
+
+
+def test_rows_in_one_chunk_give_it_the_codes_of_them_all() -> None:
+    for header, codes in (("code", ["421", "422"]), ("pump", [])):
+        doc = document(f"{header},cause\n421,heat\n422,cold\n", "codes.csv")
+        assert chunk_documents([doc], words, LIMIT)["error_codes"].to_pylist() == [codes]
 
 
 def test_a_document_that_cannot_be_cut_stops_no_other() -> None:

@@ -9,7 +9,14 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("arguments", [["tenant", "list"], ["ask", "Is it hot?", "--tenant", "acme"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tenant", "list"],
+        ["ask", "Is it hot?", "--tenant", "acme"],
+        ["docs", "add", __file__, "--tenant", "acme"],  # a shelf of nobody is not added to
+    ],
+)
 def test_a_database_that_does_not_answer_is_named(arguments: list[str]) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", "from iotops.cli import main; main()", *arguments],

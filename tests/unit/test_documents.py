@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from iotops.errors import IotOpsError, TenantError
 from pipelines.knowledge.changes import ShelfRead, changed_content, read_shelf, waiting
-from pipelines.knowledge.documents import Document, read_document
+from pipelines.knowledge.commands import said_of_skipped
+from pipelines.knowledge.documents import Document, document_id, read_document
 from pipelines.knowledge.extracted import DocumentRefused, DocumentUnread
 from pipelines.knowledge.store import add_documents, list_documents, remove_documents
 
@@ -50,6 +51,21 @@ def test_front_matter_is_read() -> None:
     assert about.updated == datetime(2026, 5, 31, tzinfo=UTC)
     assert document.source[document.body_start :].startswith("# Something else")
     assert document.source == FULL
+
+
+@pytest.mark.parametrize(
+    ("path", "doc_id"),
+    [
+        ("a.csv", "a.csv"),
+        ("a.csv.md", "a.csv.md"),
+        ("a/v2.4.md", "a/v2.4"),
+        ("a.PDF.md", "a.PDF.md"),
+        ("a.md.md", "a.md.md"),
+        ("a.md", "a"),
+    ],
+)
+def test_no_two_documents_of_a_shelf_have_one_id(path: str, doc_id: str) -> None:
+    assert document_id(path) == doc_id
 
 
 @pytest.mark.parametrize(
@@ -144,6 +160,7 @@ def test_add_list_read_remove(lake: FileSystem, tmp_path: Path) -> None:
     report = add_documents(lake, "acme", [folder, tmp_path / "missing.md"])
     assert report.added == ["a.md", "sub/b.md"]
     assert set(report.refused) == {"bad.md", "missing.md"}
+    assert report.skipped == [str(folder / "picture.png")]
     (folder / "a.md").write_text("# A\n\nnew text")
     again = add_documents(lake, "acme", [folder])
     assert (again.added, again.unchanged) == (["a.md"], ["sub/b.md"])
@@ -159,6 +176,28 @@ def test_add_list_read_remove(lake: FileSystem, tmp_path: Path) -> None:
     assert len(read_shelf(lake, "acme").documents) == 2, "all or none"
     remove_documents(lake, "acme", ["a.md", "a.md"])
     assert [document.about.title for document in read_shelf(lake, "acme").documents] == ["B"]
+
+
+def test_what_is_refused_by_its_name_or_size_is_not_read(lake: FileSystem, tmp_path: Path) -> None:
+    for name in ("dump.bin", "a.md.meta.yaml"):  # as large as no memory
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**42)
+    (tmp_path / "a.md").write_text("# A")
+    report = add_documents(lake, "acme", [tmp_path / "dump.bin", tmp_path / "a.md"])
+    assert report.added == []
+    assert report.refused["dump.bin"].startswith("dump.bin: .bin is not one of ")
+    assert report.refused["a.md"] == "a.md.meta.yaml: 4,398,046,511,104 bytes, the limit is 16,384"
+
+
+def test_files_of_other_kinds_in_a_folder_are_told_of(lake: FileSystem, tmp_path: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for name in ("a.md", "a.md.meta.yaml", "1.png", "2.png", "3.xlsx", "4.png"):
+        (folder / name).write_text("title: A")
+    skipped = add_documents(lake, "acme", [folder]).skipped
+    assert skipped == [str(folder / name) for name in ("1.png", "2.png", "3.xlsx", "4.png")]
+    assert said_of_skipped(["1.png"]) == "1 of other kinds skipped: 1.png"
+    assert said_of_skipped(["1", "2", "3", "4"]) == "4 of other kinds skipped: 1, 2, 3 and 1 more"
 
 
 def test_of_two_files_for_one_path_the_second_is_refused(lake: FileSystem, tmp_path: Path) -> None:
@@ -255,7 +294,7 @@ def broken(owner: str, relative: str, content: bytes, described: bytes) -> Docum
     raise DocumentRefused(f"{relative}: broken")
 
 
-def test_what_a_busy_machine_could_not_read_is_tried_again(lake: FileSystem, tmp_path: Path) -> None:
+def test_what_took_too_long_to_read_is_tried_again_after_a_day(lake: FileSystem, tmp_path: Path) -> None:
     page = tmp_path / "lake" / "acme" / "documents" / "page.md"
     page.parent.mkdir(parents=True)
     page.write_text("# Pump")
@@ -264,7 +303,15 @@ def test_what_a_busy_machine_could_not_read_is_tried_again(lake: FileSystem, tmp
     assert read_shelf(lake, "acme", refused.table).refused == {"page.md": "page.md: broken"}
     unread = read_shelf(lake, "acme", read=out_of_memory)
     assert unread.refused == {"page.md": "page.md: needs too much memory"}
-    assert [document.about.title for document in read_shelf(lake, "acme", unread.table).documents] == ["Pump"]
+    soon = read_shelf(lake, "acme", unread.table)
+    assert (soon.documents, soon.refused) == ([], unread.refused)
+    assert soon.table["tried"] == unread.table["tried"]
+    later = read_shelf(lake, "acme", soon.table, now=datetime.now(UTC) + timedelta(days=1))
+    assert [document.about.title for document in later.documents] == ["Pump"]
+    assert later.table["tried"].to_pylist() == [None]
+    assert len(read_shelf(lake, "acme").documents) == 1, "by force"
+    page.write_text("# Valve")
+    assert len(read_shelf(lake, "acme", unread.table).documents) == 1, "it has changed"
 
 
 def changed_at(shelf: ShelfRead, path: str) -> int:

@@ -61,6 +61,23 @@ def test_the_encoding_of_a_web_page_is_the_one_that_browsers_take(label: str, wr
     assert extract("p.html", page.encode("utf-16")).text == "Druck – 5 €"
 
 
+@pytest.mark.parametrize(
+    ("tags", "updated"),
+    [
+        ('<meta name="DCTERMS.modified" content="2026-02-02">', "2026-02-02T00:00Z"),
+        ('<meta name="date" content="2026-01-01"><meta name="Last-Modified" content="2026-02-02T01+02">',
+         "2026-02-01T23:00Z"),
+        ('<meta property="article:modified_time" content="2026-02-02T10:00:00Z">', "2026-02-02T10:00Z"),
+        ('<meta name="date" content="last week">', None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_a_web_page_says_when_it_was_updated(tags: str, updated: str | None) -> None:
+    page = f"<html><head><title>T</title>{tags}</head><body><p>One.</p></body></html>".encode()
+    assert document("p.html", page).about.updated == (updated and datetime.fromisoformat(updated))
+    assert document("p.html", page, b"updated: 2020-01-01").about.updated == datetime(2020, 1, 1, tzinfo=UTC)
+
+
 def test_a_web_page_whose_body_is_one_form_keeps_its_text() -> None:
     page = """<html><body><form action="codes.aspx"><input type="hidden" value="/wEPDw"><nav>Home</nav>
     <h1>Codes</h1><p>Reset with E42.</p></form></body></html>"""

@@ -1,24 +1,25 @@
-"""A shelf and its index: what a rollback holds, what a rebuild keeps, and what the watcher tells of."""
+"""A shelf and its index: what a rollback holds, what a rebuild keeps, and what builds leave for the next."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from indexes.exchange import current, rollback
 from indexes.precedents import Precedents
-from indexes.snapshot import MANIFEST, PRECEDENTS, EmbedderId, Fusion, Snapshot
-from iotops.settings import PrefectSettings, Settings
-from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
-from pipelines.knowledge.store import add_documents, list_documents, state_of
-from pipelines.knowledge.watcher import ShelfWatcher
-from tests.listening import listening
+from indexes.snapshot import MANIFEST, PRECEDENTS, EmbedderId, Fusion, Snapshot, SnapshotError
+from pipelines.knowledge.additions import Sizes
+from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate, source_hash_of
+from pipelines.knowledge.changes import read_shelf
+from pipelines.knowledge.documents import Document
+from pipelines.knowledge.extracted import DocumentUnread
+from pipelines.knowledge.store import add_documents, list_documents, remove_documents, state_of
 from tests.unit.shelves import DIMENSION, EMBEDDER, hashed
 
 
@@ -35,6 +36,10 @@ def lake(tmp_path: Path) -> FileSystem:
     return SubTreeFileSystem(str(tmp_path / "lake"), LocalFileSystem())
 
 
+def model(embedder: EmbedderId = EMBEDDER) -> EmbeddingModel:
+    return EmbeddingModel(embedder, HashedWords, lambda texts: [len(text.split()) for text in texts], 128)
+
+
 class Shelf:
     """The shelf of acme, with a document more for each that is added."""
 
@@ -48,11 +53,8 @@ class Shelf:
         file.write_text(f"# Page {self._documents}\n\nThe valve.")
         add_documents(self._lake, "acme", [file])
 
-    def build(self, *, force: bool = False, embedder: EmbedderId = EMBEDDER) -> BuildReport:
-        model = EmbeddingModel(
-            embedder, HashedWords, lambda texts: [len(text.split()) for text in texts], 128
-        )
-        return build_index(self._lake, "acme", model, self._folder / "cache", force=force)
+    def build(self, *, embedder: EmbedderId = EMBEDDER, **given: Any) -> BuildReport:
+        return build_index(self._lake, "acme", model(embedder), self._folder / "cache", **given)
 
     def roll_back(self, built: BuildReport) -> None:
         assert built.manifest is not None
@@ -136,66 +138,102 @@ def test_an_index_that_does_not_say_its_weights_is_rebuilt(
     assert report.manifest.snapshot_id == current(lake, "acme/indexes")
 
 
-class Prefect(ThreadingHTTPServer):
-    """Keeps the tenants that events name."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Events)
-        self.told: list[str] = []
+LARGE = Sizes(whole_below=2, most_added=1)
 
 
-class Events(BaseHTTPRequestHandler):
-    """Takes events as Prefect does."""
-
-    def do_POST(self) -> None:
-        assert isinstance(self.server, Prefect)
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.told += [event["payload"]["tenant"] for event in orjson.loads(body)]
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing: pytest shows the events where they matter."""
+@pytest.mark.parametrize("sizes", [Sizes(), LARGE], ids=["small", "large"])
+def test_new_weights_under_the_name_of_the_old_embed_everything_anew(shelf: Shelf, sizes: Sizes) -> None:
+    for _ in range(3):
+        shelf.add()
+    shelf.build(sizes=sizes)
+    shelf.add()
+    renewed = EMBEDDER.model_copy(update={"checksum": "1" * 64})
+    report = shelf.build(embedder=renewed, sizes=sizes)
+    assert report.manifest is not None
+    assert (report.embedded, report.manifest.embedder, report.manifest.base) == (4, renewed, "")
 
 
-@pytest.fixture
-def prefect() -> Iterator[Prefect]:
-    server = Prefect()
-    with listening(server):
-        yield server
+@dataclass(frozen=True)
+class Meanwhile(Sizes):
+    """Has something done while a merge is being planned."""
+
+    done: Callable[[], object] = lambda: None
+
+    def too_many(self, added: int, outdated: int, base: int) -> bool:
+        self.done()
+        return super().too_many(added, outdated, base)
 
 
-def watcher(lake: FileSystem, prefect: Prefect) -> ShelfWatcher:
-    settings = Settings(prefect=PrefectSettings(api_url=f"http://127.0.0.1:{prefect.server_port}"))
-    return ShelfWatcher(settings, lake)
-
-
-def test_no_state_of_a_shelf_stops_the_watch_of_the_others(
-    lake: FileSystem, prefect: Prefect, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_merge_does_not_overwrite_what_was_published_meanwhile(
+    lake: FileSystem, shelf: Shelf, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.md").write_text("# A")
-    for owner in ("acme", "globex", "shared"):
-        add_documents(lake, owner, [tmp_path / "a.md"])
-    (tmp_path / "lake" / "acme" / "indexes").mkdir()
-    (tmp_path / "lake" / "acme" / "indexes" / "current.json").write_text("{}")
-    (tmp_path / "lake" / "globex" / "indexes" / "current.json").mkdir(parents=True)  # no file at all
-    watch = watcher(lake, prefect)
-    watch.look_at(["acme", "globex", "shared"])
-    watch.look_at(["acme", "globex", "shared"])
-    assert sorted(prefect.told) == ["acme", "shared"], "an unreadable index is one to build anew"
-    assert "the shelf of globex" in caplog.text
+    for _ in range(3):
+        shelf.add()
+    shelf.build(sizes=LARGE)
+    shelf.add()
+    shelf.add()
+    cache = tmp_path / "another-cache"
+    meanwhile = Meanwhile(2, 1, done=lambda: calibrate(lake, "acme", cache, reranker_weight=0.7))
+    with pytest.raises(SnapshotError, match="repeat"):
+        shelf.build(sizes=meanwhile)
+    merged = shelf.build(sizes=LARGE).manifest
+    assert merged is not None
+    assert (merged.base, merged.reranker_weight, merged.chunks) == ("", 0.7, 5)
 
 
-def test_a_shelf_is_not_told_of_until_a_document_changes_after_a_rollback(
-    lake: FileSystem, shelf: Shelf, prefect: Prefect
+def test_a_merge_that_broke_off_is_done_by_the_next_build(shelf: Shelf) -> None:
+    for _ in range(3):
+        shelf.add()
+    shelf.build(sizes=LARGE)
+    shelf.add()
+    shelf.add()
+
+    def stop(message: str) -> None:
+        if message == "indexing 5 chunks":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shelf.build(sizes=LARGE, on_progress=stop)
+    merged = shelf.build(sizes=LARGE)
+    assert merged.manifest is not None
+    assert (merged.published, merged.embedded, merged.manifest.base, merged.manifest.chunks) == (
+        True,
+        0,
+        "",
+        5,
+    )
+    assert not shelf.build(sizes=LARGE).published
+
+
+def test_a_damaged_index_of_an_emptied_shelf_is_replaced_by_an_empty_one(
+    lake: FileSystem, shelf: Shelf, tmp_path: Path
 ) -> None:
     shelf.add()
-    first = shelf.build()
+    made = shelf.build().manifest
+    assert made is not None
+    (tmp_path / "lake" / "acme" / "indexes" / made.snapshot_id / "vectors.faiss").unlink()
+    remove_documents(lake, "acme", ["1.md"])
+    emptied = shelf.build().manifest
+    assert emptied is not None
+    assert (emptied.chunks, emptied.snapshot_id) == (0, current(lake, "acme/indexes"))
+
+
+def unread(owner: str, relative: str, content: bytes, described: bytes) -> Document:
+    raise DocumentUnread(f"{relative}: needs too much memory")
+
+
+def test_a_document_that_can_be_read_at_last_is_a_change(lake: FileSystem, shelf: Shelf) -> None:
     shelf.add()
-    shelf.build()
-    shelf.roll_back(first)
-    watcher(lake, prefect).look("acme")
-    assert prefect.told == []
-    shelf.add()
-    watcher(lake, prefect).look("acme")
-    assert prefect.told == ["acme"]
+    first, again = read_shelf(lake, "acme", read=unread), read_shelf(lake, "acme", read=unread)
+    read = read_shelf(lake, "acme")
+    assert first.table["checksum"] == read.table["checksum"]
+    assert source_hash_of(first.table, model()) == source_hash_of(again.table, model())
+    assert source_hash_of(first.table, model()) != source_hash_of(read.table, model())
+
+
+def test_an_index_says_why_all_documents_of_its_shelf_are_refused(shelf: Shelf, tmp_path: Path) -> None:
+    assert shelf.build().manifest is None, "an empty shelf has none"
+    (tmp_path / "lake" / "acme" / "documents").mkdir(parents=True)
+    (tmp_path / "lake" / "acme" / "documents" / "bad.md").write_bytes(b"\xff")
+    assert shelf.build().published
+    assert not shelf.build().published

@@ -180,6 +180,14 @@ def test_a_base_comes_with_its_addition_and_is_kept_for_it(lake: FileSystem, tmp
         fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "third-cache")
 
 
+def test_an_addition_of_another_embedder_than_its_base_is_refused(tmp_path: Path) -> None:
+    base = loaded(tmp_path / "base", CHUNKS)
+    other = EMBEDDER.model_copy(update={"checksum": "1" * 64})
+    write_snapshot(CHUNKS, vectors(CHUNKS), tmp_path / "addition", embedder=other, chunker="x", base=base)
+    with pytest.raises(SnapshotError, match="another embedder than its base"):
+        Snapshot.load(tmp_path / "addition", base)
+
+
 def test_a_damaged_cache_is_downloaded_again(lake: FileSystem, tmp_path: Path) -> None:
     manifest = published(lake, PREFIX, tmp_path, "first")
     damage(fetch(lake, PREFIX, manifest.snapshot_id, tmp_path / "cache") / "vectors.faiss")
