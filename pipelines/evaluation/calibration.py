@@ -10,6 +10,7 @@ from statistics import fmean
 from indexes.snapshot import Fusion
 from pipelines.evaluation.held_out import of_part
 from pipelines.evaluation.known_items import Question
+from pipelines.evaluation.measures import CERTAINTY, certainty
 
 LEAST_QUESTIONS = 50
 """With fewer, chance chooses the weights."""
@@ -17,7 +18,8 @@ ROUNDS = 2
 LEAST_GAIN = 0.001
 """Of the mean, for a value to take the place of another: less is noise."""
 LEAST_GAIN_KEPT = 0.005
-"""On the questions that did not choose: a new index for less is not worth it."""
+"""On the questions that did not choose: a new index for less is not worth it, nor for what may be chance."""
+METHODS = ("min_max", "reciprocal_rank")
 WEIGHTS: dict[str, tuple[float, ...]] = {
     "vector": (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
     "code_lift": (0.0, 0.1, 0.2, 0.5, 1.0),
@@ -54,25 +56,31 @@ def calibrated(start: Fusion, questions: Sequence[Question], gauge: Gauge) -> Ca
         return None
     best, best_mean = start, fmean(gauge(start, learn))
     for _ in range(ROUNDS):
-        before = best
+        held = best
         for change in _changes():
             candidate = change(best)
             mean = best_mean if candidate == best else fmean(gauge(candidate, learn))
             if mean > best_mean + LEAST_GAIN:
                 best, best_mean = candidate, mean
-        if best == before:
+        if best == held:
             break
-    own, found = fmean(gauge(start, check)), fmean(gauge(best, check))
-    wins = found > own + LEAST_GAIN_KEPT
-    return Calibration(best, own, found) if wins else Calibration(start, own, own)
+    own, found = gauge(start, check), gauge(best, check)
+    before, after = fmean(own), fmean(found)
+    wins = after > before + LEAST_GAIN_KEPT and certainty(own, found) >= CERTAINTY
+    return Calibration(best, before, after) if wins else Calibration(start, before, before)
 
 
 def _changes() -> Iterator[Callable[[Fusion], Fusion]]:
-    """Each weight set to each of its values, the others as they are; words and vectors share 1."""
+    """The method, and each weight set to each of its values, all else as it is; words and vectors share 1."""
+    yield from (partial(_fused, method=method) for method in METHODS)
     for name, values in WEIGHTS.items():
         yield from (partial(_weighed, name=name, value=value) for value in values)
     for name, values in WORDS.items():
         yield from (partial(_worded, name=name, value=value) for value in values)
+
+
+def _fused(fusion: Fusion, method: str) -> Fusion:
+    return fusion.model_copy(update={"method": method})
 
 
 def _weighed(fusion: Fusion, name: str, value: float) -> Fusion:

@@ -16,15 +16,12 @@ from indexes.schema import passage
 from indexes.snapshot import DEFAULT_RERANKER_WEIGHT, Fusion
 from indexes.vector import Vectors
 from pipelines.evaluation.known_items import Question
-from pipelines.evaluation.measures import ndcg
+from pipelines.evaluation.measures import CERTAINTY, certainty, ndcg
 
 POOL = 20
 """Hits that the reranker reads, as the retriever has it."""
 HITS = 40
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-RESAMPLES = 2_000
-CERTAINTY = 0.9
-"""Share of the resampled gains that have to be above 0."""
 
 
 class Scorer(Protocol):
@@ -91,10 +88,9 @@ def judge(
     places = [chosen(half) for half in halves]
     before = np.concatenate([half[:, 0] for half in halves])
     after = np.concatenate([half[:, place] for half, place in zip(halves, places[::-1], strict=True)])
-    drawn = np.random.default_rng(0).integers(len(before), size=(RESAMPLES, len(before)))
-    certainty = float(((after - before)[drawn].mean(axis=1) > 0).mean())
     weight = WEIGHTS[chosen(np.concatenate(halves))]
-    return Verdict(weight, float(before.mean()), float(after.mean()), certainty, len(before))
+    means = float(before.mean()), float(after.mean())
+    return Verdict(weight, *means, certainty(before, after), len(before))
 
 
 def chosen(values: NDArray[np.float64]) -> int:

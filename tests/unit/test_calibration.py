@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from indexes.hybrid import HybridIndex
-from indexes.snapshot import Fusion, Snapshot
-from pipelines.evaluation.calibration import calibrated
+from indexes.snapshot import Fusion, Snapshot, write_snapshot
+from pipelines.evaluation.calibration import LEAST_GAIN_KEPT, Calibration, calibrated
 from pipelines.evaluation.held_out import of_part, place
 from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.weights import fitted_fusion
-from tests.unit.shelves import DIMENSION, table, written
+from tests.unit.shelves import DIMENSION, EMBEDDER, table, vectors
 
 QUESTIONS = [Question(f"question {number}", {f"lake://acme/{number}.md": 1}) for number in range(200)]
 
@@ -58,6 +58,37 @@ def test_weights_that_win_only_where_they_were_chosen_are_not_kept() -> None:
     assert str(found).startswith("weights kept")
 
 
+def test_weights_that_may_win_by_chance_are_not_kept() -> None:
+    check = of_part(QUESTIONS, 0.5, 1)
+
+    def found(winners: Sequence[Question]) -> Calibration:
+        def gauge(fusion: Fusion, questions: Sequence[Question]) -> list[float]:
+            better = fusion.vector > 0.5
+            return [0.9 if better and (each in winners or each not in check) else 0.1 for each in questions]
+
+        calibration = calibrated(Fusion(), QUESTIONS, gauge)
+        assert calibration
+        return calibration
+
+    assert 0.8 / len(check) > LEAST_GAIN_KEPT, "one question is enough for the mean"
+    assert found(check[:1]).fusion == Fusion()
+    assert found(check[:10]).fusion.vector > 0.5
+
+
+def test_the_method_of_fusion_is_chosen_too() -> None:
+    def gauge(fusion: Fusion, questions: Sequence[Question]) -> list[float]:
+        return [0.8 if fusion.method == "reciprocal_rank" else 0.5 for _ in questions]
+
+    found = calibrated(Fusion(), QUESTIONS, gauge)
+    assert found
+    assert found.fusion == Fusion(method="reciprocal_rank")
+    back = calibrated(
+        found.fusion, QUESTIONS, lambda fusion, questions: [1 - x for x in gauge(fusion, questions)]
+    )
+    assert back
+    assert back.fusion == Fusion()
+
+
 def test_a_few_questions_choose_nothing() -> None:
     assert calibrated(Fusion(), QUESTIONS[:40], lambda fusion, questions: [1.0 for _ in questions]) is None
 
@@ -66,7 +97,14 @@ def test_vectors_that_say_nothing_lose_their_weight(tmp_path: Path) -> None:
     words = [f"valve{first}{second}" for first in "abcdefghijkl" for second in "abcdefghijkl"]
     texts = [f"{word} beside {other}" for word, other in pairwise(words)]
     chunks = table(*({"text": text, "doc_id": text, "uri": text} for text in texts))
-    written(tmp_path / "snapshot", chunks)
+    write_snapshot(
+        chunks,
+        vectors(chunks),
+        tmp_path / "snapshot",
+        embedder=EMBEDDER,
+        chunker="test-1",
+        fusion=Fusion(vector=0.7, bm25=0.3),
+    )
     index = HybridIndex(Snapshot.load(tmp_path / "snapshot"))
     noise = np.random.default_rng(0).normal(size=(len(texts), DIMENSION)).astype(np.float32)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
