@@ -20,7 +20,7 @@ from pipelines.stages import Parameters, run_stage
 
 TENANT = Tenant("precedents")
 SYMPTOMS = list(product(
-    ("conveyor", "boiler", "elevator", "freezer"),
+    ("conveyor", "boiler", "elevator", "freezer", "crane", "printer"),
     ("smells of burning", "will not start", "makes a grinding noise", "drips water", "shows a blank screen"),
 ))  # fmt: skip
 ASKED = ("The {} {}.", "Our {} in hall two {} again, why?", "What to do when a {} {}")
