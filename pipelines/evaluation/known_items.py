@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import chain
+from heapq import nsmallest
 
 import pyarrow as pa
 
@@ -21,6 +21,7 @@ MOST_ANSWERS = 3
 """A question that more documents answer, such as a heading of every manual, points at none of them."""
 ABOUT_CODE = "What does {} mean and what should I do about it?"
 ABOUT = "What should I know about {}?"
+_AT_ONCE = 1_000
 COLUMNS = ["uri", "title", "section", "error_codes"]
 
 
@@ -39,18 +40,25 @@ def known_items(chunks: pa.Table, limit: int = MOST_QUESTIONS) -> list[Question]
     questions' hashes: a new document displaces few of the others' questions.
     """
     codes, subjects = _Codes(), defaultdict[str, set[str]](set)
-    for row in chunks.select(COLUMNS).to_pylist():
-        uri, title, declared = row["uri"], row["title"], row["error_codes"]
-        codes.add(uri, title, declared)
-        heading = row["section"].rpartition(" > ")[2]
-        for subject in (_without_codes(title, declared), heading):
-            if subject:
-                subjects[ABOUT.format(subject)].add(uri)
-    answers = chain(codes.questions().items(), subjects.items())
-    found = [
-        Question(text, dict.fromkeys(sorted(uris), 1)) for text, uris in answers if len(uris) <= MOST_ANSWERS
+    for batch in chunks.select(COLUMNS).to_batches(max_chunksize=_AT_ONCE):
+        for row in batch.to_pylist():
+            uri, title, declared = row["uri"], row["title"], row["error_codes"]
+            codes.add(uri, title, declared)
+            heading = row["section"].rpartition(" > ")[2]
+            for subject in (_without_codes(title, declared), heading):
+                if subject:
+                    _note(subjects[ABOUT.format(subject)], uri)
+    answers = codes.questions() | subjects
+    asked = (text for text, uris in answers.items() if len(uris) <= MOST_ANSWERS)
+    return [
+        Question(text, dict.fromkeys(sorted(answers[text]), 1)) for text in nsmallest(limit, asked, _digest)
     ]
-    return sorted(found, key=lambda question: _digest(question.text))[:limit]
+
+
+def _note(answers: set[str], uri: str) -> None:
+    """Note one answer more; of too many only that they are too many."""
+    if len(answers) <= MOST_ANSWERS:
+        answers.add(uri)
 
 
 class _Codes:
@@ -66,9 +74,9 @@ class _Codes:
         for code in declared:
             key = code_key(code)
             self._spelled[key] = min(code, self._spelled.get(key, code))
-            self._declared[key].add(uri)
+            _note(self._declared[key], uri)
             if key in in_title:
-                self._named[key].add(uri)
+                _note(self._named[key], uri)
 
     def questions(self) -> dict[str, set[str]]:
         """By question the articles on the code: those named after it, else all that declare it."""

@@ -83,13 +83,19 @@ def fitting_sets(
 
 
 def add_set(filesystem: FileSystem, tenant: Tenant, folder: Path) -> str:
-    """Put a local folder in BEIR's layout among the tenant's labelled sets; its name."""
+    """Put a local folder in BEIR's layout among the tenant's labelled sets; its name.
+
+    What an earlier set of that name had besides is deleted, so that nothing is fitted to what was taken out.
+    """
     files = [folder / QUERIES, *sorted(folder.glob(QRELS.format("*")))]
     if not files[0].is_file() or len(files) == 1:
         raise LabelsRefused(f"{folder} is no labelled set: it has no {QUERIES} or no {QRELS.format('*')}")
     name = folder.resolve().name
-    for file in files:
-        put(filesystem, f"{_folder(tenant, name)}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+    stored = {f"{_folder(tenant, name)}/{file.relative_to(folder).as_posix()}": file for file in files}
+    for path, file in stored.items():
+        put(filesystem, path, file.read_bytes())
+    for path in set(objects(filesystem, _folder(tenant, name))) - stored.keys():
+        filesystem.delete_file(path)
     return name
 
 

@@ -29,7 +29,7 @@ from indexes.snapshot import (
     write_snapshot,
 )
 from indexes.vector import Vectors
-from pipelines.knowledge.additions import Addition, Sizes, merge_is_due, planned
+from pipelines.knowledge.additions import Sizes, merge_is_due, planned
 from pipelines.knowledge.changes import read_shelf
 from pipelines.knowledge.chunking import CHUNKER, TokenCounter, chunk_documents
 from pipelines.knowledge.documents import document_uri
@@ -107,12 +107,11 @@ def build_index(
     if over is None and not shelf.rows:
         return report
     same = usable if usable and usable.manifest.source_hash == source_hash else None
-    if same and not merge_is_due(same.manifest, same.base and same.base.manifest, sizes):
+    if same and not merge_is_due(same.manifest, same.base.manifest if same.base else None, sizes):
         return report
     on_progress(f"cutting {len(shelf.documents):,} documents")
-    plan: Addition | None = planned(usable, [document_uri(owner, path) for path in shelf.unchanged], sizes)
-    if same:
-        plan = plan.merged(plan.kept.num_rows, sizes)
+    change = planned(usable, [document_uri(owner, path) for path in shelf.unchanged], sizes)
+    plan = change.merged(change.kept.num_rows, sizes) if same else change
     fresh = chunk_documents(shelf.documents, model.count_tokens, model.max_tokens, shelf.refuse)
     files, report.refused = shelf.table, shelf.refused
     parts = EmbeddedParts(filesystem, prefix, model.identity, sizes.part)

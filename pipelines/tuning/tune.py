@@ -68,7 +68,7 @@ def tune(settings: Settings, tenant: Tenant, course: Course, on_progress: Progre
     own = snapshots[tenant.id].searched
     labelled, _ = labelled_questions(settings, tenant, list(snapshots.values()))
     learned = standing(own, 0, LEARN)
-    one, other = _held_out(own, labelled)
+    one, other = held_out(own, labelled)
     written, asked = generated(learned), asked_of(learned)
     on_progress(
         f"{len(labelled)} labelled questions, {len(asked)} made from the documents, "
@@ -106,7 +106,7 @@ def standing(chunks: pa.Table, start: float, end: float) -> pa.Table:
     return chunks.filter(pa.array(start <= place(uri) < end for uri in chunks["uri"].to_pylist()))
 
 
-def _held_out(chunks: pa.Table, labelled: Sequence[Question]) -> tuple[list[Question], list[Question]]:
+def held_out(chunks: pa.Table, labelled: Sequence[Question]) -> tuple[list[Question], list[Question]]:
     """Two halves of questions to judge by: labelled ones, or else made from the documents."""
     least = LEAST_QUESTIONS // 2
     for questions in (labelled, [*known_items(chunks), *keyword_searches(chunks)]):
@@ -115,7 +115,8 @@ def _held_out(chunks: pa.Table, labelled: Sequence[Question]) -> tuple[list[Ques
             return one, other
     raise IotOpsError(
         f"the shelf is too small to judge a reranker by: its held-out documents answer {len(one)} and "
-        f"{len(other)} questions, {least} of each are needed. Add documents, or labelled questions (--labels)"
+        f"{len(other)} questions, {least} of each are needed. Add documents, or labelled questions: "
+        "`iotops eval add`"
     )
 
 

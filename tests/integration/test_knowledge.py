@@ -8,17 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
+from typer.testing import CliRunner
 
 from indexes.exchange import current, fetch, snapshots
 from indexes.snapshot import EmbedderId, Snapshot, SnapshotError
-from iotops.lake import objects
+from iotops.cli import build
+from iotops.errors import TenantError
+from iotops.lake import lake_filesystem, objects
 from iotops.ray_cluster import connect
 from iotops.settings import Settings
 from pipelines.alone import INDEXING, alone, taken
 from pipelines.knowledge.additions import Sizes
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
 from pipelines.knowledge.shelf import index_shelf
-from pipelines.knowledge.store import add_documents, remove_documents
+from pipelines.knowledge.store import add_documents, list_documents, remove_documents
 from tests.waiting import eventually
 
 DIMENSION = 32
@@ -161,6 +164,13 @@ def test_a_damaged_index_is_rebuilt(lake: FileSystem, tmp_path: Path, model: Emb
 def test_calibrating_nothing_is_refused(lake: FileSystem, tmp_path: Path) -> None:
     with pytest.raises(SnapshotError, match="build one first"):
         calibrate(lake, "acme", tmp_path, reranker_weight=0.5)
+
+
+def test_documents_of_no_tenant_are_refused(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# A")
+    added = CliRunner().invoke(build(), ["docs", "add", str(tmp_path / "a.md"), "--tenant", "mistyped"])
+    assert isinstance(added.exception, TenantError)
+    assert list_documents(lake_filesystem(settings.lake), "mistyped") == []
 
 
 def test_builds_of_one_shelf_take_turns(settings: Settings) -> None:

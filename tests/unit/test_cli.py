@@ -14,7 +14,7 @@ import pytest
     [
         ["tenant", "list"],
         ["ask", "Is it hot?", "--tenant", "acme"],
-        ["docs", "add", __file__, "--tenant", "acme"],  # a shelf of nobody is not added to
+        ["docs", "list", "--tenant", "acme"],  # which nobody may have
     ],
 )
 def test_a_database_that_does_not_answer_is_named(arguments: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -17,7 +19,7 @@ from pipelines.evaluation.evaluate import Evaluation
 from pipelines.evaluation.evaluations_table import week_of
 from pipelines.evaluation.keywords import keyword_searches
 from pipelines.evaluation.known_items import ABOUT, ABOUT_CODE, Question, known_items
-from pipelines.evaluation.labelled import LabelsRefused, fitting_sets, read_set, set_names
+from pipelines.evaluation.labelled import LabelsRefused, add_set, fitting_sets, read_set, set_names
 from pipelines.evaluation.measures import Measures, measured, ndcg, recall, reciprocal_rank
 from tests.unit.shelves import table
 
@@ -134,6 +136,20 @@ def test_keywords_are_the_same_again_and_move_little_with_the_shelf() -> None:
     assert len(set(first) & set(grown)) > 80
 
 
+@pytest.mark.parametrize(("made", "most"), [(keyword_searches, 0.5), (known_items, 0.1)])
+def test_few_chunks_are_in_memory_as_python_has_them(
+    made: Callable[[pa.Table], list[Question]], most: float
+) -> None:
+    text = "pump valve bearing seal " * 100
+    chunks = table(*({"text": f"{text} {number}", "section": "Safety"} for number in range(5_000)))
+    tracemalloc.start()
+    try:
+        made(chunks)
+        assert tracemalloc.get_traced_memory()[1] < most * chunks.nbytes
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> FileSystem:
     return SubTreeFileSystem(str(tmp_path), LocalFileSystem())
@@ -208,3 +224,17 @@ def test_a_week_begins_on_monday_in_utc() -> None:
     monday = datetime(2026, 11, 2, tzinfo=UTC)
     assert week_of(datetime.fromisoformat("2026-11-09T00:30:00+01:00")) == monday
     assert week_of(monday) == monday
+
+
+def test_a_set_that_is_added_again_replaces_the_earlier_one(lake: FileSystem, tmp_path: Path) -> None:
+    folder = tmp_path / "tickets"
+    for parent in (folder, tmp_path / "acme" / "evaluation" / "tickets"):
+        (parent / "qrels").mkdir(parents=True)
+    (folder / "queries.jsonl").write_text(QUERIES)
+    for split, document in (("test", "valve"), ("train", "pump")):
+        (folder / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n1\t{document}\t1\n")
+    add_set(lake, Tenant("acme"), folder)
+    assert fitting_sets(lake, Tenant("acme"), DOCUMENTS)[0][0].grades == {DOCUMENTS["pump"]: 1}
+    (folder / "qrels" / "train.tsv").unlink()
+    add_set(lake, Tenant("acme"), folder)
+    assert fitting_sets(lake, Tenant("acme"), DOCUMENTS)[0][0].grades == {DOCUMENTS["valve"]: 1}

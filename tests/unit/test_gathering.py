@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipelines.knowledge.embedding import embed_chunks
 from pipelines.knowledge.gathering import gathered, in_order
 from tests.unit.shelves import table
+from tests.unit.test_shelf import HashedWords
 
 
 def test_chunks_are_sorted_as_arrow_sorts_them() -> None:
@@ -18,10 +20,20 @@ def test_chunks_are_sorted_as_arrow_sorts_them() -> None:
     assert in_order(chunks.slice(0, 0)).equals(chunks.slice(0, 0))
 
 
-def test_rows_are_gathered_from_more_text_than_one_array_holds() -> None:
-    first, last = table({"text": "a"}), table({"text": "b"})
+@pytest.fixture(scope="module")
+def large() -> pa.Table:
+    """Over 2 GiB of text, the same memory over and over."""
     piece = table({"text": "x" * 2**26})
-    chunks = pa.concat_tables([first, *[piece] * 32, last])  # the same memory over and over
+    return pa.concat_tables([table({"text": "a"}), *[piece] * 32, table({"text": "b"})])
+
+
+def test_rows_are_gathered_from_more_text_than_one_array_holds(large: pa.Table) -> None:
     with pytest.raises(pa.ArrowInvalid, match="offset overflow"):
-        chunks.take([33, 0])
-    assert gathered(chunks, np.array([33, 0, 33]))["text"].to_pylist() == ["b", "a", "b"]
+        large.take([33, 0])
+    assert gathered(large, np.array([33, 0, 33]))["text"].to_pylist() == ["b", "a", "b"]
+
+
+def test_more_text_than_one_array_holds_is_embedded(large: pa.Table) -> None:
+    vectors = pa.concat_tables(embed_chunks(large, HashedWords))
+    assert set(vectors["content_hash"].to_pylist()) == set(large["content_hash"].to_pylist())
+    assert vectors.num_rows == 3

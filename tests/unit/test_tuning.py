@@ -15,12 +15,13 @@ from indexes.hybrid import HybridIndex
 from indexes.precedents import Precedents
 from indexes.snapshot import Fusion, Snapshot, write_snapshot
 from indexes.tuned import keep, tuned_model
-from iotops.errors import ModelError
+from iotops.errors import IotOpsError, ModelError
 from pipelines.evaluation.known_items import Question
 from pipelines.evaluation.reranking import WEIGHTS, chosen, judge
 from pipelines.tuning.examples import Asked, asked_of, of_labels, of_shelf
 from pipelines.tuning.questions import leading_back, question_in
 from pipelines.tuning.training import Course, Example, drawn, stages_of
+from pipelines.tuning.tune import held_out
 from tests.unit.shelves import EMBEDDER, broken_off, hashed, loaded, table, vectors
 
 TOPICS = [f"valve{first}{second}" for first in "abcdefgh" for second in "abcdefgh"]
@@ -200,3 +201,9 @@ def test_few_labelled_examples_are_learned_with_the_made_ones(
     stages = stages_of(made, labels, course)
     assert [(sum(map(len, steps)), rate) for steps, rate in stages] == seen
     assert all(len(example.wrong) == 1 for steps, _ in stages for step in steps for example in step)
+
+
+def test_a_shelf_too_small_to_judge_by_is_told_how_to_label() -> None:
+    assert min(map(len, held_out(CHUNKS, QUESTIONS * 40))) > 0
+    with pytest.raises(IotOpsError, match="`iotops eval add`"):
+        held_out(CHUNKS.slice(0, 1), [])
