@@ -195,7 +195,7 @@ class VectorIndex:
 
     def _parameters(self, allowed: NDArray[np.bool_], k: int) -> Any:
         """How far to walk under a filter."""
-        further = len(self) / max(np.count_nonzero(allowed), 1)
+        further = len(self) / max(int(np.count_nonzero(allowed)), 1)
         if self.kind == "hnsw":
             beam = int(max(_HNSW_SEARCH_BEAM, 2 * k) * further)
             return faiss.SearchParametersHNSW(sel=_selector(allowed), efSearch=beam)
