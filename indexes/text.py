@@ -221,10 +221,9 @@ class TextIndex:
         parts = [(Occur.Must, query), *((Occur.Must, Query.const_score_query(each, 0.0)) for each in passing)]
         if len(parts) > 1:
             query = Query.boolean_query(parts)
+        # To name thousands of outdated documents in the query takes longer than to pass over some hits.
         most = k
-        while (
-            True
-        ):  # to name thousands of outdated documents in the query takes longer than to pass over some
+        while True:
             hits = self._searcher.search(query, most, count=False).hits
             rows = self._searcher.fast_field_values("row", [address for _, address in hits])
             ranked = np.array([score for score, _ in hits], np.float32), np.array(rows, np.int64)
