@@ -9,13 +9,14 @@ import httpx
 from rich.console import Console
 
 from benchmarks.figures import Figures
-from benchmarks.retrieval_speed import embedding, peers, search, served, shards, vectors
+from benchmarks.retrieval_speed import changes, embedding, peers, search, served, shards, vectors
 from benchmarks.retrieval_speed.corpus import Corpus, Model, read_documents, sample
 from benchmarks.retrieval_speed.scorer import reranker
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 
-PARTS = ("search", "peers", "embedding", "vectors", "shards")
+PARTS = ("search", "peers", "embedding", "changes", "vectors", "shards")
+WITHOUT_TEXTS = {"changes", "vectors"}
 
 
 def main() -> None:
@@ -25,7 +26,9 @@ def main() -> None:
     parts = options.parts or PARTS
     if "vectors" in parts:
         vectors.run(options.vectors, options.kind, figures, console)
-    if {*parts} == {"vectors"}:
+    if "changes" in parts and options.tenant and is_served(settings, console):
+        changes.run(settings, Tenant(options.tenant), figures, console)
+    if {*parts} <= WITHOUT_TEXTS:
         return
     model = Model.load(settings)
     if {"search", "shards"} & {*parts}:
@@ -61,13 +64,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--kind", choices=("flat", "hnsw", "ivfpq"), help="of index; default: by their number"
     )
-    parser.add_argument("--tenant", help="whose shelf to search through Serve as well")
+    parser.add_argument("--tenant", help="whose shelf to search through Serve as well, and to change")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options = parser.parse_args()
     if unknown := {*options.parts} - {*PARTS}:
         parser.error(f"{', '.join(sorted(unknown))}: the parts are {', '.join(PARTS)}")
-    if {*(options.parts or PARTS)} - {"vectors"} and not options.documents:
-        parser.error("--documents names no folder: all but `vectors` needs real texts")
+    if {*(options.parts or PARTS)} - WITHOUT_TEXTS and not options.documents:
+        parser.error("--documents names no folder: all but `changes` and `vectors` needs real texts")
     return options
 
 

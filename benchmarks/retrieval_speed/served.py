@@ -80,14 +80,14 @@ def in_turn(
     settings: Settings, tenant: Tenant, indexes: list[HybridIndex], model: Model, texts: list[str]
 ) -> dict[str, Any]:
     """Latencies of the library, of the whole call, and of the call without the time of its reranker."""
-    client = _client(settings, tenant)
+    caller = client(settings, tenant)
     library, served, reranking = [], [], []
     for number in range(ROUNDS + 1):  # the first warms both up
         for text in texts:
             alone = search(indexes, model, text, None).total
-            whole, timings = _asked(client, text)
+            whole, answer = asked(caller, text)
             if number:
-                reranked = timings.get("rerank")
+                reranked = answer["timings_ms"].get("rerank")
                 library.append(alone)
                 served.append(whole)
                 reranking.append(reranked if isinstance(reranked, float) else 0.0)
@@ -102,26 +102,27 @@ def in_turn(
 
 def at_once(settings: Settings, tenant: Tenant, texts: list[str], clients: int) -> dict[str, Any]:
     """Latencies, and searches per second, of so many clients that each ask again once they are answered."""
-    client = _client(settings, tenant)
+    caller = client(settings, tenant)
     with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(lambda text: _asked(client, text), texts[: 4 * clients]))
+        list(pool.map(lambda text: asked(caller, text), texts[: 4 * clients]))
         started = time.perf_counter()
-        spent = [whole for whole, _ in pool.map(lambda text: _asked(client, text), texts * ROUNDS)]
+        spent = [whole for whole, _ in pool.map(lambda text: asked(caller, text), texts * ROUNDS)]
         per_s = len(spent) / (time.perf_counter() - started)
     return {**latencies(spent), "per_s": per_s}
 
 
-def _client(settings: Settings, tenant: Tenant) -> httpx.Client:
+def client(settings: Settings, tenant: Tenant) -> httpx.Client:
+    """An operator of the tenant's."""
     token = issue_token(settings.auth, tenant, "benchmark", "operator")
     headers = {"Authorization": f"Bearer {token}"}
     return httpx.Client(base_url=settings.serve.url, headers=headers, timeout=600)
 
 
-def _asked(client: httpx.Client, text: str) -> tuple[float, dict[str, Any]]:
-    """How long (ms) a search takes, and the timings that it tells."""
+def asked(caller: httpx.Client, text: str) -> tuple[float, dict[str, Any]]:
+    """How long (ms) a search takes, and its answer."""
     started = time.perf_counter()
-    response = client.post("/search", json={"query": text, "top_k": TOP_K})
+    response = caller.post("/search", json={"query": text, "top_k": TOP_K})
     whole = (time.perf_counter() - started) * 1000
     if response.status_code != 200:
         raise IotOpsError(f"/search answered {response.status_code}: {response.text[:300]}")
-    return whole, response.json()["timings_ms"]
+    return whole, response.json()
