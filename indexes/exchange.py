@@ -22,12 +22,12 @@ from indexes.snapshot import (
     SNAPSHOT_ID,
     Manifest,
     Snapshot,
-    SnapshotError,
     parse_manifest,
     read_manifest,
     verify,
 )
 from indexes.transfer import aside, download, drop_broken_off, upload
+from iotops.errors import SnapshotError
 from iotops.lake import get, objects, put
 
 CURRENT = "current.json"

@@ -15,7 +15,8 @@ from pyarrow.fs import FileSystem
 
 from indexes.exchange import current, fetch, prune_cache, snapshots
 from indexes.schema import shelf_prefix
-from indexes.snapshot import Snapshot, SnapshotError
+from indexes.snapshot import Snapshot
+from iotops.errors import SnapshotError
 
 logger = logging.getLogger(__name__)
 

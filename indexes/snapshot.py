@@ -30,7 +30,7 @@ from indexes.schema import CHUNK_SCHEMA, DOCUMENT_SCHEMA
 from indexes.text import TextIndex
 from indexes.transfer import checksums, sha256
 from indexes.vector import Kind, VectorIndex, Vectors
-from iotops.errors import IotOpsError
+from iotops.errors import SnapshotError
 
 MANIFEST, CHUNKS, DOCUMENTS = "manifest.json", "chunks.parquet", "documents.parquet"
 VECTORS, TEXT, PRECEDENTS = "vectors.faiss", "text", "precedents.parquet"
@@ -40,10 +40,6 @@ had not seen; weights that half of these questions chose for the other half gain
 SNAPSHOT_ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{16}")
 # Tantivy's locks belong to whoever has the folder open, not to the snapshot.
 _LOCKS = frozenset({".tantivy-meta.lock", ".tantivy-writer.lock"})
-
-
-class SnapshotError(IotOpsError):
-    """A snapshot is missing, torn, corrupt or not what its name says."""
 
 
 class EmbedderId(BaseModel):

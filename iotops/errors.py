@@ -27,3 +27,7 @@ class StackError(IotOpsError):
 
 class LakeError(IotOpsError):
     """A table of the lake cannot be read, loaded or changed as asked."""
+
+
+class SnapshotError(IotOpsError):
+    """A snapshot of an index is missing, torn, corrupt or not what its name says."""

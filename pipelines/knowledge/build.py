@@ -24,11 +24,11 @@ from indexes.snapshot import (
     Fusion,
     Manifest,
     Snapshot,
-    SnapshotError,
     write_reweighed,
     write_snapshot,
 )
 from indexes.vector import Vectors
+from iotops.errors import SnapshotError
 from pipelines.knowledge.additions import Sizes, merge_is_due, planned
 from pipelines.knowledge.changes import read_shelf
 from pipelines.knowledge.chunking import CHUNKER, TokenCounter, chunk_documents

@@ -103,7 +103,7 @@ def verify(tenant: OptionalTenant = None, shared: Shared = False) -> None:
     """
     from indexes.exchange import damages
     from indexes.schema import shelf_prefix
-    from indexes.snapshot import SnapshotError
+    from iotops.errors import SnapshotError
     from iotops.lake import lake_filesystem
 
     owner = shelf_owner(tenant, shared)

@@ -15,7 +15,7 @@ from pyarrow.fs import FileSystem
 
 from indexes.exchange import current, documents, manifest, pointer, rolled_back_at
 from indexes.schema import DOCUMENT_SCHEMA, shelf_prefix
-from indexes.snapshot import SnapshotError
+from iotops.errors import SnapshotError
 from iotops.provisioning import list_tenants
 from iotops.settings import Settings
 from iotops.tenancy import SHARED_PREFIX

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +13,7 @@ from fastapi import Depends
 from ray.serve.exceptions import BackPressureError
 
 from iotops.auth import Principal
-from iotops.errors import TenantError
+from iotops.errors import SnapshotError, TenantError
 from iotops.http import ApiError, caller
 from iotops.rate_limit import RateLimit, Standing
 from iotops.settings import Settings, get_settings
@@ -22,6 +23,9 @@ from ray_apps.copilot.recording import note
 
 WINDOW_S = 60
 OVERLOAD_RETRY_S = 2
+SEARCH_AGAIN_S = 5
+UNSEARCHED = "the documents cannot be searched now: send this again in a while"
+logger = logging.getLogger(__name__)
 Authenticated = Annotated[Principal, Depends(caller("operator", "analyst", "admin"))]
 
 
@@ -55,7 +59,7 @@ class Admission:
             await self._count(tenant, policy, call)
             try:
                 yield
-            except BackPressureError as error:
+            except (BackPressureError, SnapshotError) as error:
                 raise refusal(error) from None
 
     @contextmanager
@@ -120,9 +124,14 @@ def admitted(
 
 
 def refusal(error: Exception) -> Exception:
-    """An error as a caller is told of it: that a part of the copilot is too busy is no failure of it."""
-    busy = isinstance(error, BackPressureError)
-    return _overloaded("a part of the copilot has no room for more") if busy else error
+    """An error as a caller is told of it: that a part of the copilot is too busy, or that an index is not to
+    be had now, is no failure of it."""
+    if isinstance(error, BackPressureError):
+        return _overloaded("a part of the copilot has no room for more")
+    if isinstance(error, SnapshotError):
+        logger.error("the documents cannot be searched: %s", error)
+        return ApiError(503, "search_unavailable", UNSEARCHED, retry_after_s=SEARCH_AGAIN_S)
+    return error
 
 
 def _overloaded(why: str) -> ApiError:

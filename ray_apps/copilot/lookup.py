@@ -24,6 +24,7 @@ from ray_apps.copilot.events import Tell, ms
 from ray_apps.copilot.evidence import Evidence, Result
 from ray_apps.copilot.follow_up import Asked
 from ray_apps.copilot.grounding import Vectors
+from ray_apps.copilot.limits import SEARCH_AGAIN_S, UNSEARCHED
 from ray_apps.copilot.period import EVER
 from ray_apps.copilot.planner import Plan
 from ray_apps.copilot.sentence_vectors import SentenceVectors
@@ -36,8 +37,6 @@ LOOKED_THROUGH = 2
 """Times as many chunks as are read, among which steps to take are looked for."""
 TOOL_TIMEOUT_S, SEARCH_TIMEOUT_S = 5.0, 30.0
 """A replica's first search of a large index waits until that is here."""
-SEARCH_AGAIN_S = 5
-UNSEARCHED = "the documents cannot be searched now, and no record answers this: send it again in a while"
 Found = TypeVar("Found")
 
 

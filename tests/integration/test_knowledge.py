@@ -11,9 +11,9 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 from typer.testing import CliRunner
 
 from indexes.exchange import current, fetch, snapshots
-from indexes.snapshot import EmbedderId, Snapshot, SnapshotError
+from indexes.snapshot import EmbedderId, Snapshot
 from iotops.cli import build
-from iotops.errors import TenantError
+from iotops.errors import SnapshotError, TenantError
 from iotops.lake import lake_filesystem, objects
 from iotops.ray_cluster import connect
 from iotops.settings import Settings

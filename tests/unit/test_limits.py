@@ -18,7 +18,7 @@ from ray.serve.schema import ServeDeploySchema
 from sqlalchemy import Engine, event
 
 from iotops.auth import issue_token
-from iotops.errors import SettingsError, TenantError
+from iotops.errors import SettingsError, SnapshotError, TenantError
 from iotops.http import install
 from iotops.rate_limit import free_in
 from iotops.settings import CONFIGS, DatabaseSettings, Settings, get_settings
@@ -80,6 +80,10 @@ def served(admission: Admission, questions: Questions, tenant: Tenant = ACME) ->
     @app.post("/search", dependencies=[Depends(admitted("search", lambda: admission))])
     async def search() -> None:
         raise BackPressureError(64, 64)
+
+    @app.get("/passages", dependencies=[Depends(admitted("read", lambda: admission))])
+    async def passages() -> None:
+        raise SnapshotError("the index of acme is torn at /home/iotops")
 
     token = issue_token(get_settings().auth, tenant, "alice", "operator")
     return httpx.AsyncClient(
@@ -188,6 +192,17 @@ def test_a_full_queue_behind_is_the_standard_refusal(admission: Admission) -> No
     refused = asyncio.run(scenario())
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
     assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_an_index_that_cannot_be_read_is_told_without_a_word_of_where_it_lies(admission: Admission) -> None:
+    async def scenario() -> httpx.Response:
+        async with served(admission, Questions()) as client:
+            return await client.get("/passages")
+
+    refused = asyncio.run(scenario())
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "search_unavailable")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert "/home" not in refused.text
 
 
 def test_nobody_is_given_a_policy_before_the_first_reading_of_it_is_over() -> None:

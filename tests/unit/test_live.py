@@ -15,7 +15,8 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from indexes.exchange import rollback
 from indexes.live import LiveIndex, Refreshes
-from indexes.snapshot import Snapshot, SnapshotError
+from indexes.snapshot import Snapshot
+from iotops.errors import SnapshotError
 from tests.unit.shelves import broken_off, damage, published
 from tests.waiting import eventually
 

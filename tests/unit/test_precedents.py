@@ -12,7 +12,8 @@ import pytest
 from indexes.filters import Filters
 from indexes.hybrid import HybridIndex, fuse, search_all
 from indexes.precedents import MOST_DOCUMENTS, Precedents
-from indexes.snapshot import PRECEDENTS, Fusion, Snapshot, SnapshotError, write_snapshot
+from indexes.snapshot import PRECEDENTS, Fusion, Snapshot, write_snapshot
+from iotops.errors import SnapshotError
 from tests.unit.shelves import EMBEDDER, hashed, table, vectors
 
 ASKED = "why does the slurry pump shake"

@@ -13,7 +13,8 @@ from pyarrow.fs import FileSystem, LocalFileSystem, SubTreeFileSystem
 
 from indexes.exchange import current, rollback
 from indexes.precedents import Precedents
-from indexes.snapshot import MANIFEST, PRECEDENTS, EmbedderId, Fusion, Snapshot, SnapshotError
+from indexes.snapshot import MANIFEST, PRECEDENTS, EmbedderId, Fusion, Snapshot
+from iotops.errors import SnapshotError
 from pipelines.knowledge.additions import Sizes
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate, source_hash_of
 from pipelines.knowledge.changes import read_shelf

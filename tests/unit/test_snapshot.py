@@ -33,13 +33,13 @@ from indexes.snapshot import (
     Fusion,
     Manifest,
     Snapshot,
-    SnapshotError,
     _id_of,
     read_manifest,
     verify,
     write_reweighed,
     write_snapshot,
 )
+from iotops.errors import SnapshotError
 from tests.unit.shelves import (
     DIMENSION,
     EMBEDDER,
