@@ -204,7 +204,7 @@ def last_reading(insights: dict[str, Any], question: str, period: Period | None 
 
 
 def _since(device: str, latest: datetime | None) -> str:
-    return f"{device} (its last of {at(latest)})" if latest else f"{device} (none before either)"
+    return f"{device} (last {at(latest)})" if latest else f"{device} (none before either)"
 
 
 def _reporters(row: dict[str, Any]) -> str:

@@ -92,8 +92,7 @@ def test_what_is_left_out_of_a_fleet_is_said():
 def test_the_silent_are_told_with_their_last_readings():
     silent = scope([], devices=9, spared=2, named=["p3", "p4"], latest=[None, START])
     assert sentences.lacking(silent, "readings", DAY) == [
-        f"2 of 9 devices sent no reading {DAY}: p3 (none before either), "
-        "p4 (its last of 2026-11-24 00:00 UTC)."
+        f"2 of 9 devices sent no reading {DAY}: p3 (none before either), p4 (last 2026-11-24 00:00 UTC)."
     ]
 
 
