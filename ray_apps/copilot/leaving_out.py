@@ -12,13 +12,13 @@ _UNNAMED_GROUPS = re.sub(r"\?P<\w+>", "?:", NUMBERED.pattern)
 _NAME = rf"(?:(?:an?|any|the|my|our)\s+)*(?:{_UNNAMED_GROUPS}|{_WORD})(?:\s+(?:{KINDS})s?\b)?"
 _NAMES = rf"(?P<names>{_NAME}(?:(?:\s*,\s*|\s+)(?:(?:and|or|nor)\s+)?{_NAME})*)"
 LACKING = re.compile(
-    r"\s*,?\s+\b(?:but|and|yet)\s+(?:(?:do(?:es)?|did|ha(?:s|ve|d))\s*(?:not|n['’]t)|not|never|no|without)"
+    r",?\s?\b(?:but|and|yet)\s+(?:(?:do(?:es)?|did|ha(?:s|ve|d))\s*(?:not|n['’]t)|not|never|no|without)"
     rf"(?:\s+(?:had|have|report(?:ed|ing)?|show(?:n|ed)?|raised?))*\s+{_NAMES}",
     re.I,
 )
 """`Had E421 but not E425`: those that had the second are left out."""
 OTHERS = re.compile(
-    r"\s*,?\s*\b(?:except(?:ing)?(?:\s+for)?|(?:other|rather)\s+than|(?:apart|aside)\s+from|besides|excluding|"
+    r",?\s?\b(?:except(?:ing)?(?:\s+for)?|(?:other|rather)\s+than|(?:apart|aside)\s+from|besides|excluding|"
     r"not\s+(?:counting|including)|(?:(?:that|which|who)\s+)?(?:are\s+not|aren['’]t)|not)"
     rf"(?:\s+(?:on|of|from|for))?\s+{_NAMES}",
     re.I,

@@ -27,6 +27,13 @@ def test_what_is_left_out_is_told_apart(
     assert split(question) == (rest or question, LeftOut(others, lacking))
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("much", [" ", "not ", ", ", "a1 ", "but not a1, "])
+def test_a_hostile_question_is_read_at_once(much: str):
+    question = "not a1" + much * 20_000 + "x"
+    assert len(split(question)[0]) <= len(question)
+
+
 def test_a_device_that_is_left_out_is_so_in_each_spelling():
     rest, left_out = split("Which machines except machine 4 are unhealthy?")
     assert rest == "Which machines are unhealthy?"

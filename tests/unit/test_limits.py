@@ -184,23 +184,18 @@ def test_a_question_that_nobody_waits_for_leaves_its_place(admission: Admission)
     asyncio.run(asyncio.wait_for(scenario(), PATIENCE_S))
 
 
-def test_a_full_queue_behind_is_the_standard_refusal(admission: Admission) -> None:
+@pytest.mark.parametrize(
+    ("call", "code"), [(("POST", "/search"), "overloaded"), (("GET", "/passages"), "search_unavailable")]
+)
+def test_a_full_queue_and_an_unreadable_index_behind_are_refused_without_a_word_of_where_they_are(
+    admission: Admission, call: tuple[str, str], code: str
+) -> None:
     async def scenario() -> httpx.Response:
         async with served(admission, Questions()) as client:
-            return await client.post("/search")
+            return await client.request(*call)
 
     refused = asyncio.run(scenario())
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
-    assert int(refused.headers["Retry-After"]) > 0
-
-
-def test_an_index_that_cannot_be_read_is_told_without_a_word_of_where_it_lies(admission: Admission) -> None:
-    async def scenario() -> httpx.Response:
-        async with served(admission, Questions()) as client:
-            return await client.get("/passages")
-
-    refused = asyncio.run(scenario())
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "search_unavailable")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, code)
     assert int(refused.headers["Retry-After"]) > 0
     assert "/home" not in refused.text
 
