@@ -14,7 +14,6 @@ class PrefectServer(Server):
 
     name = "prefect"
     needs = ("postgres",)
-    ready_timeout_s = 120.0
 
     def ports(self) -> dict[int, str]:
         """The listener."""

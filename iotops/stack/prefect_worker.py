@@ -20,7 +20,6 @@ class PrefectWorker(Server):
 
     name = "prefect-worker"
     needs = ("prefect",)
-    ready_timeout_s = 120.0
     stop_timeout_s = 10.0
 
     def wanted(self) -> bool:

@@ -23,7 +23,7 @@ class Server(ABC):
     name: str
     needs: tuple[str, ...] = ()
     stop_signal = signal.SIGTERM
-    ready_timeout_s = 60.0
+    ready_timeout_s = 120.0  # the cores may be busy; one that dies meanwhile is told at once
     stop_timeout_s = 20.0
 
     def __init__(self, settings: Settings) -> None:

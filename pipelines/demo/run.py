@@ -38,7 +38,7 @@ from pipelines.knowledge.store import add_documents
 TENANT = Tenant("demo")
 DOCUMENTS = Path(__file__).with_name("documents")
 MACHINES, DAYS, SEED = 50, 14, 7
-SINK_TIMEOUT_S = 180
+STALLED_S = 180
 FLOWS = {
     "doc-ingestion": "Documents to index",
     "bronze-to-silver": "Bronze to silver (Iceberg)",
@@ -109,13 +109,15 @@ def _load_fleet(settings: Settings, show: Callable[[str], None]) -> str:
         sent = (report.readings, report.events)
     else:
         sent = stored
-    deadline = time.monotonic() + SINK_TIMEOUT_S
+    last, moved = stored, time.monotonic()
     while (stored := _stored(settings)) < sent or any(
         member.lag + member.waiting for member in members.status().values()
     ):
-        if time.monotonic() > deadline:
+        if stored != last:
+            last, moved = stored, time.monotonic()
+        elif time.monotonic() - moved > STALLED_S:
             raise IotOpsError(
-                f"the sinks stored {stored} of {sent} in {SINK_TIMEOUT_S} s: see `iotops ingest status`"
+                f"the sinks stored {stored} of {sent}, nothing for {STALLED_S} s: see `iotops ingest status`"
             )
         show(f"{stored[0]:,} of {sent[0]:,} readings stored")
         time.sleep(0.5)

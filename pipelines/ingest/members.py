@@ -21,7 +21,8 @@ from pipelines.knowledge.watcher import ShelfWatcher
 
 SINKS: dict[str, type[Sink]] = {sink.name: sink for sink in (BronzeSink, SilverSink, AlertSink)}
 WORKERS = (*SINKS, "mqtt", "documents")
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 300  # a process imports for seconds of its own, and models may be loading on the same cores
+CONNECT_TIMEOUT_S = 60
 
 
 def make(kind: str, settings: Settings, number: int) -> Worker:
@@ -36,8 +37,8 @@ def make(kind: str, settings: Settings, number: int) -> Worker:
 def start(settings: Settings, members: dict[str, int]) -> list[str]:
     """Make `members[kind]` actors of each kind run; those that run already are kept. Returns their names.
 
-    Raises `IotOpsError` where a member does not connect within a minute, and for several MQTT gateways where
-    the broker would send every message to each.
+    Raises `IotOpsError` where a member's process does not start or does not connect in time, and for several
+    MQTT gateways where the broker would send every message to each.
     """
     if members.get("mqtt", 0) > 1 and not settings.mqtt.shared_subscription:
         raise IotOpsError(
@@ -59,15 +60,20 @@ def start(settings: Settings, members: dict[str, int]) -> list[str]:
                 max_concurrency=4,
             )
             actors[name] = actor.remote(partial(make, kind), number)
-    waiting = {actor.wait.remote(): name for name, actor in actors.items()}
-    _, late = ray.wait(list(waiting), num_returns=len(waiting), timeout=START_TIMEOUT_S)
+    _await({actor.pid.remote(): name for name, actor in actors.items()}, "started", START_TIMEOUT_S)
+    _await({actor.wait.remote(): name for name, actor in actors.items()}, "connected", CONNECT_TIMEOUT_S)
+    return list(actors)
+
+
+def _await(members: dict[ray.ObjectRef, str], done: str, seconds: float) -> None:
+    """Return when each has; raises `IotOpsError` that names those which have not."""
+    _, late = ray.wait(list(members), num_returns=len(members), timeout=seconds)
     if late:
-        names = ", ".join(waiting[each] for each in late)
+        names = ", ".join(members[each] for each in late)
         raise IotOpsError(
-            f"not connected within {START_TIMEOUT_S} s, and trying on: {names}; `iotops status` shows "
+            f"not {done} within {seconds} s, and trying on: {names}; `iotops status` shows "
             "whether the servers are up, the Ray dashboard has the logs"
         )
-    return list(actors)
 
 
 def status() -> dict[str, Progress]:
