@@ -53,6 +53,7 @@ class Retriever:
         self._shared = LiveIndex(self._lake, SHARED_PREFIX, self._cache)
         self._refreshes = Refreshes()
         self._model: EmbedderId | None = None
+        self._identifying: asyncio.Task[None] | None = None
 
     async def search(
         self,
@@ -125,8 +126,7 @@ class Retriever:
 
     async def _snapshots(self, tenant_id: str) -> tuple[Snapshot | None, Snapshot | None]:
         live: LiveIndex = await self._tenant(Tenant(tenant_id).id)
-        if self._model is None or self._shared.due:
-            self._model = await self._identity()
+        await self._identified()
         tenant, shared = await asyncio.gather(
             self._refreshes.current(live), self._refreshes.current(self._shared), return_exceptions=True
         )
@@ -137,12 +137,21 @@ class Retriever:
             shared = None
         return tenant, shared
 
-    async def _identity(self) -> EmbedderId | None:
+    async def _identified(self) -> None:
+        """Have the embedder asked which model it is, as often as the lake is asked what is current: only the
+        first search, and those after a failure, wait for the answer."""
+        asked = self._identifying
+        if asked is None or (asked.done() and (self._model is None or self._shared.due)):
+            asked = self._identifying = asyncio.create_task(self._identify())
+        if self._model is None:
+            await asyncio.shield(asked)
+
+    async def _identify(self) -> None:
         try:
-            return EmbedderId.model_validate(await self._embedder.describe.remote())
+            self._model = EmbedderId.model_validate(await self._embedder.describe.remote())
         except Exception:
             logger.exception("the embedder does not say which model it is: searching words alone")
-            return None
+            self._model = None
 
     def _comparable(self, snapshot: Snapshot) -> bool:
         made_by = snapshot.manifest.embedder
