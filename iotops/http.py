@@ -60,13 +60,15 @@ class Front(FastAPI):
     def __init__(self, *, docs_path: str = "/docs", **given: Any) -> None:
         """`docs_path` is where the OpenAPI is shown; the rest is FastAPI's."""
         super().__init__(docs_url=None, redoc_url=None, **given)
+        self.openapi_version = "3.2.0"  # has a word for the events of a stream
         self.router.route_class = _Route
         install_docs(self, docs_path)
 
     def openapi(self) -> dict[str, Any]:
-        """The page, without the empty examples that it would show where none is given.
+        """The page, without the empty examples that it would show where none is given, and with the models of
+        streamed events among the others.
 
-        FastAPI knows that by the identity of a value, which a pickled application has lost.
+        FastAPI knows the former by the identity of a value, which a pickled application has lost.
         """
         page = super().openapi()
         for operation in (each for path in page["paths"].values() for each in path.values()):
@@ -74,6 +76,10 @@ class Front(FastAPI):
             for shown in (*operation.get("parameters", ()), *bodies):
                 if shown.get("example") == {}:
                     del shown["example"]
+            for response in operation["responses"].values():
+                for content in response.get("content", {}).values():
+                    for name, model in content.get("itemSchema", {}).pop("$defs", {}).items():
+                        page["components"]["schemas"].setdefault(name, model)
         return page
 
 
