@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from iotops.auth import ExpiredToken, Principal, Role, verify_bearer
+from iotops.auth import Principal, Role, verify_bearer
 from iotops.docs_page import install_docs
 from iotops.errors import AuthError, TenantError
 from iotops.metrics import HTTP_DURATION, HTTP_ERRORS, HTTP_REQUESTS
@@ -37,18 +38,37 @@ class ApiError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class _Route(APIRoute):
+    """Reads a body as JSON only of a known caller: FastAPI would parse it before its dependencies ask."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def known(request: Request) -> Response:
+            authenticated(request)
+            return await handle(request)
+
+        return known if self.body_field else handle
+
+
 class Front(FastAPI):
-    """An application that Serve pickles on its way to a replica, and whose OpenAPI survives that."""
+    """An application that Serve pickles on its way to a replica, and whose OpenAPI survives that.
+
+    A call that takes a model as its body is answered to a verified caller alone.
+    """
 
     def __init__(self, *, docs_path: str = "/docs", **given: Any) -> None:
         """`docs_path` is where the OpenAPI is shown; the rest is FastAPI's."""
         super().__init__(docs_url=None, redoc_url=None, **given)
+        self.openapi_version = "3.2.0"  # has a word for the events of a stream
+        self.router.route_class = _Route
         install_docs(self, docs_path)
 
     def openapi(self) -> dict[str, Any]:
-        """The page, without the empty examples that it would show where none is given.
+        """The page, without the empty examples that it would show where none is given, and with the models of
+        streamed events among the others.
 
-        FastAPI knows that by the identity of a value, which a pickled application has lost.
+        FastAPI knows the former by the identity of a value, which a pickled application has lost.
         """
         page = super().openapi()
         for operation in (each for path in page["paths"].values() for each in path.values()):
@@ -56,6 +76,10 @@ class Front(FastAPI):
             for shown in (*operation.get("parameters", ()), *bodies):
                 if shown.get("example") == {}:
                     del shown["example"]
+            for response in operation["responses"].values():
+                for content in response.get("content", {}).values():
+                    for name, model in content.get("itemSchema", {}).pop("$defs", {}).items():
+                        page["components"]["schemas"].setdefault(name, model)
         return page
 
 
@@ -68,20 +92,26 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _failure)
 
 
-def caller(*roles: Role) -> Callable[..., Awaitable[Principal]]:
-    """A dependency: the verified caller, who must have one of the roles.
+def authenticated(request: Request) -> Principal:
+    """The verified caller, who from then on stands in `request.state.principal`, for what audits the call.
 
-    Whoever it is, admitted or not, stands in `request.state.principal`, for what audits the call.
+    Raises `ApiError` 401.
     """
+    known: Principal | None = getattr(request.state, "principal", None)
+    if known is None:
+        try:
+            known = verify_bearer(get_settings().auth, request.headers.get("authorization"))
+        except (AuthError, TenantError) as error:
+            raise ApiError(401, "unauthorized", str(error)) from None
+        request.state.principal = known
+    return known
+
+
+def caller(*roles: Role) -> Callable[..., Awaitable[Principal]]:
+    """A dependency: the verified caller, who must have one of the roles."""
 
     async def authenticate(request: Request, _: Annotated[object, Security(TOKEN)]) -> Principal:
-        try:
-            principal = verify_bearer(get_settings().auth, request.headers.get("authorization"))
-        except (AuthError, TenantError) as error:
-            if isinstance(error, ExpiredToken):
-                request.state.principal = error.principal
-            raise ApiError(401, "unauthorized", str(error)) from None
-        request.state.principal = principal
+        principal = authenticated(request)
         try:
             principal.require(*roles)
         except AuthError as error:

@@ -6,12 +6,13 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
 from indexes.codes import codes_in
 from iotops.http import ApiError, error_body
+from iotops.refusals import ErrorBody
 from ray_apps.copilot.contracts import AskRequest, AskResponse, Citation, Token, Usage
 from ray_apps.copilot.events import Event
 from ray_apps.copilot.follow_up import Turn, resolve
@@ -20,6 +21,9 @@ from ray_apps.copilot.sse import frame
 END = frame("[DONE]")
 MOST_EARLIER, MOST_CHARACTERS = 6, 2000
 """Earlier questions of a conversation that are read, and what is read of each."""
+Datum = TypeVar("Datum")
+Given = Annotated[Datum | None, Field(exclude_if=lambda datum: datum is None)]
+"""What is left out where there is none."""
 
 
 class TextPart(BaseModel):
@@ -114,6 +118,39 @@ class ChatCompletion(BaseModel):
     citations: list[Citation]
 
 
+class Delta(BaseModel):
+    """What a chunk adds to the message."""
+
+    role: Given[Literal["assistant"]] = None
+    content: Given[str] = None
+
+
+class ChunkChoice(BaseModel):
+    """A piece of the one answer."""
+
+    index: int = 0
+    delta: Delta
+    finish_reason: Literal["stop"] | None = None
+
+
+class ChatCompletionChunk(BaseModel):
+    """A piece of OpenAI's answer; the last with a choice has `citations`, one after it `usage` if asked."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Given[Usage] = None
+    citations: Given[list[Citation]] = None
+
+
+class ChunkEvent(BaseModel):
+    """An event of a streamed completion: a chunk, the error that ended it, or that it is at its end."""
+
+    data: Json[ChatCompletionChunk | ErrorBody] | Literal["[DONE]"]
+
+
 class Model(BaseModel):
     """A model that may be named."""
 
@@ -170,36 +207,43 @@ class Chunks:
     """The frames of one streamed completion; `model` is named until the answer says who wrote it."""
 
     def __init__(self, request_id: str, model: str, include_usage: bool) -> None:
-        self._request_id, self._include_usage = request_id, include_usage
-        self._head = {
-            "id": f"chatcmpl-{request_id}",
-            "object": "chat.completion.chunk",
-            "created": int(time.time()),
-            "model": model,
-        }
+        self._request_id, self._model, self._include_usage = request_id, model, include_usage
+        self._created = int(time.time())
         self._begun = False
 
     def told(self, event: Event | AskResponse) -> bytes:
         """The chunks for an event: the role with the first, then text, and with the answer what is left."""
-        frames = b"" if self._begun else self._chunk({"role": "assistant", "content": ""})
+        frames = b"" if self._begun else self._choice(Delta(role="assistant", content=""))
         self._begun = True
         if isinstance(event, Token):
-            frames += self._chunk({"content": event.text})
+            frames += self._choice(Delta(content=event.text))
         elif isinstance(event, AskResponse):
-            self._head["model"] = _author(event, str(self._head["model"]))
+            self._model = _author(event, self._model)
             if listed := sources(event):
-                frames += self._chunk({"content": listed})
-            frames += self._chunk(
-                {}, finish="stop", citations=[each.model_dump() for each in event.citations]
-            )
+                frames += self._choice(Delta(content=listed))
+            frames += self._choice(Delta(), finish_reason="stop", citations=event.citations)
             if self._include_usage:
-                frames += frame(json.dumps({**self._head, "choices": [], "usage": event.usage.model_dump()}))
+                frames += self._chunk([], usage=event.usage)
         return frames
 
     def failed(self, error: Exception) -> bytes:
         """An error, in the envelope of every error, which OpenAI's clients read too."""
         return frame(json.dumps(error_body(error, self._request_id)))
 
-    def _chunk(self, delta: dict[str, str], finish: str | None = None, **more: Any) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        return frame(json.dumps({**self._head, "choices": [choice], **more}))
+    def _choice(
+        self,
+        delta: Delta,
+        finish_reason: Literal["stop"] | None = None,
+        citations: list[Citation] | None = None,
+    ) -> bytes:
+        return self._chunk([ChunkChoice(delta=delta, finish_reason=finish_reason)], citations=citations)
+
+    def _chunk(self, choices: list[ChunkChoice], **more: Any) -> bytes:
+        chunk = ChatCompletionChunk(
+            id=f"chatcmpl-{self._request_id}",
+            created=self._created,
+            model=self._model,
+            choices=choices,
+            **more,
+        )
+        return frame(chunk.model_dump_json(ensure_ascii=True))

@@ -167,7 +167,8 @@ def _action(scope: Scope) -> str:
 
 
 def _bearer(scope: Scope) -> Principal | None:
-    """Who sent a call that was refused before anybody asked: one that is too large, or leads nowhere."""
+    """Who sent a call that was not let in: one that is too large, leads nowhere, or comes with an expired
+    token."""
     try:
         return verify_bearer(get_settings().auth, Headers(scope=scope).get("authorization"))
     except ExpiredToken as error:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from fastapi.openapi.constants import REF_TEMPLATE
+from pydantic import BaseModel, TypeAdapter
 
 from iotops.refusals import refusals
-from ray_apps.copilot import examples, openai_api, sse
+from ray_apps.copilot import event_contracts, examples, openai_api, sse
 from ray_apps.copilot.contracts import Readiness
 
 Responses = dict[int | str, dict[str, Any]]
 LIMITED = (401, 403, 429, 503)
-EVENTS = ("trace", "token", "citation", "done", "error")
 HEADERS = {
     name: {"description": told, "schema": {"type": kind}}
     for name, told, kind in (
@@ -27,7 +26,6 @@ HEADERS = {
         ),
     )
 }
-CHECKS = ("trace", "done", "error")
 _CHUNKS = openai_api.Chunks(examples.ANSWER.request_id, examples.MODEL, include_usage=False)
 
 
@@ -35,19 +33,14 @@ def _answers(
     example: BaseModel,
     *refused: int,
     stream: bytes = b"",
-    events: Sequence[str] = (),
+    event: Any = None,
     missing: tuple[str, str] | None = None,
 ) -> Responses:
-    """An answer like `example`, or a `stream` of events of these names; without names each is data alone."""
+    """An answer like `example`, or as a `stream`, where there is a type of its events."""
     content: dict[str, Any] = {"application/json": {"example": example.model_dump(mode="json")}}
     description = "As asked"
-    if stream:
-        event = {"event": {"enum": [*events]}} if events else {}
-        item = {
-            "type": "object",
-            "properties": {**event, "data": {"type": "string", "description": "One line of JSON."}},
-            "required": [*event, "data"],
-        }
+    if event:
+        item = TypeAdapter(event).json_schema(ref_template=REF_TEMPLATE)
         content[sse.EventStream.media_type] = {"itemSchema": item, "example": stream.decode()}
         description = "At once, or as a stream of server-sent events"
     return {
@@ -57,15 +50,23 @@ def _answers(
 
 
 ANSWERS = _answers(
-    examples.ANSWER, 422, stream=b"".join(map(sse.event_frame, examples.ANSWERING)), events=EVENTS
+    examples.ANSWER,
+    422,
+    stream=b"".join(map(sse.event_frame, examples.ANSWERING)),
+    event=event_contracts.Answering,
 )
 COMPLETIONS = _answers(
     openai_api.completion(examples.ANSWER, examples.MODEL),
     422,
     stream=b"".join(map(_CHUNKS.told, examples.ANSWERING)) + openai_api.END,
+    event=openai_api.ChunkEvent,
 )
 GUIDES = _answers(
-    examples.GUIDE, 404, 422, stream=b"".join(map(sse.event_frame, examples.CHECKING)), events=CHECKS
+    examples.GUIDE,
+    404,
+    422,
+    stream=b"".join(map(sse.event_frame, examples.CHECKING)),
+    event=event_contracts.Checking,
 )
 GUIDE = _answers(
     examples.GUIDE, 404, 422, missing=("unknown_guide", f"this tenant has no guide {examples.GUIDE.id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import httpx
@@ -12,9 +13,10 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel, ConfigDict
 from ray.cloudpickle import dumps, loads
 
-from iotops.auth import Principal
+from iotops.auth import Principal, Role, issue_token
 from iotops.http import Front, caller, install
 from iotops.settings import get_settings
+from iotops.tenancy import Tenant
 
 
 class Body(BaseModel):
@@ -23,10 +25,17 @@ class Body(BaseModel):
     text: str
 
 
-@pytest.fixture
-def front(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tokens are signed with it."""
     monkeypatch.setenv("IOTOPS_AUTH__JWT_SECRET", "k" * 40)
     get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def front() -> TestClient:
     app = FastAPI()
     install(app)
 
@@ -38,8 +47,12 @@ def front(monkeypatch: pytest.MonkeyPatch):
     async def closed(principal: Annotated[Principal, Depends(caller("admin"))]) -> None:
         return None
 
-    yield TestClient(app, raise_server_exceptions=False)
-    get_settings.cache_clear()
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def bearer(role: Role, ttl_s: int = 60) -> dict[str, str]:
+    token = issue_token(get_settings().auth, Tenant("acme"), "alice", role, ttl_s)
+    return {"Authorization": f"Bearer {token}"}
 
 
 def refused(response: httpx.Response) -> tuple[int, str]:
@@ -69,6 +82,41 @@ def test_a_refusal_says_what_is_allowed_and_how_to_authenticate(front: TestClien
     stranger = front.get("/closed")
     assert refused(stranger) == (401, "unauthorized")
     assert stranger.headers["WWW-Authenticate"] == "Bearer"
+
+
+UNREADABLE = [b"{", b"\xff\xfe", b'{"text": 1}', b"[" * 200_000]
+
+
+@pytest.mark.parametrize("body", UNREADABLE, ids=["torn", "no text", "wrong", "deep"])
+def test_a_body_is_read_of_known_callers_only(body: bytes):
+    app = Front(title="Pumps")
+    install(app)
+
+    @app.post("/body")
+    async def told(body: Body, principal: Annotated[Principal, Depends(caller("admin"))]) -> str:
+        return principal.subject
+
+    client = TestClient(app, headers={"Content-Type": "application/json"})
+
+    def sent(headers: dict[str, str]) -> tuple[int, str]:
+        return refused(client.post("/body", content=body, headers=headers))
+
+    for stranger in ({}, {"Authorization": "Bearer forged"}, bearer("admin", ttl_s=-1)):
+        assert sent(stranger) == (401, "unauthorized")
+    assert sent(bearer("admin")) == (422, "invalid_request")
+    assert client.post("/body", json={"text": "hot"}, headers=bearer("admin")).json() == "alice"
+    wrong = client.post("/body", json={"text": "hot"}, headers=bearer("device"))
+    assert refused(wrong) == (403, "forbidden")
+
+
+def test_no_operation_reads_what_a_stranger_sends():
+    from ray_apps.copilot.api import app as copilot
+
+    client = TestClient(loads(dumps(copilot)), headers={"Content-Type": "application/json"})
+    taking = [path for path, methods in copilot.openapi()["paths"].items() if "requestBody" in str(methods)]
+    assert len(taking) >= 6
+    for path in taking:
+        assert refused(client.post(path, content=b"{")) == (401, "unauthorized"), path
 
 
 def test_the_page_of_an_application_is_the_same_after_its_way_to_a_replica():

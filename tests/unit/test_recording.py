@@ -165,9 +165,9 @@ def app(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arrived: asyncio.Event)
     get_settings.cache_clear()
 
 
-def of_alice() -> dict[str, str]:
+def of_alice(ttl_s: int | None = None) -> dict[str, str]:
     """The headers of her calls."""
-    token = issue_token(get_settings().auth, Tenant("acme"), "alice", "operator")
+    token = issue_token(get_settings().auth, Tenant("acme"), "alice", "operator", ttl_s)
     return {"authorization": f"Bearer {token}", "x-request-id": "r1"}
 
 
@@ -223,6 +223,15 @@ def test_a_call_that_is_refused_before_it_is_asked_who_sends_it_is_recorded(
     lines.clear()
     asyncio.run(client.post(path, content=content, headers={"Authorization": "Bearer forged"}))
     assert not lines
+
+
+def test_a_call_with_an_expired_token_is_recorded_as_denied(
+    client: httpx.AsyncClient, lines: list[dict[str, Any]]
+) -> None:
+    assert asyncio.run(client.get("/streamed/pump-1", headers=of_alice(ttl_s=-1))).status_code == 401
+    assert [(line["subject"], line["object"], line["outcome"]) for line in lines] == [
+        ("alice", "pump-1", "denied")
+    ]
 
 
 def test_a_call_that_nobody_waits_for_is_recorded_as_such(
