@@ -60,7 +60,6 @@ class Front(FastAPI):
     def __init__(self, *, docs_path: str = "/docs", **given: Any) -> None:
         """`docs_path` is where the OpenAPI is shown; the rest is FastAPI's."""
         super().__init__(docs_url=None, redoc_url=None, **given)
-        self.openapi_version = "3.2.0"  # has a word for the events of a stream
         self.router.route_class = _Route
         install_docs(self, docs_path)
 
@@ -78,7 +77,7 @@ class Front(FastAPI):
                     del shown["example"]
             for response in operation["responses"].values():
                 for content in response.get("content", {}).values():
-                    for name, model in content.get("itemSchema", {}).pop("$defs", {}).items():
+                    for name, model in content.get("schema", {}).pop("$defs", {}).items():
                         page["components"]["schemas"].setdefault(name, model)
         return page
 
