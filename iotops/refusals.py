@@ -47,6 +47,12 @@ EXAMPLES = {
         "device 'machine-999' has sent nothing for this tenant",
     ),
     408: ("Too slow", "too_slow", "the body was not here within 10 s: send it at once"),
+    409: (
+        "Changed by somebody else",
+        "guide_changed",
+        "guide 3f0e8c5e-6f0a-4f5e-9d5e-2a4b1c7d9e10 has changed meanwhile, this was not kept: "
+        "see how it stands",
+    ),
     413: ("Too large", "too_large", "the body has more than 5242880 bytes: send less at once"),
     415: (
         "Unknown encoding",

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,9 @@ logger = logging.getLogger(__name__)
 
 FAIR_S, FAIR_SHARE = 5.0, 3 / 4
 """Time for the last model's first token: at least so much (s), and of an answer's. One that is silent then
-has failed; by less, as answers on two cores have, one that is slow would be taken for one that hangs."""
+has failed; by less, as answers on two cores have, one that is slow would be taken for one that hangs: it is
+asked for a word beside them then (`ChatModel.sound_out`)."""
+WORD: Messages = [{"role": "user", "content": "Are you there?"}]
 NO_KEY = "no-key"
 """For a server that wants none: without one the clients would take another server's from the environment."""
 
@@ -53,6 +55,7 @@ class ChatModel:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._routes = routes
+        self._sounding: asyncio.Task[None] | None = None
 
     @property
     def first(self) -> str:
@@ -87,6 +90,18 @@ class ChatModel:
         async with asyncio.timeout(route.tools_s):  # slow with tools is not failed
             with route.circuit.attempt():
                 return await route.model.propose(messages, tools, max_tokens)
+
+    def sound_out(self) -> asyncio.Task[None]:
+        """Have the last model asked for a word that nobody waits for, one at a time. An answer that is cut
+        off before a fair time for the first token shows its circuit nothing; this does."""
+        if self._sounding is None or self._sounding.done():
+            self._sounding = asyncio.create_task(self._sound_out())
+        return self._sounding
+
+    async def _sound_out(self) -> None:
+        with suppress(EngineError):  # its circuit has it, and the log
+            async for _ in ChatModel(self._routes[-1:]).stream(WORD, 1).pieces():
+                pass
 
     async def describe(self) -> dict[str, Any]:
         """What the first model says of itself, then for each model its circuit.

@@ -228,8 +228,9 @@ class Answerer:
 
         What the model wrote, and whether it had its time and did not fail: an answer from the sources alone
         beats none, and one in time beats a longer one. A model that says nothing to anybody meanwhile may
-        hang, and has failed. `begun` is when the question came, by the event loop's clock (s). Whatever is
-        written is noted as it comes, for a caller who leaves before the end.
+        hang: it has failed, and is sounded out beside the answers. `begun` is when the question came, by the
+        event loop's clock (s). Whatever is written is noted as it comes, for a caller who leaves before the
+        end.
         """
         started, said = time.perf_counter(), self._chat.said
         tell(Trace(message="writing from the sources"))
@@ -253,7 +254,10 @@ class Answerer:
                         break
         except TimeoutError:
             logger.info("the language model had not written all after %s s", self._model.answer_s)
-            return writing, self._chat.said > said
+            heard = self._chat.said > said
+            if not heard:
+                self._chat.sound_out()
+            return writing, heard
         except Exception:
             logger.exception("the language model gave no whole draft; quoting the sources instead")
             return writing, False

@@ -52,7 +52,7 @@ from ray_apps.copilot.recording import Recorded, note, recorder
 from ray_apps.copilot.sentence_vectors import SentenceVectors
 from ray_apps.copilot.sse import EventStream, streamed
 from ray_apps.copilot.troubleshoot.contracts import Guide, StepOutcome, TroubleshootRequest
-from ray_apps.copilot.troubleshoot.guide import reported
+from ray_apps.copilot.troubleshoot.guide import GuideChanged, reported
 from ray_apps.copilot.troubleshoot.runbooks import Runbooks
 from ray_apps.copilot.troubleshoot.store import Guides
 from ray_apps.copilot.troubleshoot.workflow import Troubleshooter
@@ -290,12 +290,14 @@ class Copilot:
         """The guide with the outcome, and the step to do next."""
 
         def change(guide: Guide) -> Guide:
-            return reported(guide, number, body.outcome, body.note)
+            return reported(guide, number, body.outcome, body.note, body.version)
 
         try:
             found = await asyncio.to_thread(self._guides.change, principal.tenant, guide_id, change)
         except KeyError:
             raise ApiError(404, "unknown_step", f"guide {guide_id} has no step {number}") from None
+        except GuideChanged as error:
+            raise ApiError(409, "guide_changed", str(error)) from None
         if found is None:
             raise unknown_guide(guide_id)
         return found

@@ -74,7 +74,7 @@ GUIDE = _answers(
     examples.GUIDE, 404, 422, missing=("unknown_guide", f"this tenant has no guide {examples.GUIDE.id}")
 )
 STEP = _answers(
-    examples.GUIDE, 404, 422, missing=("unknown_step", f"guide {examples.GUIDE.id} has no step 12")
+    examples.GUIDE, 404, 409, 422, missing=("unknown_step", f"guide {examples.GUIDE.id} has no step 12")
 )
 MODELS = _answers(examples.MODELS)
 FOUND = _answers(examples.FOUND, 422)

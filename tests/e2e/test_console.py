@@ -249,6 +249,34 @@ def test_troubleshooting_shows_each_check_and_leads_to_a_guide(page: Page, setti
     expect(page.locator(".steps .now")).to_be_focused()
 
 
+def test_of_two_tabs_on_a_guide_the_second_is_told_what_the_first_reported(page: Page, settings: Settings):
+    token = issue_token(settings.auth, TENANT, "o", "operator")
+    made = page.request.post(
+        "/troubleshoot",
+        data={"device_id": "machine-006", "error_code": "E421"},
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=60_000,
+    )
+    tabs = [signed_in(each, settings) for each in (page, page.context.new_page())]
+    for tab in tabs:
+        tab.goto(f"/console/#/guides/{made.json()['id']}")
+        expect(tab.locator(".steps [aria-current=step]")).to_have_attribute("value", "1")
+    first, second = tabs
+    first.get_by_label("Note").fill("greased")
+    first.get_by_role("button", name="Done", exact=True).press("Enter")
+    expect(first.locator(".steps .past")).to_contain_text("Done: greased")
+    second.get_by_role("button", name="No effect").press("Enter")
+    alert = second.get_by_role("alert")
+    expect(alert).to_contain_text("has changed meanwhile")
+    expect(alert).to_be_focused()
+    expect(second.locator(".steps .past")).to_contain_text("Done: greased")
+    accessible(second)
+    second.locator(".steps summary").press("Enter")
+    second.locator(".steps .past").get_by_role("button", name="No effect").press("Enter")
+    expect(second.locator(".steps .past")).to_contain_text("No effect: greased")
+    expect(alert).to_have_count(0)
+
+
 def test_what_was_asked_is_forgotten_with_its_conversation_and_with_its_user(page: Page, settings: Settings):
     signed_in(page, settings)
     page.route("**/ask", lambda route: None)

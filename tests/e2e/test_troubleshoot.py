@@ -44,6 +44,24 @@ def test_a_guide_is_made_of_records_and_documents_and_goes_on(api: httpx.Client,
     assert (solved["state"], solved["next_step"]) == ("solved", None)
 
 
+def test_of_two_who_saw_the_same_guide_the_second_overwrites_nothing(
+    api: httpx.Client, guide: dict[str, Any]
+):
+    steps = f"/troubleshoot/{guide['id']}/steps"
+
+    def report(number: int, outcome: str, seen: dict[str, Any]) -> httpx.Response:
+        return api.post(f"{steps}/{number}", json={"outcome": outcome, "version": seen["version"]})
+
+    first = report(1, "done", guide)
+    assert (first.status_code, first.json()["version"]) == (200, guide["version"] + 1)
+    for late in (report(1, "no_effect", guide), report(2, "done", guide)):
+        assert (late.status_code, late.json()["error"]["code"]) == (409, "guide_changed")
+    assert report(1, "done", guide).json() == first.json(), "sent again"
+    assert api.get(f"/troubleshoot/{guide['id']}").json() == first.json()
+    corrected = report(1, "no_effect", first.json()).json()
+    assert corrected["steps"][0]["outcome"] == "no_effect"
+
+
 def test_a_stream_tells_each_check_and_search_then_the_guide(api: httpx.Client):
     worst = api.get("/insights").json()["devices"][0]["device_id"]
     body, accept = {"device_id": worst, "error_code": "E421"}, {"Accept": "text/event-stream"}

@@ -87,13 +87,16 @@ class Author:
     def __init__(self, text: str, fails: bool = False, hangs: bool = False, finish: str = "stop") -> None:
         self.words, self.fails, self.hangs, self.finish = text.split(" "), fails, hangs, finish
         self.written: list[str] = []
-        self.stopped, self.said = False, 0
+        self.stopped, self.said, self.sounded_out = False, 0, 0
 
     def stream(self, messages, max_tokens):
         return Writing(self._pieces())
 
     async def propose(self, messages, tools, max_tokens):
         return None
+
+    def sound_out(self):
+        self.sounded_out += 1
 
     async def _pieces(self):
         try:

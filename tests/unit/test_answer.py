@@ -162,7 +162,7 @@ def test_what_the_model_does_not_write_in_time_is_quoted():
 
 
 @pytest.mark.parametrize("to_others", [0, 1])
-def test_a_model_that_hangs_leaves_an_answer_incomplete_and_one_that_writes_for_others_does_not(
+def test_a_model_that_hangs_leaves_an_answer_incomplete_and_is_sounded_out_unless_it_writes_for_others(
     to_others: int,
 ):
     class Waiting(Author):
@@ -171,9 +171,11 @@ def test_a_model_that_hangs_leaves_an_answer_incomplete_and_one_that_writes_for_
             await asyncio.Event().wait()
             yield
 
-    draft, _ = answer(Waiting(""), answer_s=0.3)
+    author = Waiting("")
+    draft, _ = answer(author, answer_s=0.3)
     assert draft.grounded
     assert (draft.complete, draft.model, draft.completions) == (bool(to_others), "none", [])
+    assert author.sounded_out == 1 - to_others
 
 
 def test_an_answer_without_the_tools_that_the_model_may_have_wanted_is_not_complete():

@@ -178,6 +178,38 @@ def test_a_model_that_writes_for_others_meanwhile_is_busy_and_has_not_failed():
     asyncio.run(run())
 
 
+def test_a_model_that_answers_leave_too_little_time_is_judged_by_a_word_that_nobody_waits_for():
+    async def run() -> None:
+        chat = routed(Author("a", HANG))
+        for _ in range(FAILURES):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await read(chat)
+            assert (await chat.describe())["circuits"] == {"a": "closed"}, "it may be slow"
+            await chat.sound_out()
+        with pytest.raises(EngineError, match="'a': 'open'"):
+            await chat.describe()
+        with pytest.raises(EngineError, match="left alone"):
+            await read(chat)
+
+    asyncio.run(run())
+
+
+def test_the_word_is_the_last_models_and_asked_for_once_at_a_time():
+    async def run() -> None:
+        first, last = Author("a", HANG), Author("b", "Yes.")
+        chat = ChatModel([Route(first, 20), Route(last, 20)])
+        asked = chat.sound_out()
+        assert chat.sound_out() is asked
+        await asked
+        assert (first.asked, last.asked, chat.said) == (0, 1, 1)
+        await chat.sound_out()
+        assert last.asked == 2
+        assert set((await chat.describe())["circuits"].values()) == {"closed"}
+
+    asyncio.run(run())
+
+
 def test_requests_that_are_refused_for_their_own_sake_never_open_the_circuit():
     async def run() -> None:
         first = Author("a", RequestRefused("too long"))

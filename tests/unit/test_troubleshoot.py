@@ -18,7 +18,14 @@ from ray_apps.copilot.events import Event, Tell, unheard
 from ray_apps.copilot.grounding import Passage
 from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step, TroubleshootRequest
-from ray_apps.copilot.troubleshoot.guide import EXHAUSTED, advanced, explanation, instructions, reported
+from ray_apps.copilot.troubleshoot.guide import (
+    EXHAUSTED,
+    GuideChanged,
+    advanced,
+    explanation,
+    instructions,
+    reported,
+)
 from ray_apps.copilot.troubleshoot.workflow import Troubleshooter
 from tests.unit.guards import alike, rules_alone
 
@@ -170,6 +177,19 @@ def test_a_guide_without_steps_left_says_to_escalate(guide: Guide):
     )  # fmt: skip
     with pytest.raises(KeyError):
         reported(guide, 9, "done", "")
+
+
+def test_what_was_seen_on_an_older_guide_overwrites_nothing(guide: Guide):
+    assert guide.version == 0
+    first = reported(guide, 1, "done", "greased", guide.version)
+    assert (first.version, first.next_step) == (1, 2)
+    for number, outcome, note in ((1, "no_effect", "greased"), (1, "done", ""), (2, "done", "greased")):
+        with pytest.raises(GuideChanged, match="guide g has changed"):
+            reported(first, number, outcome, note, guide.version)
+    assert reported(first, 1, "done", "greased", guide.version) == first, "sent again"
+    corrected = reported(first, 1, "no_effect", "dry", first.version)
+    assert (corrected.version, corrected.steps[0].outcome, corrected.steps[0].note) == (2, "no_effect", "dry")
+    assert reported(corrected, 1, "done", "").version == 3, "it is not said what was seen"
 
 
 class Shelf:

@@ -10,6 +10,7 @@ const OUTCOMES = [
   ["not_possible", "Not possible"], ["ruled_out", "Rules this cause out"],
 ];
 const SAID = Object.fromEntries(OUTCOMES);
+const CHANGED = 409;
 
 /** What is known of the trouble; shows each check as it is made, and leads to a guide of its own address. */
 export function Troubleshoot({ argument: device }) {
@@ -52,22 +53,29 @@ export function Guide({ argument: id }) {
   const [guide, setGuide] = useState();
   const [error, setError] = useState();
   const [source, setSource] = useState();
-  useEffect(() => void get(`/troubleshoot/${encodeURIComponent(id)}`).then(setGuide, setError), [id]);
-  const [reported, setReported] = useState(0);
-  useEffect(() => {
-    if (reported) document.querySelector(".steps .now, .advice").focus(); // what was pressed is gone
-  }, [reported]);
-  const report = (number, outcome, note) =>
-    post(`/troubleshoot/${id}/steps/${number}`, { outcome, note }).then((changed) => {
-      setGuide(changed);
+  const path = `/troubleshoot/${encodeURIComponent(id)}`;
+  useEffect(() => void get(path).then(setGuide, setError), [path]);
+  const [shown, setShown] = useState(0);
+  useEffect(() => { // what was pressed is gone
+    if (shown) (document.querySelector("main [role=alert]") ?? document.querySelector(".steps .now, .advice")).focus();
+  }, [shown]);
+  const show = (changed) => {
+    setGuide(changed);
+    setShown((times) => times + 1);
+  };
+  const report = async (number, outcome, note) => {
+    try {
+      show(await post(`${path}/steps/${number}`, { outcome, note, version: guide.version }));
       setError();
-      setReported((times) => times + 1);
-    }, setError);
+    } catch (error) {
+      setError(error);
+      if (error.status === CHANGED) await get(path).then(show, setError);
+    }
+  };
   if (!guide) return html`<h1 tabindex="-1">Troubleshooting</h1><${Waiting} error=${error} />`;
   const about = [guide.error_code, guide.symptom].filter(Boolean).join(" · ");
   return html`<h1 tabindex="-1">Troubleshooting <a href=${`#/devices/${encodeURIComponent(guide.device_id)}`}>${guide.device_id}</a>
       ${about && html` <small>${about}</small>`}</h1>
-    ${error && html`<p class="error" role="alert">${error.message}</p>`}
     <div class="columns">
       <section class="card"><h2>Checks</h2><ul class="log">${guide.checks.map((check) => html`<li>
         <span class=${`tag ${check.status === "failed" ? "error" : ""}`}>${check.status}</span><b>${check.name}</b>
@@ -79,6 +87,7 @@ export function Guide({ argument: id }) {
           : html`<p>Nothing in the records or the documents points to a cause.</p>`}</section>
     </div>
     <section class="card"><h2>Guide</h2>
+      ${error && html`<p class="error" role="alert" tabindex="-1">${error.message}</p>`}
       <ol class="steps">${guide.steps.map((step) => html`<${Step} key=${step.number} step=${step}
         now=${step.number === guide.next_step} report=${report} open=${setSource} />`)}</ol>
       <p class="advice" role="status" tabindex="-1"><b>${guide.advice}</b></p></section>
@@ -88,7 +97,7 @@ export function Guide({ argument: id }) {
 function Step({ step, now, report, open }) {
   const [note, setNote] = useState(step.note);
   const others = OUTCOMES.filter(([outcome]) => outcome !== step.outcome);
-  const choice = others.map(([outcome, label]) => html`<button onClick=${() => report(step.number, outcome, note)}>${label}</button>`);
+  const choice = others.map(([outcome, label]) => html`<button onClick=${() => report(step.number, outcome, now ? note : step.note)}>${label}</button>`);
   return html`<li value=${step.number} class=${now ? "now" : step.outcome ? "past" : ""} aria-current=${now ? "step" : null} tabindex=${now ? -1 : null}>
     <p>${step.text} <${Cited} citations=${step.citations} open=${open} /></p>
     ${step.outcome && html`<p class="hint">${SAID[step.outcome]}${step.note && `: ${step.note}`}</p>`}

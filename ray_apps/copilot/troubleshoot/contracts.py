@@ -38,6 +38,13 @@ class StepOutcome(Request):
     note: str = Field(
         "", max_length=1000, pattern=NO_NUL, description="Kept with the step.", examples=["still 58"]
     )
+    version: int | None = Field(
+        None,
+        ge=0,
+        description="Of the guide that the caller looked at: where it is another by now, nothing is changed. "
+        "Without it the last report stands.",
+        examples=[0],
+    )
 
 
 class Check(BaseModel):
@@ -81,5 +88,6 @@ class Guide(BaseModel):
     likely_causes: list[LikelyCause]
     steps: list[Step]
     next_step: int | None = Field(description="Number of the step to do now; null where the guide has ended.")
+    version: int = Field(0, description="How often what came of a step was reported.")
     advice: str = Field("", description="What to do where the guide has ended.")
     guard: GuardReport = Field(default_factory=GuardReport)

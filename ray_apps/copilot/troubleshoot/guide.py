@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from iotops.errors import IotOpsError
 from ray_apps.copilot import grounding
 from ray_apps.copilot.grounding import Passage, Quote
 from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step
@@ -19,6 +20,10 @@ EXHAUSTED = (
     "No step is left. Escalate to the maker or to a service engineer with this guide: it says what was "
     "checked, what was done and what came of it."
 )
+
+
+class GuideChanged(IotOpsError):
+    """A step was reported by who has not seen what was reported before."""
 
 
 def explanation(passages: list[Passage]) -> Quote | None:
@@ -43,18 +48,25 @@ def instructions(passages: list[Passage]) -> list[Quote]:
     return []
 
 
-def reported(guide: Guide, number: int, outcome: Outcome, note: str) -> Guide:
-    """The guide after a step was reported; raises `KeyError` where it has no such step.
+def reported(guide: Guide, number: int, outcome: Outcome, note: str, version: int | None = None) -> Guide:
+    """The guide after a step was reported, by who saw that `version` of it, if it is known.
 
     What was thought to have solved the trouble was no more than done, where another step is reported later.
+    Raises `KeyError` where it has no such step; `GuideChanged` where it has another version, unless the step
+    says the same already, as it does when a report is sent again.
     """
+    steps = {step.number: step for step in guide.steps}
+    told = steps[number].model_copy(update={"outcome": outcome, "note": note})
+    if version not in (None, guide.version):
+        if told == steps[number]:
+            return guide
+        raise GuideChanged(f"guide {guide.id} has changed meanwhile, this was not kept: see how it stands")
     past = [
         step.model_copy(update={"outcome": "done"}) if step.outcome == "solved" else step
         for step in guide.steps
     ]
-    steps = {step.number: step for step in past}
-    steps[number] = steps[number].model_copy(update={"outcome": outcome, "note": note})
-    return advanced(guide.model_copy(update={"steps": list(steps.values())}))
+    after = [told if step.number == number else step for step in past]
+    return advanced(guide.model_copy(update={"steps": after, "version": guide.version + 1}))
 
 
 def advanced(guide: Guide) -> Guide:
