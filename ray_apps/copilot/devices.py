@@ -17,6 +17,7 @@ from iotops.database import serving_engine, tenant_transaction
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot import devices_sql as sql
+from ray_apps.copilot.conditions import Condition
 from ray_apps.copilot.lacking import Lack
 from ray_apps.copilot.leaving_out import LeftOut
 from ray_apps.copilot.naming import NUMBERED
@@ -184,6 +185,26 @@ class DeviceRecords:
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(sql.BRIEFLY)
             return {**asdict(scope), **connection.execute(chosen[lack], key).mappings().one()}
+
+    def meeting(
+        self,
+        tenant: Tenant,
+        conditions: Sequence[Condition],
+        period: Period = EVER,
+        about: Collection[str] = (),
+        left_out: LeftOut = LeftOut(),
+    ) -> dict[str, Any]:
+        """How many `devices` there are as `lacking` counts them, how many of them meet all of some conditions
+        (`met`), and the first of these, the least healthy first (`named`), with their `scores` of the newest
+        `day`, up to the end of the time that a score is asked for. Those `left_out` are so by the period."""
+        scope = self.scope(tenant, about, left_out)
+        scored = next((each.period for each in conditions if each.of == "score" and each.period), EVER)
+        with tenant_transaction(self._engine, tenant) as connection:
+            connection.execute(sql.BRIEFLY)
+            day = connection.execute(sql.DAY, asdict(scored)).scalar_one()
+            key = {**asdict(period), **scope.values, **sql.values(conditions), "day": day}
+            found = connection.execute(sql.meeting(conditions), key).mappings().one()
+            return {**asdict(scope), "day": day, **found}
 
     def fleet(
         self,

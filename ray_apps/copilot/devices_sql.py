@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import TextClause, text
+
+from indexes.codes import code_key
+from ray_apps.copilot.conditions import Condition
+from ray_apps.copilot.period import EVER
 
 HEALTH = text("""
     SELECT day, model, score, readings, errors FROM gold.device_health
@@ -57,9 +65,8 @@ _KEY = r"""lower(regexp_replace(regexp_replace(error_code, '(?<=\d)[-_/\s]+(?=\d
     '(?<!\d)[-_/\s]|[-_/\s](?!\d)', '', 'g'))"""
 # Before the limit: else a code that is not among the latest would be none.
 _ASKED = f"(CAST(:keys AS text[]) IS NULL OR {_KEY} = ANY(CAST(:keys AS text[])))"
-_WANTED = (
-    f"{_ASKED} AND (CAST(:other_codes AS text[]) IS NULL OR {_KEY} <> ALL(CAST(:other_codes AS text[])))"
-)
+_COUNTS = f"(CAST(:other_codes AS text[]) IS NULL OR {_KEY} <> ALL(CAST(:other_codes AS text[])))"
+_WANTED = f"{_ASKED} AND {_COUNTS}"
 CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
 ASKED_CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device AND {_ASKED}"))
 _KEPT = f"""(CAST(:other_devices AS text[]) IS NULL OR device_id <> ALL(CAST(:other_devices AS text[])))
@@ -113,6 +120,27 @@ WITHOUT_READINGS = text(f"""
         WHERE sent.device_id = known.device_id AND ts < :since ORDER BY ts DESC LIMIT 1
     ) before ON NOT sends""")
 WITHOUT_OPEN_ALERTS = text(_SPARED.format("SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL"))
+# Readings are asked for device by device, see above; a code that is named is counted though others are not.
+_MEETS = {
+    "errors": f"""device_id IN (
+        SELECT device_id FROM silver.events
+        WHERE error_code IS NOT NULL AND ts >= :since# AND ts < :until# AND {_COUNTS})""",
+    "codes": f"""device_id IN (
+        SELECT device_id FROM silver.events
+        WHERE error_code IS NOT NULL AND ts >= :since# AND ts < :until#
+            AND {_KEY} = ANY(CAST(:keys# AS text[])))""",
+    "alerts": """device_id IN (
+        SELECT device_id FROM silver.alerts
+        WHERE opened_at < :until# AND (resolved_at IS NULL OR resolved_at >= :since#))""",
+    "open alerts": "device_id IN (SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL)",
+    "readings": """(
+        SELECT true FROM silver.telemetry sent
+        WHERE sent.device_id = health.device_id AND ts >= :since# AND ts < :until# LIMIT 1) IS NOT NULL""",
+    "at least": "score >= :score#",
+    "at most": "score <= :score#",
+    "below": "score < :score#",
+    "above": "score > :score#",
+}
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
 """For what reads the rows of a whole fleet."""
 VERSION = text("""
@@ -130,3 +158,38 @@ FLEET = text(f"""
 SCORES = text(f"""
     SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
     FROM gold.device_health WHERE day = :day AND {_OF_THEM} GROUP BY band""")
+
+
+def meeting(conditions: Sequence[Condition]) -> TextClause:
+    """Asks for the devices that meet all of some conditions, with their `values`."""
+    tests = [
+        f"{'' if each.has else 'NOT '}({_MEETS[_test(each)].replace('#', str(number))})"
+        for number, each in enumerate(conditions)
+    ]
+    known = f"FROM gold.device_health health WHERE day = :day AND {_OF_THEM}"
+    return text(f"""
+        SELECT (SELECT count(*) {known}) AS devices, count(*) AS met,
+            (array_agg(device_id ORDER BY score, device_id))[1:10] AS named,
+            (array_agg(score ORDER BY score, device_id))[1:10] AS scores
+        {known} AND {" AND ".join(tests)}""")
+
+
+def values(conditions: Sequence[Condition]) -> dict[str, Any]:
+    """Those of the first condition are `since0`, `until0` and so on."""
+    numbered: dict[str, Any] = {}
+    for number, each in enumerate(conditions):
+        keys = [*map(code_key, each.codes)]
+        of_it = asdict(each.period or EVER) | {"keys": keys, "score": each.score}
+        numbered |= {f"{name}{number}": value for name, value in of_it.items()}
+    return numbered
+
+
+def _test(condition: Condition) -> str:
+    match condition.of:
+        case "errors":
+            return "codes" if condition.codes else "errors"
+        case "alerts":
+            return "alerts" if condition.period else "open alerts"
+        case "score":
+            return condition.bound
+    return "readings"

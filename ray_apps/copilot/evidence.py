@@ -27,6 +27,11 @@ WHOLE_STATE = re.compile(
 """Asks for more of a device's record than one thing."""
 SENDS_NOTHING = "the device sends no telemetry, gap of readings, connection lost"
 DEVICE, FLEET = "device:", "fleet:"
+APART = Passage(
+    f"{FLEET}conditions", "Fleet devices", "/insights", "Conditions",
+    "This does not tell which devices meet every condition of the question.", 0,
+)  # fmt: skip
+"""Comes before records that tell some of several conditions, or of none, each for itself."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +264,12 @@ def lacking_passage(found: dict[str, Any], lack: Lack, plan: Plan) -> Passage:
     """Which devices of the fleet had no errors or alerts, or sent nothing, in sentences."""
     text = "\n\n".join(sentences.lacking(found, lack, plan.period, plan.reported))
     return Passage(f"{FLEET}{lack}", "Fleet incidents", "/insights", f"Devices without {lack}", text, 0)
+
+
+def meeting_passage(found: dict[str, Any], plan: Plan) -> Passage:
+    """Which devices of the fleet meet all the conditions that a question names, in sentences."""
+    text = "\n\n".join(sentences.meeting(found, plan.conditions.all))
+    return Passage(f"{FLEET}conditions", "Fleet devices", "/insights", "Devices that meet all of it", text, 0)
 
 
 def document_passages(hits: list[dict[str, Any]]) -> list[Passage]:

@@ -119,9 +119,11 @@ def _of_fleet_too(own: Plan, turn: Turn, now: datetime | None) -> Plan:
         return own
     same = not (own.health or own.incidents)
     lack = own.lack or (before.lack if same else None)
+    again = same and not own.conditions.all
     return replace(
         own,
         lack=lack,
+        conditions=before.conditions.within(own.period) if again else own.conditions,
         left_out=own.left_out or before.left_out,
         period=own.period or (before.usual if lack and lack != "alerts" else None),
         reported=own.reported or before.reported,

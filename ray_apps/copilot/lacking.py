@@ -11,6 +11,7 @@ from ray_apps.copilot.period import COUNTS, UNITS, Period
 
 Lack = Literal["errors", "alerts", "readings"]
 SILENT_FOR = timedelta(hours=1)
+COUNTED_BACK = timedelta(days=30)
 _TROUBLE = (
     r"(?:errors?|alarms?|alerts?|faults?|failures?|incidents?|events?|problems?|trouble|codes?|anything)"
 )
@@ -21,14 +22,13 @@ _SENDS = (
     r"communicat(?:e|ing)|seen|heard|connected|online|reachable)"
 )
 _NO = r"(?:\b(?:not|never|stop(?:s|ped)?)|n['’]t)"
-SILENT = re.compile(
+SENDS_NONE = (
     r"\b(?:silent|off-?line|unreachable|disconnected|inactive|lost contact|gone (?:quiet|dark))\b"
     rf"|(?:\b{_SENDS} )?\b(?:no|zero|without) {_DATA}\b"
     rf"|{_NO} (?:been )?{_SENDS}\b(?: from\b)?(?: (?:any )?{_DATA}\b)?"
     rf"(?! (?:an? |any )?(?:{_TROUBLE}\b|\S*\d))"
-    r"|\b(?:all|every\w*)\b.*\b(?:online|connected|reachable)\b",
-    re.I,
 )
+SILENT = re.compile(rf"{SENDS_NONE}|\b(?:all|every\w*)\b.*\b(?:online|connected|reachable)\b", re.I)
 """Says that something sends nothing."""
 LAST_SEEN = re.compile(
     rf"\blast (?:seen|heard|send|sent|contact)\b|\b(?:last|latest|newest) {_DATA}\b"
@@ -52,7 +52,7 @@ _ASKS_WHO = re.compile(
     rf"(?:{KINDS})s\b|\S*\d|no\b)",
     re.I,
 )
-_EXPLAINS = re.compile(
+EXPLAINS = re.compile(
     r"\b(?:why|mean(?:s|ing)?|how (?:do|does|can|to|should)|what (?:if|happens|causes?))\b", re.I
 )
 _LASTING = re.compile(
@@ -65,7 +65,7 @@ _LASTING = re.compile(
 def lack_of(question: str) -> Lack | None:
     """What a question, without the words for its time, says that those have not whom it asks for; None too
     where it asks for two such things at once, or why that is, or what it means."""
-    if not _ASKS_WHO.search(question) or _EXPLAINS.search(question) or _BOTH.search(question):
+    if not _ASKS_WHO.search(question) or EXPLAINS.search(question) or _BOTH.search(question):
         return None
     if SPARED.search(question):
         return "alerts" if _ALERTS.search(question) else "errors"
@@ -79,6 +79,11 @@ def silence(question: str, now: datetime) -> Period:
         count = lasting["count"].lower()
         since = (COUNTS.get(count) or int(count)) * UNITS[lasting["unit"].lower()]
     return Period(now - since, now)
+
+
+def lately(now: datetime) -> Period:
+    """The time in which reports are counted where a question names none."""
+    return Period(now.replace(hour=0, minute=0, second=0, microsecond=0) - COUNTED_BACK, now)
 
 
 def without_silence(question: str) -> str:

@@ -178,6 +178,11 @@ class Lookup:
 
     async def _fleet(self, tenant: Tenant, plan: Plan, found: Evidence, tell: Tell) -> None:
         """Put the records of the fleet into the evidence."""
+        if plan.conditions.all:
+            await self._meeting(tenant, plan, found, tell)
+            return
+        if plan.conditions.apart and (plan.fleet_health or plan.fleet_incidents):
+            found.passages.append(evidence.APART)
         if plan.fleet_health:
             trace = Trace(message="reading the health of the fleet")
             tell(trace)
@@ -195,6 +200,23 @@ class Lookup:
             for result in await self._run(tenant, [IncidentHistory()], plan, found, tell):
                 found.focus -= _told(result.tool.result["models"], plan)
                 found.add(result, len(found.passages))
+
+    async def _meeting(self, tenant: Tenant, plan: Plan, found: Evidence, tell: Tell) -> None:
+        """Put those devices of the fleet into the evidence that meet all that is asked."""
+        trace, started = Trace(message="finding the devices that meet all of it"), time.perf_counter()
+        tell(trace)
+        of = (plan.conditions.all, plan.period or EVER, plan.codes, plan.left_out)
+        look_up = asyncio.to_thread(self._devices.meeting, tenant, *of)
+        met = await self._in_time(look_up, trace, found, tell)
+        if met:
+            found.focus -= _told(met["models"], plan)
+            read = {*met["models"], *(code for each in plan.conditions.all for code in each.codes)}
+            if plan.codes - {*map(code_key, read)}:
+                found.passages.append(evidence.APART)
+            found.passages.append(evidence.meeting_passage(met, plan))
+            given = {"conditions": [*map(str, plan.conditions.all)]}
+            tool = ToolCall(name="find_devices", arguments=given, result=met)
+            _tell_tools([tool], found, tell, ms(started))
 
     async def _run(
         self,

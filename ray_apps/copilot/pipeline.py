@@ -118,6 +118,7 @@ def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version)
     if version.data is None:
         return None
     plan = asdict(asked.plan) | {"codes": sorted(asked.plan.codes), "period": str(asked.plan.period)}
+    plan["conditions"] = [*map(str, asked.plan.conditions.all)]
     del plan["usual"]
     parts = (__version__, normalised(asked.question), normalised(asked.subject), str(request.top_k))
     about = (*parts, json.dumps(plan, sort_keys=True))

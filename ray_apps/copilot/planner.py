@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from indexes.codes import code_key, codes_in, singular
+from ray_apps.copilot.conditions import Conditions, conditions
 from ray_apps.copilot.grounding import content_words
-from ray_apps.copilot.lacking import SILENT, Lack, lack_of, silence, without_duration, without_silence
+from ray_apps.copilot.lacking import (
+    SILENT,
+    Lack,
+    lack_of,
+    lately,
+    silence,
+    without_duration,
+    without_silence,
+)
 from ray_apps.copilot.leaving_out import LeftOut, split
 from ray_apps.copilot.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.period import Period, period, without_period
@@ -70,7 +79,6 @@ LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|befor
 MOST_NAMES = 20
 ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 """The key of what looks like an error code, and not like the id of a device."""
-COUNTED_BACK = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,9 @@ class Plan:
     and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
     asked for; the time that it names, or is usually meant where it names none; whether it surely names a
     device, and whether it asks of the fleet as a whole, of health, what happened, what those lack whom it
-    asks for, what is left out of them, who or what is silent, alerts, what to do, who reported what it names,
-    and of nothing but how what it names is, or (`bare`) of nothing at all."""
+    asks for, which conditions they meet at once, what is left out of them, who or what is silent, alerts,
+    what to do, who reported what it names, and of nothing but how what it names is, or (`bare`) of nothing at
+    all."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -93,6 +102,7 @@ class Plan:
     health: bool
     incidents: bool
     lack: Lack | None
+    conditions: Conditions
     left_out: LeftOut
     silent: bool
     alerts: bool
@@ -126,7 +136,7 @@ class Plan:
     @property
     def fleet_health(self) -> bool:
         """Whether the fleet's least healthy devices answer."""
-        return self.fleet and (self.health or not self.incidents)
+        return self.fleet and not self.conditions.all and (self.health or not self.incidents)
 
     @property
     def fleet_lack(self) -> Lack | None:
@@ -152,10 +162,14 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     names += [word for word in WORD.findall(timeless) if _numbered(word)]
     numbered = tuple(mentions(timeless)[:MOST_NAMES])
     health, incidents = bool(HEALTH.search(question)), bool(INCIDENTS.search(question))
-    state, lack = asks_state(timeless, bool(names or numbered)), lack_of(timeless)
+    of_device = device_id is not None or bool(numbered)
+    wanted = Conditions() if of_device else conditions(question, now)
+    joined = bool(wanted.all)
+    state = joined or asks_state(timeless, bool(names or numbered))
+    lack = None if joined or wanted.apart else lack_of(timeless)
     how_it_is = health or incidents or state
     all_of_them = WHOLE if lack else ALL_OF_THEM
-    fleet = bool(FLEET.search(question)) or (how_it_is and bool(all_of_them.search(question)))
+    fleet = joined or bool(FLEET.search(question)) or (how_it_is and bool(all_of_them.search(question)))
     if lack == "readings" and not state:  # `Which machines send no vibration data?` asks for less than all
         lack = None
     own = Plan(
@@ -164,12 +178,13 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         codes=frozenset(codes_in(timeless)),
         reported=(),
         period=period(question, now),
-        usual={"readings": silence(question, now), "errors": _lately(now)}.get(lack or ""),
-        of_device=device_id is not None or bool(numbered),
+        usual={"readings": silence(question, now), "errors": lately(now)}.get(lack or ""),
+        of_device=of_device,
         fleet=False,
         health=health,
         incidents=incidents,
         lack=lack,
+        conditions=wanted,
         left_out=left_out,
         silent=silent,
         alerts=bool(ALERTS.search(question)),
@@ -183,7 +198,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
 
 def _of_all(own: Plan, reported: tuple[str, ...] = (), now: datetime | None = None) -> Plan:
     """The same, of the whole fleet, which may be asked for some codes by name."""
-    counted = _lately(now or datetime.now(UTC)) if reported else None
+    counted = lately(now or datetime.now(UTC)) if reported else None
     return replace(
         own,
         fleet=True,
@@ -240,11 +255,6 @@ def symptom(question: str) -> str:
     """What a question of what to do says of the trouble, without names, codes and words for any trouble."""
     rest = REPORTED.sub(" ", ANY_TROUBLE.sub(" ", ACTION.sub(" ", NUMBERED.sub(" ", question))))
     return " ".join(word for word in rest.split() if not _numbered(word))
-
-
-def _lately(now: datetime) -> Period:
-    """The time in which reports are counted where a question names none."""
-    return Period(now.replace(hour=0, minute=0, second=0, microsecond=0) - COUNTED_BACK, now)
 
 
 def _numbered(word: str) -> bool:

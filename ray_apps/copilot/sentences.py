@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
+from ray_apps.copilot.conditions import Condition
 from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.lacking import LAST_SEEN, SILENT, Lack
 from ray_apps.copilot.period import Period
@@ -163,17 +165,34 @@ def lacking(
             "readings": f"sent readings{when}",
         }
         return [f"Each of {found['devices']} {devices} {all_did[lack]}."]
-    told = {
-        "errors": f"reported no {what or 'error code'}{when}",
-        "alerts": f"had no open alert{when}" if period else "have no open alert",
-        "readings": f"sent no reading{when}",
-    }
-    names, more = found["named"], found["spared"] - len(found["named"])
+    told = Condition(lack, False, period, tuple(wanted)).told(found["other_codes"])
+    names = found["named"]
     if lack == "readings":
         names = [_since(*each) for each in zip(names, found["latest"], strict=True)]
-    named = ", ".join(names)
-    others = f" and {more} other{'s' * (more > 1)}" if more > 0 else ""
-    return [f"{found['spared']} of {found['devices']} {devices} {told[lack]}: {named}{others}."]
+    named = _listed(names, found["spared"])
+    return [f"{found['spared']} of {found['devices']} {devices} {told}{when}: {named}."]
+
+
+def meeting(found: dict[str, Any], conditions: Sequence[Condition]) -> list[str]:
+    """How many of the devices, of some models if any are given, meet all of some conditions, and which."""
+    devices = _devices(found)
+    if not found["devices"]:
+        return [f"None of the {devices} has a health score yet."]
+    scored = any(each.of == "score" for each in conditions)
+
+    def when(each: Condition) -> str:
+        return f" on {found['day']}" if each.of == "score" else f" {each.period}" if each.period else ""
+
+    told = " and ".join(
+        " and ".join(each.told(found["other_codes"]) for each in at_once) + time
+        for time, at_once in groupby(conditions, when)
+    )
+    if not found["met"]:
+        return [f"None of the {found['devices']} {devices} {told}."]
+    names = found["named"]
+    if scored:
+        names = [f"{name} ({score:.4g})" for name, score in zip(names, found["scores"], strict=True)]
+    return [f"{found['met']} of {found['devices']} {devices} {told}: {_listed(names, found['met'])}."]
 
 
 def reported(codes: list[dict[str, Any]], of: str, period: Period | None = None) -> list[str]:
@@ -203,14 +222,19 @@ def last_reading(insights: dict[str, Any], question: str, period: Period | None 
     ]
 
 
+def _listed(names: Sequence[str], count: int) -> str:
+    """The first of so many devices, and how many more there are."""
+    more = count - len(names)
+    return ", ".join(names) + (f" and {more} other{'s' * (more > 1)}" if more > 0 else "")
+
+
 def _since(device: str, latest: datetime | None) -> str:
     return f"{device} (last {at(latest)})" if latest else f"{device} (none before either)"
 
 
 def _reporters(row: dict[str, Any]) -> str:
     """` by` those devices that reported a code most often."""
-    more = row["devices"] - len(row["named"])
-    return f" by {', '.join(row['named'])}" + (f" and {more} other{'s' * (more > 1)}" if more > 0 else "")
+    return f" by {_listed(row['named'], row['devices'])}"
 
 
 def at(moment: datetime) -> str:

@@ -183,6 +183,11 @@ def test_causes_are_found_though_they_do_not_spell_the_machine(api: httpx.Client
         ("How is the fleet doing?", r"Health scores of \d+ devices on [\d-]+: \d+ below 40 of 100, "),
         ("What needs my attention right now?", r"Health scores of \d+ devices on [\d-]+: "),
         ("Which alerts are open?", r"\d+ alerts of the fleet are open\."),
+        ("How many machines have a health below 101?", r"(\d+) of \1 devices have a health score below 101 "),
+        (
+            "Which machines had errors but no alerts?",
+            r"(\d+|None) of .*devices reported .* no open alert[:.]",
+        ),
         ("How many HX-450s are critical?", r"Health scores of \d+ HX-450 devices on [\d-]+: "),
         ("Are there open alerts on the HX-450s?", r"(\d+|No) alerts? of the HX-450 devices (is|are) open\."),
     ],

@@ -167,6 +167,18 @@ def test_the_same_words_about_the_same_thing_are_another_question_where_another_
     asyncio.run(run())
 
 
+def test_conditions_are_a_part_of_what_is_asked():
+    async def run() -> None:
+        desk = Desk()
+        day, cached = "on 2026-01-02", []
+        for talk, what in enumerate(("errors but no alerts", "alerts but no errors", "errors but no alerts")):
+            await desk.ask(f"Which machines had {what}?", f"talk-{talk}")
+            cached.append((await desk.ask(f"and {day}?", f"talk-{talk}")).cached)
+        assert cached == [False, False, True]
+
+    asyncio.run(run())
+
+
 def test_a_device_that_is_named_beside_a_question_is_another_question_than_one_in_it():
     async def run() -> None:
         desk = Desk()
