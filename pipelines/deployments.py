@@ -23,7 +23,8 @@ TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class FlowState:
-    """A flow: when it runs, and its last run (`state` is empty where there was none)."""
+    """A flow: when it runs, its last run (`state` is empty where there was none), and when its next one is
+    due (empty where none is planned)."""
 
     flow: str
     deployment: str
@@ -32,6 +33,7 @@ class FlowState:
     state: str
     started: str
     run: str
+    next_run: str
 
 
 def apply(settings: Settings) -> list[str]:
@@ -89,9 +91,13 @@ def states(settings: Settings) -> list[FlowState]:
     """Every flow with its last run; raises `IotOpsError` where Prefect does not answer."""
     found = []
     for each in deployments():
-        query = {"flows": {"name": {"any_": [each["flow"]]}}, "sort": "START_TIME_DESC", "limit": 1}
-        runs = _call(settings.prefect, "POST", "/flow_runs/filter", query)
+        of_flow = {"flows": {"name": {"any_": [each["flow"]]}}, "limit": 1}
+        begun = of_flow | {"sort": "START_TIME_DESC"}
+        runs = _call(settings.prefect, "POST", "/flow_runs/filter", begun)
         last = next((run for run in runs if run["start_time"]), None)
+        waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+        due = of_flow | {"flow_runs": waiting, "sort": "EXPECTED_START_TIME_ASC"}
+        coming = _call(settings.prefect, "POST", "/flow_runs/filter", due)
         found.append(
             FlowState(
                 flow=each["flow"],
@@ -101,6 +107,7 @@ def states(settings: Settings) -> list[FlowState]:
                 state=last["state"]["name"] if last else "",
                 started=last["start_time"] if last else "",
                 run=last["name"] if last else "",
+                next_run=coming[0]["expected_start_time"] if coming else "",
             )
         )
     return found

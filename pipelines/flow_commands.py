@@ -82,7 +82,7 @@ def run(
 
 
 def list_all(as_json: Json = False) -> None:
-    """List the flows: what starts each, and how its last run went.
+    """List the flows: what starts each, how its last run went, and when its next one is due.
 
     Example: iotops flow list
     """
@@ -90,16 +90,21 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         print_json([{**asdict(each), "description": STAGES[each.flow].description} for each in found])
         return
-    table = Table("flow", "starts (UTC)", "last run (UTC)", "state", box=None)
+    table = Table("flow", "starts (UTC)", "last run (UTC)", "state", "next run (UTC)", box=None)
     for each in found:
         starts = [each.schedule, *each.triggers]
         table.add_row(
             each.flow,
             "\n".join(filter(None, starts)) or "on demand",
-            each.started[:19].replace("T", " ") if each.run else "",
+            _second(each.started),
             each.state,
+            _second(each.next_run),
         )
     results.print(table)
+
+
+def _second(stamp: str) -> str:
+    return stamp[:19].replace("T", " ")
 
 
 def deploy() -> None:

@@ -18,6 +18,7 @@ from prefect import State, flow, get_client, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists, PrefectHTTPStatusError
 from prefect.runtime import flow_run, task_run
 from prefect.tasks import exponential_backoff
 
@@ -145,8 +146,7 @@ def _stage(
         return _for_every_tenant(flow, limits)
     settings = get_settings().prefect
     slot = f"tenant-{tenant}"
-    with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name(slot, settings.tenant_runs)
+    set_limit(slot, settings.tenant_runs)
     job = stage_job.with_options(
         retries=settings.retries,
         retry_delay_seconds=exponential_backoff(settings.retry_delay_s),
@@ -155,6 +155,18 @@ def _stage(
         result: StageResult = job(flow.name, tenant, hours or [], days or [])
     _publish(flow.name, tenant, result)
     return result.counts
+
+
+def set_limit(slot: str, runs: int) -> None:
+    """Make a slot that so many runs may have at once.
+
+    Prefect looks and then writes: of the first two runs of a tenant that begin together, one fails to.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            client.upsert_global_concurrency_limit_by_name(slot, runs)
+        except (ObjectAlreadyExists, PrefectHTTPStatusError):
+            client.upsert_global_concurrency_limit_by_name(slot, runs)
 
 
 def _for_every_tenant(flow: Any, limits: dict[str, Any]) -> Counts:

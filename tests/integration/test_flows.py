@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from iotops.provisioning import create_tenant
 from iotops.settings import Settings, get_settings
 from iotops.stack.prefect_worker import PrefectWorker
 from iotops.tenancy import Tenant
-from pipelines.deployments import apply
+from pipelines.deployments import apply, prefect_environment, states
 from pipelines.flow_commands import run_flow
 from pipelines.ingest.new_hours import NewHours
 from pipelines.jobs.client import job_client
@@ -139,6 +140,25 @@ def test_a_run_is_a_job_on_the_cluster_with_its_tables_in_prefect(settings: Sett
     assert (bad["reason"], bad["rows"], bad["excerpt"]) == ("invalid_json", 1, '{"broken"')
     assert bad["object"].startswith(f"{tenant.id}/bronze/raw/2026-11-02/15/")
     assert len(artifact(settings, f"silver-to-gold-{tenant.id}")) == 5
+
+
+def test_what_has_a_schedule_is_planned(settings: Settings) -> None:
+    apply(settings)
+
+    def planned() -> list[str]:
+        return [flow.flow for flow in states(settings) if flow.next_run]
+
+    scheduled = [flow.flow for flow in states(settings) if flow.schedule]
+    eventually(lambda: planned() == scheduled)
+
+
+def test_runs_of_a_new_tenant_that_begin_together_all_have_its_limit(settings: Settings) -> None:
+    os.environ.update(prefect_environment(settings))
+    from pipelines.flows import set_limit  # Prefect reads its settings as it is imported
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(5):
+            list(pool.map(set_limit, [f"tenant-flows_{number}"] * 8, [2] * 8))
 
 
 def test_a_new_hour_of_bronze_and_a_changed_document_start_their_flows(
