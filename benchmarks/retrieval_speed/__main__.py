@@ -12,6 +12,7 @@ from benchmarks.figures import Figures
 from benchmarks.retrieval_speed import changes, embedding, peers, search, served, shards, vectors
 from benchmarks.retrieval_speed.corpus import Corpus, Model, read_documents, sample
 from benchmarks.retrieval_speed.scorer import reranker
+from indexes.cross_encoder import RelevanceScorer
 from iotops.settings import Settings, get_settings
 from iotops.tenancy import Tenant
 
@@ -39,11 +40,13 @@ def main() -> None:
         documents = sample(read_documents(options.documents), options.embed)
         embedding.run(settings, model, documents, figures, console)
     if "peers" in parts:
-        for folder in (each for each in options.documents if (each / "corpus.jsonl").is_file()):
-            peers.run(settings, model, folder, options.embed, figures, console)
+        with reranker(settings, console) as reads:
+            for folder in (each for each in options.documents if (each / "corpus.jsonl").is_file()):
+                peers.run(settings, model, reads, folder, options.embed, figures, console)
     if "search" in parts:
         through = settings if is_served(settings, console) else None
-        with reranker(settings, console) as scorer:
+        with reranker(settings, console) as reads:
+            scorer = RelevanceScorer(reads)
             search.run(model, real, options.sizes, options.queries, through, scorer, figures, console)
         if through and options.tenant:
             served.run(settings, model, Tenant(options.tenant), options.queries, figures, console)

@@ -12,11 +12,9 @@ import numpy as np
 
 from benchmarks.figures import latencies
 from benchmarks.retrieval_speed.corpus import Model
+from benchmarks.retrieval_speed.scorer import reranked
 from indexes.cross_encoder import RelevanceScorer
-from indexes.hits import rerank
 from indexes.hybrid import HybridIndex, Timings, search_all
-from indexes.schema import passage
-from indexes.snapshot import DEFAULT_RERANKER_WEIGHT
 from indexes.vector import Vectors
 
 TOP_K = 10
@@ -75,8 +73,7 @@ def search(
     hits = search_all(indexes, text, vector, POOL if scorer else TOP_K, spent=spent)
     found = time.perf_counter()
     if scorer:
-        read = [passage(hit.title, hit.section, hit.text) for hit in hits]
-        rerank(hits, scorer.score(text, read).tolist(), DEFAULT_RERANKER_WEIGHT)
+        reranked(scorer, text, hits)
     ended = time.perf_counter()
     stages = {"embed": embed, **asdict(spent), "rerank": (ended - found) * 1000}
     return Search((ended - started) * 1000, stages)

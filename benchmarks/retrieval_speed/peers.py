@@ -1,4 +1,7 @@
-"""Peers that do hybrid search, over the same texts and vectors, taking turns: speed at known quality."""
+"""Peers that do hybrid search, over the same texts and vectors, taking turns: speed at known quality.
+
+With the same cross-encoder they are compared a second time, over fewer questions.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import ir_measures
@@ -22,9 +26,11 @@ from benchmarks.figures import Figures, cells, latencies
 from benchmarks.retrieval.beir import Corpus as Labelled
 from benchmarks.retrieval.beir import read_corpus
 from benchmarks.retrieval_speed.contenders import postgres_peer
-from benchmarks.retrieval_speed.contenders.process import CHUNKS, QUERIES
+from benchmarks.retrieval_speed.contenders.process import CHUNKS, LIMIT, QUERIES
 from benchmarks.retrieval_speed.corpus import Model, sample
+from benchmarks.retrieval_speed.scorer import UNTRAINED
 from indexes.vector import Vectors
+from iotops.models import ResolvedModel
 from iotops.settings import Settings
 from pipelines.knowledge.documents import Document
 
@@ -34,9 +40,9 @@ REQUIREMENTS = {
     "txtai_peer": ("txtai==9.14.0",),
     "haystack_peer": HAYSTACK,
 }
-POSTGRES = "postgres_peer"
-TURN = 25  # queries that a contender answers before the next has its turn
+POSTGRES, NO_RERANKER = "postgres_peer", "it has no reranker"
 ROUNDS = 3
+RERANKED = 40  # questions: a cross-encoder takes a second for each
 
 
 class Searcher(Contender):
@@ -55,48 +61,102 @@ class Searcher(Contender):
             self.milliseconds += answer["ms"]
 
 
+@dataclass(frozen=True)
+class Task:
+    """What this project and peers search, kept in the figures as `part`."""
+
+    part: str
+    peers: Sequence[str]
+    chunks: pa.Table
+    questions: pa.Table
+    turn: int = 25
+    """Questions that a contender answers before the next has its turn."""
+    reranker: Path | None = None
+
+
 def run(
-    settings: Settings, model: Model, folder: Path, limit: int, figures: Figures, console: Console
+    settings: Settings,
+    model: Model,
+    reads: ResolvedModel,
+    folder: Path,
+    limit: int,
+    figures: Figures,
+    console: Console,
 ) -> None:
-    """Build all, have them search in turn; print and keep what was measured."""
+    """Have all search in turn, then rerank as well by what `reads`; print and keep what was measured."""
     labelled = read_corpus(folder, "test")
     documents = judged_first(labelled, limit)
     with console.status(f"embedding {len(documents):,} documents"):
         corpus = model.embedded(documents)
         asked = model.encoder.encode(list(labelled.queries.values()))
-    doc_ids = corpus.chunks["doc_id"].to_pylist()
+    chunks = corpus.chunks.append_column("passage", pa.array(corpus.passages))
+    chunks = chunks.append_column("vector", _column(corpus.vectors))
+    questions = pa.table({"text": pa.array(labelled.queries.values()), "vector": _column(asked)})
     part = len(documents) / len(labelled.documents)
-    note = f"{labelled.name}: {len(doc_ids):,} chunks of {part:.0%} of its documents, one client"
+    note = f"{labelled.name}: {len(chunks):,} chunks of {part:.0%} of its documents, one client"
+
+    plain = Task("peers", (*REQUIREMENTS, POSTGRES), chunks, questions)
+    tell(plain, searched(settings, plain, figures, console), labelled, note, figures, console)
+
+    few = questions.slice(0, RERANKED)
+    reranked = Task("peers_reranked", (*REQUIREMENTS,), chunks, few, turn=5, reranker=reads.path)
+    console.print(f"reranked without {POSTGRES}: {NO_RERANKER}")
+    figures.add(reranked.part, POSTGRES, {"missing": NO_RERANKER})
+    note += f"; {LIMIT} hits of {len(few)} questions reranked, {reads.name}"
+    graded = None if reads.name == UNTRAINED else labelled
+    tell(reranked, searched(settings, reranked, figures, console), graded, note, figures, console)
+
+
+def searched(settings: Settings, task: Task, figures: Figures, console: Console) -> list[Searcher]:
+    """This project and those of the peers that can be had, after they answered the questions in turn."""
+    contenders = []
     with tempfile.TemporaryDirectory(prefix="peers-") as home, ExitStack() as running:
         place = Path(home)
-        extra = [("passage", pa.array(corpus.passages)), ("vector", _column(corpus.vectors))]
-        chunks = corpus.chunks
-        for name, column in extra:
-            chunks = chunks.append_column(name, column)
-        pq.write_table(chunks, place / CHUNKS)
-        texts = pa.array(labelled.queries.values())
-        pq.write_table(pa.table({"text": texts, "vector": _column(asked)}), place / QUERIES)
-        contenders = []
-        for name in (OURS, *REQUIREMENTS, POSTGRES):
+        pq.write_table(task.chunks, place / CHUNKS)
+        pq.write_table(task.questions, place / QUERIES)
+        arguments = [str(task.reranker)] if task.reranker else []
+        for name in (OURS, *task.peers):
             with console.status(f"{name}: installing and building"):
                 try:
-                    contenders.append(running.enter_context(started(settings, name, place, running)))
+                    contender = started(settings, name, place, running, "process", *arguments)
                 except (ContenderError, subprocess.SubprocessError) as error:
+                    if name == OURS:
+                        raise
                     console.print(f"without {name}: {error}")
-                    figures.add("peers", name, {"missing": str(error)})
+                    figures.add(task.part, name, {"missing": str(error)})
+                else:
+                    contenders.append(running.enter_context(contender))
         with console.status("searching in turn"):
-            take_turns(contenders, len(labelled.queries))
-    shown = Table("", "build s", "p50", "p95", "p99 ms", "/s", "nDCG@10", title=note)
+            take_turns(contenders, task)
+    return contenders
+
+
+def tell(
+    task: Task,
+    contenders: list[Searcher],
+    labelled: Labelled | None,
+    title: str,
+    figures: Figures,
+    console: Console,
+) -> None:
+    """Print and keep what the contenders took, and where there are labels how good it was."""
+    doc_ids = task.chunks["doc_id"].to_pylist()
+    shown = Table("", "build s", "p50", "p95", "p99 ms", "/s", "of ours", "nDCG@10", title=title)
+    ours = np.array(contenders[0].milliseconds)
     for contender in contenders:
         spent = contender.milliseconds
         found = {
-            "chunks": len(doc_ids), "documents": len(documents), "build_s": contender.ready["ready_s"],
-            "per_s": 1000 / float(np.mean(spent)), "ndcg_10": quality(contender, labelled, doc_ids),
-            **latencies(spent),
+            "chunks": len(doc_ids), "documents": len({*doc_ids}), "questions": len(task.questions),
+            "build_s": contender.ready["ready_s"], "per_s": 1000 / float(np.mean(spent)),
+            "of_ours": float(np.median(ours / spent)), **latencies(spent),
         }  # fmt: skip
-        figures.add("peers", contender.name, found)
-        row = (contender.name.removesuffix("_peer"), f"{contender.ready['ready_s']:.1f}", *cells(found))
-        shown.add_row(*row, f"{found['per_s']:.1f}", f"{found['ndcg_10']:.3f}")
+        row = [contender.name.removesuffix("_peer"), f"{found['build_s']:.1f}", *cells(found)]
+        row += [f"{found['per_s']:.1f}", f"{found['of_ours']:.2f}"]
+        if labelled:
+            found["ndcg_10"] = quality(contender.rows, labelled, doc_ids)
+            row.append(f"{found['ndcg_10']:.3f}")
+        figures.add(task.part, contender.name, found)
+        shown.add_row(*row)
     console.print(shown)
 
 
@@ -108,22 +168,25 @@ def judged_first(labelled: Labelled, limit: int) -> list[Document]:
     return chosen + sample(rest, max(0, limit - len(chosen)))
 
 
-def take_turns(contenders: list[Searcher], queries: int) -> None:
-    """All the queries in several rounds, a few at a time by each; the first round warms up."""
+def take_turns(contenders: list[Searcher], task: Task) -> None:
+    """All the questions in several rounds, a few at a time by each; the first round warms up."""
+    count = len(task.questions)
     for number in range(ROUNDS + 1):
-        for first in range(0, queries, TURN):
+        for first in range(0, count, task.turn):
             for contender in contenders:
-                contender.answer(first, min(first + TURN, queries), timed=number > 0)
+                contender.answer(first, min(first + task.turn, count), timed=number > 0)
 
 
-def quality(contender: Searcher, labelled: Labelled, doc_ids: list[str]) -> float:
-    """nDCG@10 of the documents of the chunks found."""
+def quality(rows: Mapping[int, list[int]], labelled: Labelled, doc_ids: list[str]) -> float:
+    """nDCG@10 of the documents of the chunks found, over the questions that were asked."""
     run: dict[str, dict[str, float]] = {}
-    for at, query in enumerate(labelled.queries):
-        documents = dict.fromkeys(doc_ids[row] for row in contender.rows[at])
-        run[query] = {document: 1 / rank for rank, document in enumerate(documents, start=1)}
-    found = ir_measures.calc_aggregate([nDCG @ 10], labelled.qrels, run)
-    return float(found[nDCG @ 10])
+    queries = list(labelled.queries)
+    for at, found in rows.items():
+        documents = dict.fromkeys(doc_ids[row] for row in found)
+        run[queries[at]] = {document: 1 / rank for rank, document in enumerate(documents, start=1)}
+    qrels = {query: labelled.qrels[query] for query in run}
+    means = ir_measures.calc_aggregate([nDCG @ 10], qrels, run)
+    return float(means[nDCG @ 10])
 
 
 def started(

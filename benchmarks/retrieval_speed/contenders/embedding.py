@@ -40,11 +40,10 @@ def main() -> None:
 
 def ours(model: str) -> Embed:
     """What each actor of the batch embedding runs."""
+    from benchmarks.retrieval_speed.contenders.iotops import model_in
     from indexes.encoder import SentenceEncoder
-    from iotops.models import ResolvedModel
 
-    found = ResolvedModel(name=model, path=Path(model), source="benchmark", revision="", checksum="")
-    return SentenceEncoder(found).encode
+    return SentenceEncoder(model_in(model)).encode
 
 
 def lancedb(model: str) -> Embed:

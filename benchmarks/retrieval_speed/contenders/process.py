@@ -1,8 +1,9 @@
-"""`python -m benchmarks.retrieval_speed.contenders.process NAME FOLDER`: one contender as a process.
+"""`python -m benchmarks.retrieval_speed.contenders.process NAME FOLDER [RERANKER]`: a contender as a process.
 
 It indexes the passages and vectors of the folder's `chunks.parquet`, then searches the rows of its
-`queries.parquet` that each line of stdin names, `[from, to]`. It answers in JSON lines: `ready_s` first,
-then for each line the `ms` and the `rows` found of each query.
+`queries.parquet` that each line of stdin names, `[from, to]`; where the folder of a cross-encoder is named it
+reranks what it finds. It answers in JSON lines: `ready_s` first, then for each line the `ms` and the `rows`
+found of each query.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 LIMIT = 20
-"""Chunks asked for, so that ten documents are among them."""
+"""Chunks asked for, so that ten documents are among them, and reranked, as the retriever has it."""
 CHUNKS, QUERIES = "chunks.parquet", "queries.parquet"
 
 
@@ -32,7 +33,8 @@ def main() -> None:
     passages, vectors = chunks["passage"].to_pylist(), matrix(chunks)
     texts, asked = queries["text"].to_pylist(), matrix(queries)
     started = time.perf_counter()
-    search = import_module(f"benchmarks.retrieval_speed.contenders.{name}").build(folder, passages, vectors)
+    contender = import_module(f"benchmarks.retrieval_speed.contenders.{name}")
+    search = contender.build(folder, passages, vectors, *sys.argv[3:])
     print(json.dumps({"ready_s": time.perf_counter() - started}), file=answers, flush=True)
     for line in sys.stdin:
         milliseconds, rows = [], []

@@ -1,4 +1,4 @@
-"""txtai: its hybrid index, a convex combination of BM25 and vectors."""
+"""txtai: its hybrid index, a convex combination of BM25 and vectors; its similarity pipeline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 from benchmarks.retrieval_speed.contenders.process import QUERIES, matrix
 
 
-def build(folder: Path, passages: list[str], vectors: np.ndarray) -> Callable[..., list[int]]:
+def build(
+    folder: Path, passages: list[str], vectors: np.ndarray, reranker: str | None = None
+) -> Callable[..., list[int]]:
     """Its embeddings database, which looks the given vectors up instead of embedding."""
     from txtai import Embeddings
 
@@ -24,8 +26,16 @@ def build(folder: Path, passages: list[str], vectors: np.ndarray) -> Callable[..
 
     embeddings = Embeddings(method="external", transform=look_up, hybrid=True)
     embeddings.index(enumerate(passages))
+    similarity = None
+    if reranker:
+        from txtai.pipeline import Similarity
+
+        similarity = Similarity(reranker, crossencode=True)
 
     def search(text: str, vector: np.ndarray, limit: int) -> list[int]:
-        return [row for row, _ in embeddings.search(text, limit)]
+        rows = [row for row, _ in embeddings.search(text, limit)]
+        if similarity:
+            rows = [rows[at] for at, _ in similarity(text, [passages[row] for row in rows])]
+        return rows
 
     return search
