@@ -6,7 +6,7 @@ import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ from sqlalchemy import text
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from indexes.tuned import keep
-from iotops.audit import entries
-from iotops.auth import Role, issue_token
 from iotops.database import engine, tenant_transaction
 from iotops.lake import lake_filesystem
 from iotops.models import resolve_role
@@ -27,7 +25,6 @@ from iotops.ray_cluster import connect
 from iotops.serving import COPILOT, LANGUAGE_MODEL
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from iotops.tiers import load_tiers
 from pipelines.demo.run import DOCUMENTS, TENANT
 from pipelines.knowledge.build import calibrate
 from pipelines.knowledge.enrichment import current_snapshots
@@ -37,9 +34,9 @@ from pipelines.tuning.questions import generated
 from ray_apps.chat import Messages, RequestRefused, ServedModel
 from ray_apps.copilot.devices import Scope
 from ray_apps.copilot.tools import schemas
+from tests.e2e.asking import ask, bearer
 from tests.waiting import eventually
 
-BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -56,19 +53,6 @@ def tuned(settings: Settings, demo: str) -> Tenant:
     add_documents(lake_filesystem(settings.lake), tenant.id, [DOCUMENTS])
     index_shelf(settings, tenant.id)
     return tenant
-
-
-def bearer(
-    settings: Settings, tenant: Tenant = TENANT, role: Role = "operator", subject: str = "o"
-) -> dict[str, str]:
-    return {"Authorization": f"Bearer {issue_token(settings.auth, tenant, subject, role)}"}
-
-
-def ask(api: httpx.Client, settings: Settings, question: str, tenant: Tenant = TENANT) -> dict[str, Any]:
-    response = api.post("/ask", json={"question": question}, headers=bearer(settings, tenant))
-    assert response.status_code == 200, response.text
-    answer: dict[str, Any] = response.json()
-    return answer
 
 
 def test_the_demo_shows_its_fleet_and_its_answers(demo: str):
@@ -310,72 +294,6 @@ def test_insights_explain_a_score(api: httpx.Client, settings: Settings):
     assert runbooks["slow-drift"] is None
     penalties = sum(component["penalty"] for component in found["components"])
     assert found["score"] == pytest.approx(max(0, 100 - penalties), abs=0.5)
-
-
-def test_a_tenant_beyond_its_tier_waits_and_the_others_do_not(api: httpx.Client, settings: Settings):
-    thrifty = Tenant("thrifty")
-    create_tenant(settings, thrifty, "free")
-    limit = load_tiers(settings.configs).limit("free", "search")
-    caller, body = bearer(settings, thrifty), {"query": "E421"}
-    answers = [api.post("/search", json=body, headers=caller) for _ in range(limit + 1)]
-    assert [answer.status_code for answer in answers] == [200] * limit + [429]
-    assert [answer.headers["RateLimit-Remaining"] for answer in answers[-2:]] == ["0", "0"]
-    assert int(answers[-1].headers["Retry-After"]) > 0
-    assert api.post("/search", json=body, headers=bearer(settings)).status_code == 200
-    eventually(lambda: len(entries(settings.database, thrifty, BEFORE)) == limit + 1)
-    statuses = [each["status"] for each in entries(settings.database, thrifty, BEFORE)]
-    assert statuses == [200] * limit + [429]
-
-
-def test_feedback_is_taken_on_ones_own_answers_which_the_audit_has_with_their_cost(
-    api: httpx.Client, settings: Settings
-):
-    question = {"question": "What does E421 mean on an HX-200 and what should I do first?", "top_k": 7}
-    answer = api.post("/ask", json=question, headers=bearer(settings)).json()
-    given = {"request_id": answer["request_id"], "rating": "down", "reason": "too long"}
-    taken = api.post("/feedback", json=given, headers=bearer(settings))
-    assert (taken.status_code, taken.json()) == (200, {"request_id": answer["request_id"], "rating": "down"})
-    (row,) = [
-        each
-        for each in entries(settings.database, TENANT, BEFORE)
-        if each["request_id"] == answer["request_id"]
-    ]
-    assert (row["action"], row["outcome"], row["subject"], row["question"]) == (
-        "POST /ask",
-        "done",
-        "o",
-        None,
-    )
-    assert row["model"] == answer["model"]
-    assert row["prompt_tokens"] > row["completion_tokens"] > 0
-
-
-def test_the_audit_has_the_devices_that_were_read_for_an_answer(api: httpx.Client, settings: Settings):
-    answer = ask(api, settings, "Are machine-006 and machine-007 ok?")
-
-    def objects() -> list[str]:
-        found = entries(settings.database, TENANT, BEFORE)
-        return [each["object"] for each in found if each["request_id"] == answer["request_id"]]
-
-    assert eventually(objects) == ["machine-006 machine-007"]
-
-
-def test_the_copilots_metrics_are_exported(api: httpx.Client, settings: Settings):
-    ask(api, settings, "What does E421 mean on an HX-200?")
-    wanted = {
-        f"ray_{name}"
-        for name in (
-            "http_request_duration_seconds_count", "rag_retrieval_latency_seconds_count",
-            "rag_empty_results_ratio", "rag_citation_ratio", "llm_ttft_seconds_count",
-            "llm_tokens_per_second_count", "llm_cost_per_request_count",
-        )
-    }  # fmt: skip
-
-    def exported() -> bool:
-        text = httpx.get(f"http://127.0.0.1:{settings.stack.ray_metrics_port}/metrics").text
-        return wanted <= {line.partition("{")[0] for line in text.splitlines()}
-
-    eventually(exported)
 
 
 @pytest.mark.parametrize(
