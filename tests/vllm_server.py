@@ -24,6 +24,7 @@ from ray_apps.routing import remote_model
 from tests.embedded import free_ports
 from tests.waiting import eventually
 
+PATIENCE_S = 60.0
 ASKING: Messages = [
     {"role": "system", "content": "Answer in one sentence."},
     {"role": "user", "content": "Why does a pump with a worn bearing vibrate?"},
@@ -114,7 +115,8 @@ def chat_template(folder: Path, device: str) -> Path:
 
 
 def far_model(api: str, port: int) -> LanguageModelClient:
-    spec = ModelSpec.model_validate({"endpoint": endpoint(api, port)})
+    """A client of the server, as patient as a busy machine asks for."""
+    spec = ModelSpec.model_validate({"endpoint": endpoint(api, port), "first_token_s": PATIENCE_S})
     assert spec.endpoint
     return remote_model(api, spec, spec.endpoint)
 

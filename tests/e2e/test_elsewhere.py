@@ -16,7 +16,7 @@ from ray_apps.circuit import FAILURES, Circuit
 from ray_apps.copilot.measures import used
 from ray_apps.copilot.tools import IncidentHistory, accepted, schemas
 from ray_apps.routing import ChatModel, Route, chat_model
-from tests.vllm_server import ASKING, Server, endpoint, far_model, read
+from tests.vllm_server import ASKING, PATIENCE_S, Server, endpoint, far_model, read
 from tests.waiting import eventually
 
 TOKENS = 12
@@ -72,7 +72,7 @@ def test_leaving_an_answer_ends_the_work_there_and_what_it_cost_is_estimated(ser
         assert 10 < writing.completion.prompt_tokens < 60
 
     asyncio.run(run())
-    eventually(lambda: server.running() == 0, timeout_s=5)
+    eventually(lambda: server.running() == 0, timeout_s=20)
 
 
 @pytest.mark.parametrize("listens", [False, True], ids=["dead", "silent"])
@@ -202,8 +202,8 @@ def test_a_line_that_is_cut_in_the_middle_ends_the_answer_opens_the_circuit_and_
         async with line(server.port) as first_line:
             now = [0.0]  # the circuit's clock: how fast the models write must not matter
             circuit = Circuit(cooldown_s=1, clock=lambda: now[0])
-            first = Route(far_model("openai", first_line.port), 10, circuit=circuit)
-            chat = ChatModel([first, Route(far_model("anthropic", server.port), 10)])
+            first = Route(far_model("openai", first_line.port), PATIENCE_S, circuit=circuit)
+            chat = ChatModel([first, Route(far_model("anthropic", server.port), PATIENCE_S)])
             assert (await read(chat.stream(ASKING, TOKENS)))[1] == "openai"
 
             writing = chat.stream(ASKING, 1500)
@@ -224,4 +224,4 @@ def test_a_line_that_is_cut_in_the_middle_ends_the_answer_opens_the_circuit_and_
             assert circuit.state == "closed"
 
     asyncio.run(run())
-    eventually(lambda: server.running() == 0, timeout_s=5)
+    eventually(lambda: server.running() == 0, timeout_s=20)
