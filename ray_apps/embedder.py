@@ -6,10 +6,9 @@ import asyncio
 import os
 from typing import Any
 
-import torch
 from ray import serve
 
-from indexes.encoder import SentenceEncoder
+from indexes.encoder_source import load_encoder
 from indexes.vector import Vectors
 from iotops.models import resolve_role
 from iotops.settings import get_settings
@@ -23,7 +22,7 @@ class Embedder:
 
     def __init__(self) -> None:
         use_all_cores()
-        self._encoder = SentenceEncoder(resolve_role(get_settings(), "embedder"))
+        self._encoder = load_encoder(resolve_role(get_settings(), "embedder"))
 
     # None waits for others to share its batch: those that come while one is computed are the next.
     @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
@@ -53,4 +52,6 @@ class Embedder:
 
 def use_all_cores() -> None:
     """Let torch use this process's cores: Ray gives one thread to a replica that reserves under one CPU."""
+    import torch  # takes seconds, which only a replica that computes is to spend
+
     torch.set_num_threads(len(os.sched_getaffinity(0)))

@@ -7,18 +7,20 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from ray import serve
 
-from indexes.cross_encoder import RelevanceScorer
 from indexes.tuned import tuned_model
 from iotops.lake import lake_filesystem
-from iotops.models import resolve_role
+from iotops.models import ResolvedModel, resolve_role
 from iotops.settings import get_settings
 from ray_apps.embedder import use_all_cores
+
+if TYPE_CHECKING:
+    from indexes.cross_encoder import RelevanceScorer
 
 QUERIES_PER_BATCH = 8
 TUNED_PER_REPLICA = 8
@@ -42,6 +44,14 @@ class Wanted:
     pairs: list[tuple[str, str]]
 
 
+def load_scorer(model: ResolvedModel) -> RelevanceScorer:
+    """The model, loaded: seconds of work and half a gigabyte, most of them torch, for those who have one."""
+    from indexes.cross_encoder import RelevanceScorer
+
+    use_all_cores()
+    return RelevanceScorer(model)
+
+
 def scores_of(wanted: Sequence[Wanted]) -> list[list[float]]:
     """Each request's scores; the pairs of one model are read together."""
     found: dict[int, list[float]] = {}
@@ -57,11 +67,10 @@ class Reranker:
     """Holds the cross-encoder; without one it stays up and says so, for a search works without it too."""
 
     def __init__(self) -> None:
-        use_all_cores()
         self._scorer: RelevanceScorer | None = None
         self._reason = ""
         try:
-            self._scorer = RelevanceScorer(resolve_role(get_settings(), "reranker"))
+            self._scorer = load_scorer(resolve_role(get_settings(), "reranker"))
         except Exception as error:
             # Whatever is wrong with it, an optional model must not keep the application from starting.
             logger.warning("no reranker: %s", error)
@@ -89,7 +98,7 @@ class Reranker:
         settings = get_settings()
         cache = settings.home / "models" / "tuned"
         return await asyncio.to_thread(
-            lambda: RelevanceScorer(tuned_model(lake_filesystem(settings.lake), owner, model, cache))
+            lambda: load_scorer(tuned_model(lake_filesystem(settings.lake), owner, model, cache))
         )
 
     async def check_health(self) -> None:
