@@ -92,12 +92,10 @@ def states(settings: Settings) -> list[FlowState]:
     found = []
     for each in deployments():
         of_flow = {"flows": {"name": {"any_": [each["flow"]]}}, "limit": 1}
-        begun = of_flow | {"sort": "START_TIME_DESC"}
-        runs = _call(settings.prefect, "POST", "/flow_runs/filter", begun)
-        last = next((run for run in runs if run["start_time"]), None)
-        waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-        due = of_flow | {"flow_runs": waiting, "sort": "EXPECTED_START_TIME_ASC"}
-        coming = _call(settings.prefect, "POST", "/flow_runs/filter", due)
+        begun = {"flow_runs": {"start_time": {"is_null_": False}}, "sort": "START_TIME_DESC"}
+        last = next(iter(_call(settings.prefect, "POST", "/flow_runs/filter", of_flow | begun)), None)
+        due = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "sort": "EXPECTED_START_TIME_ASC"}
+        coming = next(iter(_call(settings.prefect, "POST", "/flow_runs/filter", of_flow | due)), None)
         found.append(
             FlowState(
                 flow=each["flow"],
@@ -107,7 +105,7 @@ def states(settings: Settings) -> list[FlowState]:
                 state=last["state"]["name"] if last else "",
                 started=last["start_time"] if last else "",
                 run=last["name"] if last else "",
-                next_run=coming[0]["expected_start_time"] if coming else "",
+                next_run=coming["expected_start_time"] if coming else "",
             )
         )
     return found

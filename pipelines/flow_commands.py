@@ -96,15 +96,15 @@ def list_all(as_json: Json = False) -> None:
         table.add_row(
             each.flow,
             "\n".join(filter(None, starts)) or "on demand",
-            _second(each.started),
+            _minute(each.started),
             each.state,
-            _second(each.next_run),
+            _minute(each.next_run),
         )
     results.print(table)
 
 
-def _second(stamp: str) -> str:
-    return stamp[:19].replace("T", " ")
+def _minute(stamp: str) -> str:
+    return stamp[:16].replace("T", " ")
 
 
 def deploy() -> None:

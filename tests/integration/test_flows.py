@@ -142,14 +142,19 @@ def test_a_run_is_a_job_on_the_cluster_with_its_tables_in_prefect(settings: Sett
     assert len(artifact(settings, f"silver-to-gold-{tenant.id}")) == 5
 
 
-def test_what_has_a_schedule_is_planned(settings: Settings) -> None:
+def test_what_has_a_schedule_is_planned_and_the_last_run_is_told_beside_it(
+    settings: Settings, tenant: Tenant
+) -> None:
     apply(settings)
+    run_flow("silver-to-gold", tenant.id)
 
     def planned() -> list[str]:
         return [flow.flow for flow in states(settings) if flow.next_run]
 
     scheduled = [flow.flow for flow in states(settings) if flow.schedule]
     eventually(lambda: planned() == scheduled)
+    told = {flow.flow: (flow.run, flow.state) for flow in states(settings)}
+    assert told["silver-to-gold"] == (f"silver-to-gold-{tenant.id}", "Completed")
 
 
 def test_runs_of_a_new_tenant_that_begin_together_all_have_its_limit(settings: Settings) -> None:
