@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as properties
 
 from iotops.ray_cluster import LOCAL_NODE
 from iotops.settings import Settings
 
+# A busy machine may take its time for an example, which says nothing of what is tested.
+properties.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+properties.load_profile("unhurried")
 # Before any test module imports Ray, which reads them then.
 os.environ.update(LOCAL_NODE, RAY_USAGE_STATS_ENABLED="0")
 

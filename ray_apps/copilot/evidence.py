@@ -12,9 +12,9 @@ import numpy as np
 from ray_apps.copilot import sentences
 from ray_apps.copilot.contracts import Citation, ToolCall
 from ray_apps.copilot.grounding import Passage, Quote, Vectors
-from ray_apps.copilot.lacking import Lack
+from ray_apps.copilot.lacking import ALERTS, Lack
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import ALERTS, INCIDENTS, Plan
+from ray_apps.copilot.planner import INCIDENTS, Plan
 
 MOST_DEVICES, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"

@@ -43,7 +43,7 @@ SPARED = re.compile(
     rf"{_NAMED}",
     re.I,
 )
-_ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
+ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
 _BOTH = re.compile(r"\b(?:but|and (?:no|not|without))\b", re.I)
 """Of two conditions one would be answered as if it were both."""
 _ASKS_WHO = re.compile(
@@ -68,7 +68,7 @@ def lack_of(question: str) -> Lack | None:
     if not _ASKS_WHO.search(question) or EXPLAINS.search(question) or _BOTH.search(question):
         return None
     if SPARED.search(question):
-        return "alerts" if _ALERTS.search(question) else "errors"
+        return "alerts" if ALERTS.search(question) else "errors"
     return "readings" if SILENT.search(question) else None
 
 

@@ -11,6 +11,7 @@ from indexes.codes import code_key, codes_in, singular
 from ray_apps.copilot.conditions import Conditions, conditions
 from ray_apps.copilot.grounding import content_words
 from ray_apps.copilot.lacking import (
+    ALERTS,
     SILENT,
     Lack,
     lack_of,
@@ -73,7 +74,6 @@ INCIDENTS = re.compile(
     r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?|broke|went wrong)\b",
     re.I,
 )
-ALERTS = re.compile(r"\b(?:alerts?|alarms?)\b", re.I)
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
 LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
 MOST_NAMES = 20

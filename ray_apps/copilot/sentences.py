@@ -10,9 +10,8 @@ from typing import Any
 
 from ray_apps.copilot.conditions import Condition
 from ray_apps.copilot.grounding import content_words
-from ray_apps.copilot.lacking import LAST_SEEN, SILENT, Lack
+from ray_apps.copilot.lacking import ALERTS, LAST_SEEN, SILENT, Lack
 from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import ALERTS
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
 RISK_ASKED = re.compile(r"\b(?:risk|likely|likelihood|probab\w+|(?:will|going to)\b.*\bfail)\b", re.I)

@@ -89,7 +89,6 @@ def hold(
 
     @bounds(
         max_examples=most,
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

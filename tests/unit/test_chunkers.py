@@ -29,7 +29,7 @@ def by_subject(texts: list[str]) -> Vectors:
     return unit
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MARKDOWN)
 def test_semantic_spans_are_exact_fit_and_cover_any_markdown(text: str) -> None:
     try:

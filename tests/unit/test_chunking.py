@@ -61,7 +61,7 @@ MARKDOWN = st.lists(PIECES | st.text(max_size=60), max_size=14).flatmap(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(MARKDOWN, st.sampled_from([16, LIMIT, 256]), st.booleans())
 def test_spans_are_exact_and_cover_any_markdown(text: str, limit: int, front_matter: bool) -> None:
     if front_matter:
@@ -73,7 +73,7 @@ def test_spans_are_exact_and_cover_any_markdown(text: str, limit: int, front_mat
     check(doc, limit)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MARKDOWN)
 def test_no_chunk_is_larger_than_the_model_takes(text: str) -> None:
     try:

@@ -165,7 +165,7 @@ def test_hostile_queries_do_not_raise(index: TextIndex, query: str) -> None:
         assert len(ranked[0]) == len(ranked[1]) <= 5
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(query=st.text())
 def test_no_text_raises(index: TextIndex, query: str) -> None:
     index.search(query, 5)
