@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from iotops.commands.console import errors, print_json, results
 from iotops.commands.tenant import Json, TenantOption
@@ -90,7 +90,14 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         print_json([{**asdict(each), "description": STAGES[each.flow].description} for each in found])
         return
-    table = Table("flow", "starts (UTC)", "last run (UTC)", "state", "next run (UTC)", box=None)
+    table = Table(
+        Column("flow", no_wrap=True),
+        Column("starts (UTC)", overflow="fold"),
+        "last run (UTC)",
+        "state",
+        "next run (UTC)",
+        box=None,
+    )
     for each in found:
         starts = [each.schedule, *each.triggers]
         table.add_row(
