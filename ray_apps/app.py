@@ -9,7 +9,7 @@ from ray.serve import Application
 from indexes.hybrid import Ranking
 from iotops.models import load_catalogue
 from iotops.settings import get_settings
-from ray_apps.copilot.api import Copilot
+from ray_apps.copilot.http.api import Copilot
 from ray_apps.embedder import Embedder
 from ray_apps.reranker import Reranker
 from ray_apps.retriever import Retriever

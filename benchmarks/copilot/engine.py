@@ -20,8 +20,8 @@ from benchmarks.copilot.questions import Question
 from benchmarks.copilot.session import Session
 from indexes.tokens import Tokens
 from iotops.models import resolve_role
-from ray_apps.copilot.grounding import Passage
-from ray_apps.copilot.prompt import messages
+from ray_apps.copilot.answer.prompt import messages
+from ray_apps.copilot.evidence.passages import Passage
 
 SERVED = "as served"
 INT8 = "int8 weights and activations"

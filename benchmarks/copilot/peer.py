@@ -30,7 +30,7 @@ from iotops.tenancy import Tenant
 from pipelines.knowledge.documents import read_document
 from pipelines.knowledge.store import list_documents, shelf_object
 from ray_apps.copilot.contracts import AskRequest
-from ray_apps.copilot.facts import figures
+from ray_apps.copilot.language.facts import figures
 
 NAME, OURS = "haystack", "iotops"
 WARM_UP, FEWEST = 2, 4

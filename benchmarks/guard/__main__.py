@@ -25,10 +25,10 @@ from indexes.encoder import SentenceEncoder
 from iotops.commands.console import progress
 from iotops.models import resolve_role
 from iotops.settings import get_settings
-from ray_apps.copilot import grounding
-from ray_apps.copilot.grounding import Passage
+from ray_apps.copilot.evidence.passages import Passage, Quote, quotes
 from ray_apps.copilot.guard.detector import InjectionDetector, encoded, read_passage, read_question
 from ray_apps.copilot.guard.heads import WEIGHTS, Heads
+from ray_apps.copilot.language.text import plain
 
 PASSAGES_PER_ANSWER, REPEATS = 10, 15
 Judge = Callable[[str], bool]
@@ -93,8 +93,8 @@ def speed(
         if len(texts) < PASSAGES_PER_ANSWER:
             continue
         chosen = rng.sample(texts, PASSAGES_PER_ANSWER)
-        quotes = grounding.quotes([Passage("", "", "", "", text, 0) for text in chosen])
-        known = encode_known(quotes, encoder)
+        found = quotes([Passage("", "", "", "", text, 0) for text in chosen])
+        known = encode_known(found, encoder)
         started = time.perf_counter()
         readings = [read_passage(text) for text in chosen]
         wanted = dict.fromkeys(window for reading in readings for window in reading.windows)
@@ -108,9 +108,9 @@ def speed(
     return {name: float(np.median(each)) * 1000 for name, each in spent.items() if each}
 
 
-def encode_known(quotes: Sequence[grounding.Quote], encoder: SentenceEncoder) -> dict[str, Any]:
+def encode_known(quotes: Sequence[Quote], encoder: SentenceEncoder) -> dict[str, Any]:
     """The vectors that an answer makes of its sources anyway."""
-    texts = list(dict.fromkeys(grounding.plain(quote.text) for quote in quotes))
+    texts = list(dict.fromkeys(plain(quote.text) for quote in quotes))
     return dict(zip(texts, encoder.encode(texts), strict=True))
 
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.guard.sets import Channel
 from benchmarks.guard.templates import generate, load_templates
-from ray_apps.copilot.grounding import Vectors
+from indexes.vector import Vectors
 
 KEYWORDS = re.compile(
     r"ignore|disregard|forget|override|bypass|jailbreak|\bDAN\b|pretend|act as|role-?play|system prompt|"

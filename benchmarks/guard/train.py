@@ -22,9 +22,9 @@ import pipelines.demo
 from benchmarks.guard.sets import POSITIONS, Example, LabelledSet, insert, read_sets
 from benchmarks.guard.templates import generate, load_templates
 from indexes.encoder import SentenceEncoder
+from indexes.vector import Vectors
 from iotops.models import ResolvedModel, resolve_role
 from iotops.settings import get_settings
-from ray_apps.copilot.grounding import Vectors
 from ray_apps.copilot.guard.detector import Reading, encoded, read_passage
 from ray_apps.copilot.guard.heads import CONTEXT_FEATURES, WEIGHTS, Head, Heads, passage_rows, question_rows
 from ray_apps.copilot.guard.phrases import FEATURES

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from iotops.auth import Principal
 from ray_apps.copilot.cache import CacheServer
-from ray_apps.copilot.follow_up import Turn
+from ray_apps.copilot.question.follow_up import Turn
 
 TURNS = 6
 

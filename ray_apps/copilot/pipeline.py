@@ -17,16 +17,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from iotops import __version__
 from iotops.auth import Principal
 from iotops.tenancy import Tenant
-from ray_apps.copilot.answer import Answerer, Draft
+from ray_apps.copilot.answer.answer import Answerer, Draft
 from ray_apps.copilot.cache import AnswerCache, answer_key, normalised
 from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, Trace, Usage
 from ray_apps.copilot.conversation import Conversations
-from ray_apps.copilot.devices import DeviceRecords
 from ray_apps.copilot.events import Tell, ms
-from ray_apps.copilot.evidence import FLEET
-from ray_apps.copilot.follow_up import Asked, Turn, resolve
+from ray_apps.copilot.evidence.devices import DeviceRecords
+from ray_apps.copilot.evidence.evidence import FLEET
 from ray_apps.copilot.guard.guard import Guard
-from ray_apps.copilot.planner import of_models
+from ray_apps.copilot.question.follow_up import Asked, Turn, resolve
+from ray_apps.copilot.question.planner import of_models
 from ray_apps.copilot.recording import note
 from ray_apps.copilot.single_flight import Flight, SingleFlight
 from ray_apps.copilot.versions import Version, Versions

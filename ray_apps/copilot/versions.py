@@ -10,9 +10,9 @@ from ray.serve.handle import DeploymentHandle
 from sqlalchemy.exc import SQLAlchemyError
 
 from iotops.tenancy import Tenant
-from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.evidence.devices import DeviceRecords
 from ray_apps.copilot.model_version import ModelVersion
-from ray_apps.copilot.planner import Plan
+from ray_apps.copilot.question.planner import Plan
 from ray_apps.routing import ChatModel
 
 logger = logging.getLogger(__name__)

@@ -32,8 +32,8 @@ from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
 from pipelines.tuning.questions import generated
 from ray_apps.chat import Messages, RequestRefused, ServedModel
-from ray_apps.copilot.devices import Scope
-from ray_apps.copilot.tools import schemas
+from ray_apps.copilot.evidence.devices import Scope
+from ray_apps.copilot.evidence.tools import schemas
 from tests.e2e.asking import ask, bearer
 from tests.waiting import eventually
 

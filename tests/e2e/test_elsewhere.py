@@ -13,8 +13,8 @@ import pytest
 from iotops.models.catalogue import Catalogue, ModelSpec
 from ray_apps.chat import EngineError, RequestRefused, Writing
 from ray_apps.circuit import FAILURES, Circuit
+from ray_apps.copilot.evidence.tools import IncidentHistory, accepted, schemas
 from ray_apps.copilot.measures import used
-from ray_apps.copilot.tools import IncidentHistory, accepted, schemas
 from ray_apps.routing import ChatModel, Route, chat_model
 from tests.vllm_server import ASKING, PATIENCE_S, Server, endpoint, far_model, read
 from tests.waiting import eventually

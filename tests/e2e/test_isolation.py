@@ -27,9 +27,9 @@ from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
-from ray_apps.copilot.devices import DeviceRecords
-from ray_apps.copilot.planner import plan
-from ray_apps.copilot.tools import TOOLS, DeviceMetrics, IncidentHistory, RelatedDocs, Toolbox
+from ray_apps.copilot.evidence.devices import DeviceRecords
+from ray_apps.copilot.evidence.tools import TOOLS, DeviceMetrics, IncidentHistory, RelatedDocs, Toolbox
+from ray_apps.copilot.question.planner import plan
 from tests.waiting import eventually
 
 VICTIM, RIVAL, NOBODY = Tenant("victim"), Tenant("rival"), Tenant("nobody")

@@ -13,12 +13,12 @@ from iotops.database import engine, tenant_transaction
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from ray_apps.copilot import devices_sql
-from ray_apps.copilot.conditions import Condition
-from ray_apps.copilot.devices import DeviceRecords, Scope
-from ray_apps.copilot.leaving_out import LeftOut
-from ray_apps.copilot.period import EVER, Period
-from ray_apps.copilot.sentences import incidents
+from ray_apps.copilot.evidence import devices_sql
+from ray_apps.copilot.evidence.devices import DeviceRecords, Scope
+from ray_apps.copilot.evidence.sentences import incidents
+from ray_apps.copilot.question.conditions import Condition
+from ray_apps.copilot.question.leaving_out import LeftOut
+from ray_apps.copilot.question.period import EVER, Period
 
 INSERT = text("""
     INSERT INTO silver.events (tenant_id, device_id, ts, type, severity, error_code, kafka_partition,

@@ -14,12 +14,12 @@ from iotops.http import ApiError
 from iotops.models import resolve_role
 from iotops.settings import GuardSettings, Settings
 from iotops.tenancy import Tenant
-from ray_apps.copilot import grounding
 from ray_apps.copilot.contracts import ToolCall
-from ray_apps.copilot.evidence import Evidence
-from ray_apps.copilot.grounding import Passage
+from ray_apps.copilot.evidence.evidence import Evidence
+from ray_apps.copilot.evidence.passages import Passage, quotes
+from ray_apps.copilot.evidence.sentence_vectors import SentenceVectors
 from ray_apps.copilot.guard.guard import WITHHELD, Guard
-from ray_apps.copilot.sentence_vectors import SentenceVectors
+from ray_apps.copilot.language.text import plain
 
 ACME = Tenant("acme")
 
@@ -85,8 +85,8 @@ def passages(*texts):
 
 def gathered(encoder, *texts):
     found = passages(*texts)
-    sources = grounding.quotes(found)
-    vectors = encoder.encode([grounding.plain(quote.text) for quote in sources])
+    sources = quotes(found)
+    vectors = encoder.encode([plain(quote.text) for quote in sources])
     return Evidence(found, 1, sources=sources, question=np.zeros(384, np.float32), vectors=vectors)
 
 
@@ -100,12 +100,12 @@ def test_a_hostile_document_is_set_aside_and_the_rest_is_used(guard, encoder):
     assert {quote.passage for quote in found.sources} == {0, 1, 2}
     for quote, row in zip(found.sources, found.vectors, strict=True):
         assert quote.text in found.passages[quote.passage].text
-        assert row @ encoder.encode([grounding.plain(quote.text)])[0] > 0.99
+        assert row @ encoder.encode([plain(quote.text)])[0] > 0.99
 
 
 def test_what_was_embedded_for_grounding_is_not_embedded_again_for_the_guard(handle):
     vectors, found = SentenceVectors(handle), passages(*CLEAN)
-    sentences = [grounding.plain(quote.text) for quote in grounding.quotes(found)]
+    sentences = [plain(quote.text) for quote in quotes(found)]
     asyncio.run(vectors.of(ACME, sentences))
     handle.embedded.clear()
     asyncio.run(Guard(GuardSettings(), handle, vectors).hostile(ACME, found))

@@ -21,7 +21,7 @@ from iotops.tenancy import Tenant
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.loads import HourLoad
 from pipelines.lake.silver_to_gold import Sizes, build_gold
-from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.evidence.devices import DeviceRecords
 
 FIRST = datetime(2026, 11, 2, 15, tzinfo=UTC)
 SECOND = FIRST + timedelta(hours=1)

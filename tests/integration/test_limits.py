@@ -32,7 +32,7 @@ from pipelines.stages import Parameters, run_stage
 from ray_apps.chat import Completion
 from ray_apps.copilot.contracts import FeedbackRequest
 from ray_apps.copilot.feedback import Feedback
-from ray_apps.copilot.limits import Admission, admitted
+from ray_apps.copilot.http.limits import Admission, admitted
 from ray_apps.copilot.recording import Recorded, Recorder, note
 
 ACME, RIVAL, RATED = Tenant("limits_acme"), Tenant("limits_rival"), Tenant("limits_rated")

@@ -10,11 +10,13 @@ from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
 from ray_apps.chat import Piece, Writing
-from ray_apps.copilot.answer import Answerer
-from ray_apps.copilot.evidence import Evidence
-from ray_apps.copilot.facts import facts
-from ray_apps.copilot.follow_up import resolve
-from ray_apps.copilot.grounding import Passage, content_words, plain, quotes
+from ray_apps.copilot.answer.answer import Answerer
+from ray_apps.copilot.evidence.evidence import Evidence
+from ray_apps.copilot.evidence.passages import Passage, quotes
+from ray_apps.copilot.language.facts import facts
+from ray_apps.copilot.language.text import plain
+from ray_apps.copilot.language.words import content_words
+from ray_apps.copilot.question.follow_up import resolve
 from tests.unit.guards import rules_alone
 from tests.unit.word_tokens import words
 

@@ -8,8 +8,8 @@ import numpy as np
 from ray.serve.handle import DeploymentHandle
 
 from iotops.settings import GuardSettings
+from ray_apps.copilot.evidence.sentence_vectors import SentenceVectors
 from ray_apps.copilot.guard.guard import Guard
-from ray_apps.copilot.sentence_vectors import SentenceVectors
 
 
 class _Describe:

@@ -11,10 +11,10 @@ import pytest
 from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
-from ray_apps.copilot.answer import FACTS, Answerer
+from ray_apps.copilot.answer.answer import FACTS, Answerer
+from ray_apps.copilot.answer.unknown import UNKNOWN
 from ray_apps.copilot.contracts import Citation, Token
-from ray_apps.copilot.follow_up import resolve
-from ray_apps.copilot.unknown import UNKNOWN
+from ray_apps.copilot.question.follow_up import resolve
 from tests.unit.answering import MEANING, RECORD, RUNBOOK, Author, Shelf, answer
 from tests.unit.guards import rules_alone
 from tests.unit.word_tokens import words

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ray_apps.copilot.contracts import Token
-from ray_apps.copilot.grounding import Passage
+from ray_apps.copilot.evidence.passages import Passage
 from tests.unit.answering import MEANING, RECORD, RUNBOOK, Author, answer
 
 

@@ -10,8 +10,8 @@ from ray.serve.handle import DeploymentHandle
 
 from indexes.vector import Vectors
 from iotops.tenancy import Tenant
-from ray_apps.copilot.documents import Documents, Search
-from ray_apps.copilot.follow_up import resolve
+from ray_apps.copilot.evidence.documents import Documents, Search
+from ray_apps.copilot.question.follow_up import resolve
 from tests.unit.guards import alike
 
 

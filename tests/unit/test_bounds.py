@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from iotops.http import caller, install
-from ray_apps.copilot.bounds import Bounded
+from ray_apps.copilot.http.bounds import Bounded
 
 MOST_BYTES = 1000
 

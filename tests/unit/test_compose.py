@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ray_apps.copilot.compose import coverage, extract, in_order, items_before, steps
-from ray_apps.copilot.grounding import Passage, Support, quotes
+from ray_apps.copilot.answer.compose import coverage, extract, in_order, items_before, steps
+from ray_apps.copilot.answer.grounding import Support
+from ray_apps.copilot.evidence.passages import Passage, quotes
 
 RUNBOOK = Passage(
     "e421.md",

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from iotops.tenancy import Tenant
-from ray_apps.copilot import sentences
-from ray_apps.copilot.conditions import Condition, Conditions, conditions
-from ray_apps.copilot.devices import Scope
-from ray_apps.copilot.evidence import APART, Evidence
-from ray_apps.copilot.follow_up import Turn, resolve
-from ray_apps.copilot.leaving_out import LeftOut
-from ray_apps.copilot.lookup import Lookup
-from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import plan
+from ray_apps.copilot.evidence import sentences
+from ray_apps.copilot.evidence.devices import Scope
+from ray_apps.copilot.evidence.evidence import APART, Evidence
+from ray_apps.copilot.evidence.lookup import Lookup
+from ray_apps.copilot.question.conditions import Condition, Conditions, conditions
+from ray_apps.copilot.question.follow_up import Turn, resolve
+from ray_apps.copilot.question.leaving_out import LeftOut
+from ray_apps.copilot.question.period import Period
+from ray_apps.copilot.question.planner import plan
 from tests.unit.guards import alike
 from tests.unit.test_tools import ACME, Eventful, Shelf
 

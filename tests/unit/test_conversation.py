@@ -13,7 +13,7 @@ from iotops.settings import CacheSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot.cache import AnswerCache, CacheServer, answer_key, normalised, redis_client
 from ray_apps.copilot.conversation import TURNS, Conversations
-from ray_apps.copilot.follow_up import Turn
+from ray_apps.copilot.question.follow_up import Turn
 
 ANNA = Principal(Tenant("acme"), "anna", "operator")
 STRANGERS = [

@@ -21,7 +21,7 @@ from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from iotops.tiers import Policies
 from ray_apps.copilot.contracts import FeedbackRequest
-from ray_apps.copilot.devices import DeviceRecords
+from ray_apps.copilot.evidence.devices import DeviceRecords
 from ray_apps.copilot.feedback import Feedback
 from ray_apps.copilot.troubleshoot.store import Guides
 

@@ -26,8 +26,9 @@ def test_the_settings_page_is_what_the_command_writes():
 
 
 def test_the_http_page_lists_every_route():
-    from pipelines.ingest.gateway import app as gateway
     from ray_apps.copilot.api import app as copilot
+
+    from pipelines.ingest.gateway import app as gateway
 
     served = {
         f"{method} {prefix}{route.path}"

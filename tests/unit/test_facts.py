@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ray_apps.copilot.facts import facts, figures
+from ray_apps.copilot.language.facts import facts, figures
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ray_apps.copilot.follow_up import Turn, refers_back, resolve
+from ray_apps.copilot.question.follow_up import Turn, refers_back, resolve
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 MACHINE = Turn(

@@ -6,15 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_apps.copilot.grounding import (
-    Passage,
-    claim,
-    content_words,
-    quotes,
-    sentences,
-    spoken,
-    support,
-)
+from ray_apps.copilot.answer.grounding import claim, support
+from ray_apps.copilot.evidence.passages import Passage, quotes
+from ray_apps.copilot.language.text import sentences, spoken
+from ray_apps.copilot.language.words import content_words
 
 PASSAGE = Passage(
     "e421.md",

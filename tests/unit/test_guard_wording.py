@@ -4,7 +4,6 @@ import base64
 
 import pytest
 
-from ray_apps.copilot import grounding
 from ray_apps.copilot.guard.detector import InjectionDetector, read_passage, read_question
 from ray_apps.copilot.guard.phrases import FEATURES, features
 from ray_apps.copilot.guard.windows import (
@@ -14,6 +13,7 @@ from ray_apps.copilot.guard.windows import (
     sentence_windows,
     undisguised,
 )
+from ray_apps.copilot.language.text import plain, sentences
 
 RULES = InjectionDetector(None)
 
@@ -98,7 +98,7 @@ def test_a_checksum_is_not_taken_for_hidden_words():
 
 def test_sentences_are_spelled_as_grounding_spells_them():
     text = "## Seal\n\n1. Stop the *pump* first.\n2. Open it.\n\nThe pressure falls. Wait for\nten minutes."
-    known = {grounding.plain(text[start:end]) for start, end in grounding.sentences(text)}
+    known = {plain(text[start:end]) for start, end in sentences(text)}
     windows = sentence_windows(text)
     assert {"Stop the pump first.", "Wait for ten minutes."} <= known & set(windows)
 

@@ -120,8 +120,9 @@ def test_no_operation_reads_what_a_stranger_sends():
 
 
 def test_the_page_of_an_application_is_the_same_after_its_way_to_a_replica():
-    from pipelines.ingest.gateway import app as gateway
     from ray_apps.copilot.api import app as copilot
+
+    from pipelines.ingest.gateway import app as gateway
 
     for app in (gateway, copilot):
         arrived = loads(dumps(app))
@@ -130,8 +131,9 @@ def test_the_page_of_an_application_is_the_same_after_its_way_to_a_replica():
 
 
 def operations() -> dict[str, dict[str, Any]]:
-    from pipelines.ingest.gateway import app as gateway
     from ray_apps.copilot.api import app as copilot
+
+    from pipelines.ingest.gateway import app as gateway
 
     return {
         f"{method} {path}": {"operation": operation, "schemas": page["components"]["schemas"]}

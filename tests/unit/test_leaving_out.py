@@ -1,8 +1,8 @@
 import pytest
 
-from ray_apps.copilot.follow_up import Turn, resolve
-from ray_apps.copilot.leaving_out import LeftOut, split
-from ray_apps.copilot.planner import of_fleet, of_models, plan
+from ray_apps.copilot.question.follow_up import Turn, resolve
+from ray_apps.copilot.question.leaving_out import LeftOut, split
+from ray_apps.copilot.question.planner import of_fleet, of_models, plan
 
 
 @pytest.mark.parametrize(

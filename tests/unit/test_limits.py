@@ -24,7 +24,7 @@ from iotops.rate_limit import free_in
 from iotops.settings import CONFIGS, DatabaseSettings, Settings, get_settings
 from iotops.tenancy import Tenant
 from iotops.tiers import Policies, Policy, load_tiers
-from ray_apps.copilot.limits import Admission, admitted
+from ray_apps.copilot.http.limits import Admission, admitted
 
 ACME, RIVAL, THIRD = Tenant("acme"), Tenant("rival"), Tenant("third")
 WINDOW_S = 60.0

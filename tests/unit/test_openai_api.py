@@ -9,10 +9,10 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from iotops.http import ApiError
-from ray_apps.copilot import openai_api
 from ray_apps.copilot.contracts import AskResponse, Citation, GuardReport, SetAside, Token, Trace, Usage
-from ray_apps.copilot.follow_up import resolve
-from ray_apps.copilot.openai_api import ChatRequest, Chunks
+from ray_apps.copilot.http import openai_api
+from ray_apps.copilot.http.openai_api import ChatRequest, Chunks
+from ray_apps.copilot.question.follow_up import resolve
 
 CITATION = Citation(
     marker="[1]", doc_id="e421.md", title="E421: Vibration high", uri="lake://acme/documents/e421.md",

@@ -13,10 +13,10 @@ from schemathesis.openapi.checks import JsonSchemaError
 from schemathesis.schemas import BaseSchema
 
 from pipelines.ingest.gateway import app as gateway
-from ray_apps.copilot.api import app as copilot
-from ray_apps.copilot.examples import ANSWER, ANSWERING, CHECKING, GUIDE, MODEL
-from ray_apps.copilot.openai_api import END, Chunks
-from ray_apps.copilot.sse import error_frame, event_frame, frame
+from ray_apps.copilot.http.api import app as copilot
+from ray_apps.copilot.http.examples import ANSWER, ANSWERING, CHECKING, GUIDE, MODEL
+from ray_apps.copilot.http.openai_api import END, Chunks
+from ray_apps.copilot.http.sse import error_frame, event_frame, frame
 
 CHUNKS = Chunks("r1", MODEL, include_usage=True)
 TOLD = {

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ray_apps.copilot.period import EVER, Period, period, without_period
+from ray_apps.copilot.question.period import EVER, Period, period, without_period
 
 NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)
 

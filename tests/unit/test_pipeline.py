@@ -15,14 +15,14 @@ from sqlalchemy.exc import OperationalError
 from iotops.auth import Principal
 from iotops.tenancy import Tenant
 from ray_apps.chat import Completion
-from ray_apps.copilot.answer import Draft
+from ray_apps.copilot.answer.answer import Draft
 from ray_apps.copilot.cache import AnswerCache, CacheServer
 from ray_apps.copilot.contracts import AskRequest, AskResponse, GuardReport, Token, ToolCall, Trace, Usage
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import heard, unheard
-from ray_apps.copilot.follow_up import Turn
 from ray_apps.copilot.pipeline import Pipeline
-from ray_apps.copilot.planner import Plan
+from ray_apps.copilot.question.follow_up import Turn
+from ray_apps.copilot.question.planner import Plan
 from ray_apps.copilot.versions import Version
 from tests.unit.guards import rules_alone
 

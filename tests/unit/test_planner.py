@@ -2,11 +2,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ray_apps.copilot.follow_up import Turn, resolve
-from ray_apps.copilot.grounding import content_words
-from ray_apps.copilot.naming import spelt_out
-from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import of_fleet, of_models, plan, symptom
+from ray_apps.copilot.language.words import content_words
+from ray_apps.copilot.question.follow_up import Turn, resolve
+from ray_apps.copilot.question.naming import spelt_out
+from ray_apps.copilot.question.period import Period
+from ray_apps.copilot.question.planner import of_fleet, of_models, plan, symptom
 
 NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from indexes.tokens import CHARACTERS_PER_TOKEN
-from ray_apps.copilot.grounding import Passage
-from ray_apps.copilot.prompt import messages
+from ray_apps.copilot.answer.prompt import messages
+from ray_apps.copilot.evidence.passages import Passage
 from tests.unit.word_tokens import words
 
 

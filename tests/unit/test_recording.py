@@ -29,14 +29,14 @@ from iotops.models.catalogue import Catalogue, ModelSpec, Price
 from iotops.settings import DatabaseSettings, get_settings
 from iotops.tenancy import Tenant
 from ray_apps.chat import Completion, Messages, Proposal, Schemas
-from ray_apps.copilot import sse
-from ray_apps.copilot.bounds import Bounded
 from ray_apps.copilot.contracts import Token
 from ray_apps.copilot.events import Event, Tell, heard
-from ray_apps.copilot.follow_up import resolve
+from ray_apps.copilot.http import sse
+from ray_apps.copilot.http.bounds import Bounded
+from ray_apps.copilot.http.sse import EventStream
 from ray_apps.copilot.measures import Usage, used
+from ray_apps.copilot.question.follow_up import resolve
 from ray_apps.copilot.recording import Recorded, Recorder, note
-from ray_apps.copilot.sse import EventStream
 from tests.unit.answering import QUESTION, Author, answerer
 
 AWAY = DatabaseSettings(host="127.0.0.1", port=9, password=SecretStr("x" * 20))

@@ -12,7 +12,7 @@ import pytest
 
 from iotops.models.catalogue import ModelSpec
 from ray_apps.chat import Busy, EngineError, LanguageModelClient, RequestRefused
-from ray_apps.copilot.tools import schemas
+from ray_apps.copilot.evidence.tools import schemas
 from ray_apps.routing import remote_model
 
 KEY = "sk-sesame-0123456789"

@@ -10,7 +10,7 @@ import pytest
 from ray.serve.handle import DeploymentHandle
 
 from iotops.tenancy import Tenant
-from ray_apps.copilot.sentence_vectors import SentenceVectors
+from ray_apps.copilot.evidence.sentence_vectors import SentenceVectors
 
 ACME, RIVAL = Tenant("acme"), Tenant("rival")
 

@@ -6,10 +6,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ray_apps.copilot import evidence, sentences
-from ray_apps.copilot.devices import Scope
-from ray_apps.copilot.period import Period
-from ray_apps.copilot.planner import plan
+from ray_apps.copilot.evidence import evidence, sentences
+from ray_apps.copilot.evidence.devices import Scope
+from ray_apps.copilot.question.period import Period
+from ray_apps.copilot.question.planner import plan
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
 NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)

@@ -14,11 +14,11 @@ from starlette.requests import ClientDisconnect
 from iotops.commands.copilot import events, print_told
 from iotops.errors import IotOpsError
 from iotops.http import ApiError, install
-from ray_apps.copilot import sse
 from ray_apps.copilot.contracts import AskResponse, Token, Trace
 from ray_apps.copilot.events import heard
-from ray_apps.copilot.responses import ANSWERS, GUIDES
-from ray_apps.copilot.sse import error_frame, event_frame, streamed
+from ray_apps.copilot.http import sse
+from ray_apps.copilot.http.responses import ANSWERS, GUIDES
+from ray_apps.copilot.http.sse import error_frame, event_frame, streamed
 
 NASTY = "one\ntwo\r\n\nthree\rfour\u2028five\u2029six\x85seven\x0b\x0c\x1e eight: é\n\ndata: nine"
 

@@ -16,14 +16,11 @@ from iotops.http import ApiError
 from iotops.tenancy import Tenant
 from ray_apps.chat import ProposedCall
 from ray_apps.copilot.contracts import ToolCall, Trace
-from ray_apps.copilot.devices import Scope
-from ray_apps.copilot.evidence import Evidence
-from ray_apps.copilot.follow_up import resolve
-from ray_apps.copilot.grounding import Passage
-from ray_apps.copilot.lookup import MOST_DEVICES, Lookup
-from ray_apps.copilot.period import EVER, Period
-from ray_apps.copilot.planner import of_models, plan
-from ray_apps.copilot.tools import (
+from ray_apps.copilot.evidence.devices import Scope
+from ray_apps.copilot.evidence.evidence import Evidence
+from ray_apps.copilot.evidence.lookup import MOST_DEVICES, Lookup
+from ray_apps.copilot.evidence.passages import Passage
+from ray_apps.copilot.evidence.tools import (
     MOST_CALLS,
     TOOLS,
     DeviceMetrics,
@@ -33,6 +30,9 @@ from ray_apps.copilot.tools import (
     name_of,
     schemas,
 )
+from ray_apps.copilot.question.follow_up import resolve
+from ray_apps.copilot.question.period import EVER, Period
+from ray_apps.copilot.question.planner import of_models, plan
 from tests.unit.guards import alike
 
 ACME = Tenant("acme")

@@ -15,7 +15,7 @@ from iotops.tenancy import Tenant
 from ray_apps.copilot.actions import ActionRule
 from ray_apps.copilot.contracts import Trace
 from ray_apps.copilot.events import Event, Tell, unheard
-from ray_apps.copilot.grounding import Passage
+from ray_apps.copilot.evidence.passages import Passage
 from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step, TroubleshootRequest
 from ray_apps.copilot.troubleshoot.guide import (

@@ -11,8 +11,8 @@ from ray.serve.handle import DeploymentHandle
 
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
-from ray_apps.copilot.devices import DeviceRecords
-from ray_apps.copilot.planner import plan
+from ray_apps.copilot.evidence.devices import DeviceRecords
+from ray_apps.copilot.question.planner import plan
 from ray_apps.copilot.versions import Version, Versions
 from ray_apps.routing import ChatModel
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from iotops.tenancy import SHARED_PREFIX, TOPIC_KINDS, Tenant
-from ray_apps.copilot.grounding import STOP_WORDS
 from ray_apps.copilot.guard.personal import PersonalKind, personal_data
 from ray_apps.copilot.guard.secret_patterns import secrets_in
+from ray_apps.copilot.language.words import STOP_WORDS
 
 _TENANT = r"(?P<tenant>[a-z][a-z0-9_]{1,30})"
 _KINDS = f"(?:{'|'.join(TOPIC_KINDS)})"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ray_apps.copilot.grounding import Vectors
+from indexes.vector import Vectors
 from ray_apps.copilot.guard.heads import Heads, passage_rows, question_rows
 from ray_apps.copilot.guard.rules import decisive, reason_of
 from ray_apps.copilot.guard.windows import block_windows, sentence_windows, undisguised

@@ -10,11 +10,13 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
+from indexes.vector import Vectors
 from iotops.http import ApiError
 from iotops.settings import GuardSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot.contracts import ToolCall
-from ray_apps.copilot.grounding import Passage, Vectors
+from ray_apps.copilot.evidence.passages import Passage
+from ray_apps.copilot.evidence.sentence_vectors import SentenceVectors
 from ray_apps.copilot.guard.answers import AnswerCheck
 from ray_apps.copilot.guard.detector import (
     InjectionDetector,
@@ -27,7 +29,6 @@ from ray_apps.copilot.guard.heads import Heads
 from ray_apps.copilot.guard.lakera import LakeraGuard
 from ray_apps.copilot.guard.personal import scrubbed
 from ray_apps.copilot.guard.rules import OTHER_REASON
-from ray_apps.copilot.sentence_vectors import SentenceVectors
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ray_apps.copilot.grounding import Vectors
+from indexes.vector import Vectors
 from ray_apps.copilot.guard.phrases import FEATURES, features
 
 WEIGHTS = Path(__file__).parent / "heads.npz"

@@ -7,7 +7,7 @@ import binascii
 import re
 import unicodedata
 
-from ray_apps.copilot.grounding import plain, sentences
+from ray_apps.copilot.language.text import plain, sentences
 
 LONGEST_SENTENCE, LONGEST_BLOCK = 320, 400
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from ray_apps.copilot.sentences import at, still_open
+from ray_apps.copilot.evidence.sentences import at, still_open
 from ray_apps.copilot.troubleshoot.contracts import Check
 
 QUIET_AFTER = timedelta(hours=2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from iotops.errors import IotOpsError
-from ray_apps.copilot import grounding
-from ray_apps.copilot.grounding import Passage, Quote
+from ray_apps.copilot.evidence.passages import Passage, Quote, quotes
+from ray_apps.copilot.language.text import items
 from ray_apps.copilot.troubleshoot.contracts import Guide, Outcome, Step
 
 STEPS_OF_CAUSE = 6
@@ -28,7 +28,7 @@ class GuideChanged(IotOpsError):
 
 def explanation(passages: list[Passage]) -> Quote | None:
     """The sentence that says what a document is about: of its section on causes or meaning, or its first."""
-    sentences = grounding.quotes(passages)
+    sentences = quotes(passages)
     told = (quote for quote in sentences if CAUSE.search(passages[quote.passage].section))
     return next(told, sentences[0] if sentences else None)
 
@@ -40,9 +40,9 @@ def instructions(passages: list[Passage]) -> list[Quote]:
         listed = [
             Quote(n, start, end, passages[n].text[start:end], passages[n].title)
             for n in about
-            for start, end in grounding.items(passages[n].text)
+            for start, end in items(passages[n].text)
         ]
-        told = listed or [quote for quote in grounding.quotes(passages) if quote.passage in about]
+        told = listed or [quote for quote in quotes(passages) if quote.passage in about]
         if told:
             return told[:STEPS_OF_CAUSE]
     return []

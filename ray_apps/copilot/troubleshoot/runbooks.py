@@ -11,9 +11,9 @@ from ray.serve.handle import DeploymentHandle
 
 from indexes.codes import code_key
 from iotops.tenancy import Tenant
-from ray_apps.copilot import evidence
 from ray_apps.copilot.actions import ActionRule
 from ray_apps.copilot.contracts import Citation
+from ray_apps.copilot.evidence import evidence
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.troubleshoot.guide import explanation, instructions
 

@@ -14,14 +14,15 @@ from ray.serve.handle import DeploymentHandle
 
 from indexes.codes import code_key
 from iotops.tenancy import Tenant
-from ray_apps.copilot import evidence
 from ray_apps.copilot.actions import ActionRule
 from ray_apps.copilot.contracts import GuardReport, SetAside, Trace
-from ray_apps.copilot.documents import Documents
 from ray_apps.copilot.events import Tell, ms
-from ray_apps.copilot.grounding import Passage, plain
+from ray_apps.copilot.evidence import evidence
+from ray_apps.copilot.evidence.documents import Documents
+from ray_apps.copilot.evidence.passages import Passage
+from ray_apps.copilot.evidence.sentence_vectors import SentenceVectors
 from ray_apps.copilot.guard.guard import Guard
-from ray_apps.copilot.sentence_vectors import SentenceVectors
+from ray_apps.copilot.language.text import plain
 from ray_apps.copilot.troubleshoot import causes, checks
 from ray_apps.copilot.troubleshoot.causes import Candidate
 from ray_apps.copilot.troubleshoot.contracts import Guide, LikelyCause, Step, TroubleshootRequest

@@ -1,0 +1,1 @@
+"""What an answer may rest on: device records and documents, looked up as the caller's tenant."""

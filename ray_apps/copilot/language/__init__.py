@@ -1,0 +1,1 @@
+"""English text: sentences, words, numbers and codes."""

@@ -1,0 +1,261 @@
+"""Reading a question: which devices, codes and times it names. No model is asked, so that any will do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from indexes.codes import code_key, codes_in, singular
+from ray_apps.copilot.language.words import content_words
+from ray_apps.copilot.question.conditions import Conditions, conditions
+from ray_apps.copilot.question.lacking import (
+    ALERTS,
+    SILENT,
+    Lack,
+    lack_of,
+    lately,
+    silence,
+    without_duration,
+    without_silence,
+)
+from ray_apps.copilot.question.leaving_out import LeftOut, split
+from ray_apps.copilot.question.naming import KINDS, NUMBERED, mentions
+from ray_apps.copilot.question.period import Period, period, without_period
+
+WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
+_REPORTS = r"\b(?:had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b"
+# `Which machines are`, `which HX-450 pump had`; not `which pump seal fits`, `which unit is torque given in`.
+_DOES = (
+    r"(?:is|are|was|were|had|has|have|needs?|do|does|did|can|could|will|would|should|may|might|must|looks?|runs?|"
+    r"ran|never|fail(?:s|ed)?|report(?:s|ed)?|show(?:s|ed)?|raised?|requires?|with|without|of|in|on|at|that|right|now|"
+    r"currently)"
+)
+FLEET = re.compile(
+    rf"\b(?:which|what)(?: of (?:my|our|the))? (?:\S+ )?(?:(?:{KINDS})s|(?!unit\b)(?:{KINDS}))"
+    rf"(?= {_DOES}\b|\W*$)|\b(?:which|what)\b.*\bfleet\b"
+    rf"|\bworst(?= (?:\S+ )?(?:{KINDS})s?\b| health\b|\W*$)|\bare (?:the )?worst\b"
+    rf"|\bhow many (?:of (?:my|our|the) )?(?:{KINDS})s {_REPORTS}|\b(?:which|how many) \S*\d\S* {_REPORTS}",
+    re.I,
+)
+ALL_OF_THEM = re.compile(rf"\b(?:which|what)\b.*\b(?:{KINDS})s\b", re.I)
+"""Asks of the fleet where it asks how that is, or what happened, not `What oil do the pumps need?`."""
+WHOLE = re.compile(
+    rf"\bfleet\b|\b(?:(?:all|any|how many|which|what)(?: of)? )?(?:(?:my|our|the) )?(?:{KINDS})s\b"
+    rf"|\b(?:any|every|which|what) (?:{KINDS})\b",
+    re.I,
+)
+STATE = content_words(
+    """
+    ok okay fine good bad badly better best worse worst normal normally health healthy unhealthy sick status
+    state condition doing going matter up down running work working problem problematic trouble issue fail
+    failure broken break worry worried concern concerning attention urgent urgently critical serious happened
+    overview summary summarise summarize report score code history everything anything something thing right
+    soon current currently active open incident alert alarm error event fault least most look check diagnose
+    diagnosis many model type kind since list latest last recent recently newest oldest common frequent top
+    first high low highest lowest unusual news info vs versus compare occur frequency count times risk likely
+    likelihood probability no not never without zero none free didn haven hasn doesn
+    ever still yet already long longest neither nor
+    """
+)
+"""Words that ask how something is, which its records answer without spelling them."""
+HEALTH = re.compile(r"\b(worst|lowest|health\w*|unhealth\w*)\b", re.I)
+# `Who had E421?`, not `When is E421 raised?`, which a manual tells.
+REPORTERS = re.compile(r"\b(?:who|any(?:one|body)?|how (?:many|often)|occur\w*|had|reported)\b", re.I)
+REPORTED = re.compile(_REPORTS, re.I)
+ACTION = re.compile(
+    r"\b((?:should|must|can) (?:i|we) do|should (?:i|we)|"
+    r"(?<!often )(?<!much )(?<!many )(?<!long )do (?:i|we)|"
+    r"what (?:to do|now|next)|how (?:do|can|to|should)|fix|repair|reset|steps?|actions?|procedure)\b",
+    re.I,
+)
+INCIDENTS = re.compile(
+    r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?|broke|went wrong)\b",
+    re.I,
+)
+ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
+LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
+MOST_NAMES = 20
+ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
+"""The key of what looks like an error code, and not like the id of a device."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a question is about: words that may name devices or their models; of devices that it names by kind
+    and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
+    asked for; the time that it names, or is usually meant where it names none; whether it surely names a
+    device, and whether it asks of the fleet as a whole, of health, what happened, what those lack whom it
+    asks for, which conditions they meet at once, what is left out of them, who or what is silent, alerts,
+    what to do, who reported what it names, and of nothing but how what it names is, or (`bare`) of nothing at
+    all."""
+
+    names: tuple[str, ...]
+    numbered: tuple[tuple[str, ...], ...]
+    codes: frozenset[str]
+    reported: tuple[str, ...]
+    period: Period | None
+    usual: Period | None
+    of_device: bool
+    fleet: bool
+    health: bool
+    incidents: bool
+    lack: Lack | None
+    conditions: Conditions
+    left_out: LeftOut
+    silent: bool
+    alerts: bool
+    action: bool
+    reporters: bool
+    state: bool
+    bare: bool
+
+    @property
+    def device_ids(self) -> list[str]:
+        """The ids that it may name: words as they are spelt, and lower, and those of numbered devices."""
+        return list(dict.fromkeys([*self._spelt, *(each for ids in self.numbered for each in ids)]))
+
+    @property
+    def _spelt(self) -> list[str]:
+        return [form for name in self.names for form in (name, name.lower())]
+
+    def devices(self, known: Collection[str]) -> list[str]:
+        """The devices that it names, of those that are known."""
+        numbered = (next((each for each in ids if each in known), None) for ids in self.numbered)
+        return list(
+            dict.fromkeys([*(each for each in self._spelt if each in known), *filter(None, numbered)])
+        )
+
+    @property
+    def error_codes(self) -> list[str]:
+        """The words that may be error codes, as they are spelt; models may be among them."""
+        codes = (name for name in self.names if ERROR_CODE.fullmatch(code_key(name)))
+        return [code for code in codes if not NUMBERED.fullmatch(code)]
+
+    @property
+    def fleet_health(self) -> bool:
+        """Whether the fleet's least healthy devices answer."""
+        return self.fleet and not self.conditions.all and (self.health or not self.incidents)
+
+    @property
+    def fleet_lack(self) -> Lack | None:
+        """What those devices of the fleet lack whom it asks for."""
+        return self.lack if self.fleet else None
+
+    @property
+    def fleet_incidents(self) -> bool:
+        """Whether what went wrong in the whole fleet answers, unless a device is named: where that is asked,
+        or how things were at a time."""
+        timely = self.period is not None and not self.action
+        return (self.incidents and (self.fleet or timely)) or (self.state and self.fleet and timely)
+
+
+def plan(question: str, device_id: str | None = None, now: datetime | None = None) -> Plan:
+    """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""
+    now = now or datetime.now(UTC)
+    question, left_out = split(question)
+    timeless, silent = without_period(question, now), bool(SILENT.search(question))
+    if silent:
+        timeless = without_duration(timeless)
+    names = [device_id] if device_id else []
+    names += [word for word in WORD.findall(timeless) if _numbered(word)]
+    numbered = tuple(mentions(timeless)[:MOST_NAMES])
+    health, incidents = bool(HEALTH.search(question)), bool(INCIDENTS.search(question))
+    of_device = device_id is not None or bool(numbered)
+    wanted = Conditions() if of_device else conditions(question, now)
+    joined = bool(wanted.all)
+    state = joined or asks_state(timeless, bool(names or numbered))
+    lack = None if joined or wanted.apart else lack_of(timeless)
+    how_it_is = health or incidents or state
+    all_of_them = WHOLE if lack else ALL_OF_THEM
+    fleet = joined or bool(FLEET.search(question)) or (how_it_is and bool(all_of_them.search(question)))
+    if lack == "readings" and not state:  # `Which machines send no vibration data?` asks for less than all
+        lack = None
+    own = Plan(
+        names=tuple(dict.fromkeys(names))[:MOST_NAMES],
+        numbered=numbered,
+        codes=frozenset(codes_in(timeless)),
+        reported=(),
+        period=period(question, now),
+        usual={"readings": silence(question, now), "errors": lately(now)}.get(lack or ""),
+        of_device=of_device,
+        fleet=False,
+        health=health,
+        incidents=incidents,
+        lack=lack,
+        conditions=wanted,
+        left_out=left_out,
+        silent=silent,
+        alerts=bool(ALERTS.search(question)),
+        action=bool(ACTION.search(question)),
+        reporters=bool(WHOLE.search(timeless) or REPORTERS.search(timeless)),
+        state=state,
+        bare=state and not _asked(timeless) and not lack,
+    )
+    return _of_all(own, _reported(question), now) if fleet else own
+
+
+def _of_all(own: Plan, reported: tuple[str, ...] = (), now: datetime | None = None) -> Plan:
+    """The same, of the whole fleet, which may be asked for some codes by name."""
+    counted = lately(now or datetime.now(UTC)) if reported else None
+    return replace(
+        own,
+        fleet=True,
+        reported=reported,
+        incidents=own.incidents or bool(reported) or own.lack is not None,
+        period=own.period or own.usual or counted,
+    )
+
+
+def of_fleet(own: Plan) -> Plan:
+    """The same; of the fleet, where it asks how things are and names nothing: `Is anything wrong today?`."""
+    whole = own.state and not (own.names or own.numbered or own.codes or own.action)
+    return _of_all(own, own.reported) if whole else own
+
+
+def of_models(own: Plan, models: Collection[str]) -> Plan:
+    """The same; of the fleet, where it asks how things are and all that it names are models of its devices:
+    `Are there alerts on HX-200 machines?`; or codes, and who reported them, or when: `E421 today`."""
+    if not own.state or own.action or own.of_device or not own.names:
+        return own
+    known = set(map(code_key, models))
+    codes = tuple(name for name in own.names if code_key(name) not in known)
+    reportable = bool(codes) and all(ERROR_CODE.fullmatch(code_key(code)) for code in codes)
+    if reportable and (own.reporters or own.period or own.lack):
+        return _of_all(own, codes)
+    # A bare `and the HX-450?` asks for what was asked before.
+    asks = not own.bare or any(singular(name) != name for name in own.names)
+    return _of_all(own) if asks and not codes else own
+
+
+def asks_state(question: str, named: bool) -> bool:
+    """Whether no word of a question asks for more than how what it names, or the fleet, is."""
+    words = _asked(question)
+    return words <= STATE and (named or bool(words or WHOLE.search(_unnamed(question))))
+
+
+def _asked(question: str) -> set[str]:
+    """Stems of the words that say what a question asks of what it names, or of the fleet."""
+    return content_words(REPORTED.sub(" ", WHOLE.sub(" ", without_silence(_unnamed(question)))))
+
+
+def _unnamed(question: str) -> str:
+    return " ".join(word for word in NUMBERED.sub(" ", question).split() if not _numbered(word))
+
+
+def _reported(question: str) -> tuple[str, ...]:
+    """The codes that stand behind a verb of reporting: `which HX-200 had E421 or E425 on Monday`."""
+    found = REPORTED.search(question)
+    told = LIMITED.split(question[found.end() :], maxsplit=1)[0] if found else ""
+    return tuple(dict.fromkeys(word for word in WORD.findall(told) if codes_in(word)))
+
+
+def symptom(question: str) -> str:
+    """What a question of what to do says of the trouble, without names, codes and words for any trouble."""
+    rest = REPORTED.sub(" ", ANY_TROUBLE.sub(" ", ACTION.sub(" ", NUMBERED.sub(" ", question))))
+    return " ".join(word for word in rest.split() if not _numbered(word))
+
+
+def _numbered(word: str) -> bool:
+    return any(letter.isdigit() for letter in word)
