@@ -11,6 +11,7 @@ from ray import serve
 from ray.serve import Application
 
 from iotops.auth import Principal
+from iotops.bounds import Places
 from iotops.errors import TenantError
 from iotops.http import ApiError, Front, caller, install
 from iotops.kafka import KafkaUnavailable
@@ -55,6 +56,7 @@ class Gateway:
         settings = get_settings()
         self._limits = settings.ingest
         self._intake = Intake(settings, "http", linger_ms=LINGER_MS)
+        self._places = Places("batches", CONCURRENT // 2)
         self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="accept")
         self._rate = RateLimit(settings.cache, "ingest", LIMIT_WINDOW_S)
         self._burst = settings.ingest.tenant_records_per_s * LIMIT_WINDOW_S
@@ -87,12 +89,23 @@ class Gateway:
         return {"status": "ok"}
 
     async def _take(self, request: Request, principal: Principal, kind: Kind) -> Taken:
-        lines = (await read_body(request, self._limits.max_body_bytes)).split(b"\n")
-        await self._admit(principal.tenant, len(lines))
-        device_id = principal.subject if principal.role == "device" else None
-        sent = Sent(principal.tenant, kind, device_id, lines)
+        with self._places.of(principal.tenant):
+            lines = (await read_body(request, self._limits.max_body_bytes)).split(b"\n")
+            await self._admit(principal.tenant, len(lines))
+            device_id = principal.subject if principal.role == "device" else None
+            parsed = await self._stored(Sent(principal.tenant, kind, device_id, lines))
+        return Taken(
+            accepted=len(parsed.accepted),
+            rejected=len(parsed.rejected),
+            errors=[
+                LineError(line=rejection.line, code=rejection.code, message=rejection.message)
+                for rejection in parsed.rejected[:MAX_REPORTED_REJECTIONS]
+            ],
+        )
+
+    async def _stored(self, sent: Sent) -> Parsed:
         try:
-            parsed = await asyncio.get_running_loop().run_in_executor(self._threads, self._accept, sent)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._accept, sent)
         except TenantError as error:
             raise ApiError(403, "unknown_tenant", str(error)) from None
         except KafkaUnavailable as error:
@@ -102,14 +115,6 @@ class Gateway:
                 f"{error}; nothing was accepted: send it again",
                 retry_after_s=RETRY_AFTER_S,
             ) from None
-        return Taken(
-            accepted=len(parsed.accepted),
-            rejected=len(parsed.rejected),
-            errors=[
-                LineError(line=rejection.line, code=rejection.code, message=rejection.message)
-                for rejection in parsed.rejected[:MAX_REPORTED_REJECTIONS]
-            ],
-        )
 
     def _accept(self, sent: Sent) -> Parsed:
         self._intake.require(sent.tenant)
