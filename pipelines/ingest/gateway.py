@@ -15,7 +15,6 @@ from iotops.bounds import Places
 from iotops.errors import TenantError
 from iotops.http import ApiError, Front, caller, install
 from iotops.kafka import KafkaUnavailable
-from iotops.rate_limit import RateLimit
 from iotops.records import Parsed
 from iotops.settings import get_settings
 from iotops.tenancy import Tenant
@@ -24,10 +23,10 @@ from pipelines.ingest.body import read_body
 from pipelines.ingest.contracts import LineError, Taken
 from pipelines.ingest.deadletter import Kind
 from pipelines.ingest.intake import Intake, Sent
+from pipelines.ingest.quota import Quota
 
 RETRY_AFTER_S = 2
 CONCURRENT = 64  # as many as `max_ongoing_requests` lets in; nearly all of each waits for Kafka
-LIMIT_WINDOW_S = 10
 LINGER_MS = 50  # what senders post within it goes to Kafka in one request
 MAX_REPORTED_REJECTIONS = 100
 
@@ -58,8 +57,7 @@ class Gateway:
         self._intake = Intake(settings, "http", linger_ms=LINGER_MS)
         self._places = Places("batches", CONCURRENT // 2)
         self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="accept")
-        self._rate = RateLimit(settings.cache, "ingest", LIMIT_WINDOW_S)
-        self._burst = settings.ingest.tenant_records_per_s * LIMIT_WINDOW_S
+        self._quota = Quota(settings)
 
     @app.post(
         "/telemetry",
@@ -123,12 +121,9 @@ class Gateway:
 
     async def _admit(self, tenant: Tenant, records: int) -> None:
         """Refuse a tenant's batch where its quota is used up for now."""
-        if records > self._burst:
-            raise ApiError(
-                413, "too_large", f"{records} records in one batch; a tenant may send {self._burst}"
-            )
-        if not await self._rate.take(tenant, records, self._burst):
-            wait_s = (await self._rate.standing(tenant, self._burst, records)).wait_s
+        if records > (burst := self._quota.burst):
+            raise ApiError(413, "too_large", f"{records} records in one batch; a tenant may send {burst}")
+        if wait_s := await self._quota.take(tenant, records):
             raise ApiError(
                 429,
                 "rate_limited",
