@@ -25,8 +25,8 @@ from amqtt.mqtt.puback import PubackPacket
 from amqtt.session import OUTGOING, Session
 
 WINDOW = 2000  # messages that a connection sends before the first is acknowledged
-# What a connection brings to the session that it goes on with.
-BROUGHT = ("password", "keep_alive", "will_flag", "will_topic", "will_message", "will_qos", "will_retain")
+CANCEL_AGAIN_S = 0.5
+KEPT = ("retained_messages", "inflight_in", "inflight_out")  # of a session, over its connections
 
 
 class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
@@ -64,6 +64,10 @@ class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
             self._sender.cancel()
             self._sender = None
             _move(self._outgoing, self._kept)
+        reading = self._reader_task
+        while reading and reading is not asyncio.current_task() and not reading.done():
+            reading.cancel()  # until it heeds it: `wait_for` loses a cancellation that comes with a packet
+            await asyncio.wait([reading], timeout=CANCEL_AGAIN_S)
         await super().stop()
 
     async def _send_in_turn(self) -> None:
@@ -156,14 +160,23 @@ class KeepingBroker(Broker):  # type: ignore[misc]
             await writer.close()
             raise
         session.client_id = f"{session.username}:{session.client_id}"  # no user's name has a colon
-        known, _ = self._sessions.get(session.client_id, (None, None))
+        known, old = self._sessions.get(session.client_id, (None, None))
+        if known is not None:
+            await old.handle_connection_closed()  # where it is open still, it ends with what it began with
+            await self._stop_handler(old)
         if session.clean_session or known is None or known.clean_session:
             await self._delete_session(session.client_id)
-            return handler, session
-        for name in BROUGHT:
-            setattr(known, name, getattr(session, name))
-        known.parent = 1  # which tells the client that its session goes on
-        return handler, known
+        else:
+            self._go_on(known, session)
+        return handler, session
+
+    def _go_on(self, known: Session, session: Session) -> None:
+        """Give what is kept of a session to the one of its next connection."""
+        for name in KEPT:
+            setattr(session, name, getattr(known, name))
+        for subscriptions in self._subscriptions.values():
+            subscriptions[:] = [(session if each is known else each, qos) for each, qos in subscriptions]
+        session.parent = 1  # which tells the client that it goes on
 
     async def _refusal(self, session: Session) -> str | None:
         """Why a user may not connect so."""

@@ -177,7 +177,7 @@ def amqtt(tmp_path: Path) -> Iterator[int]:
     with subprocess.Popen(command) as broker, socket.socket() as probe:
         eventually(lambda: probe.connect_ex(("127.0.0.1", port)) == 0)
         yield port
-        broker.kill()
+        broker.terminate()
 
 
 class Peer:
@@ -212,7 +212,9 @@ class Peer:
         assert self._told.get(timeout=PATIENCE_S)
 
     def publish(self, topic: str, message: bytes, retain: bool = False) -> None:
-        self.client.publish(topic, message, 1, retain).wait_for_publish(PATIENCE_S)
+        sent = self.client.publish(topic, message, 1, retain)
+        sent.wait_for_publish(PATIENCE_S)
+        assert sent.is_published()
 
     def next(self) -> bytes:
         return self.received.get(timeout=PATIENCE_S)
@@ -233,6 +235,15 @@ def test_a_session_is_its_users_and_no_strangers(amqtt: int):
     thief = Peer(amqtt, PUMP)
     assert Peer(amqtt, GATEWAY).next() == b"kept"
     assert (thief.accepted, thief.received.empty()) == (True, True)
+
+
+def test_a_session_goes_on_over_a_connection_that_takes_the_place_of_an_open_one(amqtt: int):
+    first, rival = Peer(amqtt, GATEWAY), Peer(amqtt, RIVAL)
+    first.subscribe("tenants/+/devices/+/telemetry")
+    second = Peer(amqtt, GATEWAY)
+    assert first.ended.wait(PATIENCE_S)
+    rival.publish(TELEMETRY[RIVAL], b"to the second")
+    assert second.next() == b"to the second"
 
 
 def test_a_will_is_for_a_topic_of_its_user(amqtt: int):
