@@ -34,7 +34,9 @@ TOPIC = re.compile(rf"tenants/([a-z0-9_]+)/devices/({DEVICE_ID})/(telemetry|even
 FILTERS = ("tenants/+/devices/+/telemetry", "tenants/+/devices/+/events")
 QOS = 1
 BATCH = 1000
-WAITING = 2 * BATCH  # messages that are received and not yet taken
+# Messages that wait here. At QoS 1 no broker sends more before one is acknowledged, for a message's id has 16
+# bits: only QoS 0 fills this up, and then waits in the connection.
+WAITING = 2**16
 IDLE_S = 0.5
 KEEPALIVE_S = 30
 SUBSCRIBE_TIMEOUT_S = 15.0
