@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
+from amqtt.adapters import StreamWriterAdapter, WriterAdapter
 from amqtt.broker import Broker, RetainedApplicationMessage
 from amqtt.contexts import Action, ListenerConfig
 from amqtt.errors import AMQTTError, MQTTError
@@ -117,19 +117,17 @@ def _move(messages: asyncio.Queue[Any], to: asyncio.Queue[Any]) -> None:
         to.put_nowait(messages.get_nowait())
 
 
-class BoundedReader(StreamReaderAdapter):  # type: ignore[misc]
+class BoundedReader:
     """Ends a connection that announces a message of more bytes than `most`."""
 
     def __init__(self, reader: asyncio.StreamReader, most: int) -> None:
-        super().__init__(reader)
-        self._most = most
+        self._reader, self._most = reader, most
 
-    async def read(self, n: int = -1) -> bytes:
+    async def read(self, n: int) -> bytes:
         """So many bytes."""
         if n > self._most:
             raise AMQTTError(f"a message of {n} bytes is refused: at most {self._most} are taken")
-        read: bytes = await super().read(n)
-        return read
+        return await self._reader.readexactly(n)
 
 
 class KeepingBroker(Broker):  # type: ignore[misc]
@@ -147,7 +145,7 @@ class KeepingBroker(Broker):  # type: ignore[misc]
         await self.external_connected(bounded, StreamWriterAdapter(writer), listener_name)
 
     async def _initialize_client_session(
-        self, reader: ReaderAdapter, writer: WriterAdapter, *remote: Any
+        self, reader: BoundedReader, writer: WriterAdapter, *remote: Any
     ) -> tuple[KeepingHandler, Session]:
         """The connection and its session, which only a user that may connect so gets to see."""
         try:
