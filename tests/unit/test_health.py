@@ -91,7 +91,7 @@ def test_a_device_without_a_past_is_compared_with_its_models_fleet() -> None:
     found = score(table(*others, stat("d", 0, 47.0)), NO_EVENTS, [DAY])
     anomaly = component(found, "anomaly")
     assert anomaly["value"] == pytest.approx(3.0)
-    assert anomaly["detail"].endswith("above the M fleet, for want of a past of its own (41)")
+    assert anomaly["detail"].endswith("above the M fleet, as it has no history of its own yet (41)")
     drift = component(found, "drift")
     assert drift["value"] == pytest.approx(3.0)
     assert drift["penalty"] == 6.7  # 10 x (3 - 1) / 3

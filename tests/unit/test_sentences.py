@@ -123,10 +123,10 @@ def test_the_trouble_of_a_device_is_the_code_asked_for_or_what_it_reported_last(
 
 def test_when_a_device_last_sent_is_told_where_that_is_asked():
     (told,) = sentences.last_reading(record(), "Is press-1 offline?")
-    assert told == "The latest reading of press-1 is of 2026-11-24 02:00 UTC."
+    assert told == "The latest reading of press-1 was at 2026-11-24 02:00 UTC."
     assert sentences.last_reading(record(), "Is press-1 ok?") == []
     (told,) = sentences.last_reading(record(), "Was press-1 offline?", DAY)
-    assert told == f"press-1 sent readings {DAY}, the last of 2026-11-24 02:00 UTC."
+    assert told == f"press-1 sent readings {DAY}, the last at 2026-11-24 02:00 UTC."
     assert sentences.last_reading(record(trend=[]), "Was it offline?", DAY)[0].startswith(
         "press-1 sent no reading "
     )
@@ -166,10 +166,10 @@ def test_a_record_opens_with_its_health_and_ends_with_its_errors():
     told = evidence.device_passage(record(), "Which alerts had it?").text.split("\n\n")
     assert [line.split()[1] for line in told] == ["alerts", "health", "error"]
     for question in ("Is press-1 a P9?", "What model is press-1?"):
-        assert evidence.device_passage(record(), question).text.startswith("press-1 is of the model P.\n\n")
+        assert evidence.device_passage(record(), question).text.startswith("The model of press-1 is P.\n\n")
         assert len(evidence.device_passage(record(), question).text.split("\n\n")) == 2, "and the score"
     told = evidence.device_passage(record(), "Is press-1 a P9, and is it ok?").text.split("\n\n")
-    assert [line.split()[1] for line in told] == ["is", "health", "error"]
+    assert [line.split()[1] for line in told] == ["model", "health", "error"]
     empty = record(score=None, codes=[], trend=[])
     assert evidence.device_passage(empty).text == "No health score has been computed for press-1 yet."
 
@@ -179,11 +179,11 @@ def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_a
     found = scope([], codes=CODES, events=[], alerts=[alert], open_alerts=1)
     told = evidence.incident_passage(found, plan("What happened in the fleet?")).text
     assert "The error codes of the latest 3 error events of the fleet are E9 (2 times by press-2, " in told
-    assert "The alert hot of press-3 is open since 2026-11-24 00:00 UTC." in told
+    assert "The alert hot of press-3 has been open since 2026-11-24 00:00 UTC." in told
     told = evidence.incident_passage(found, plan("Which alerts does the fleet have?")).text.split("\n\n")
     assert told[:2] == [
         "1 alert of the fleet is open.",
-        "The alert hot of press-3 is open since 2026-11-24 00:00 UTC.",
+        "The alert hot of press-3 has been open since 2026-11-24 00:00 UTC.",
     ]
     found["codes"] = CODES[1:]
     told = evidence.incident_passage(found, plan("Which machine had E7?", now=NOW)).text
@@ -230,7 +230,7 @@ def test_open_alerts_are_told_and_that_there_is_none_where_it_is_asked_for():
     still = {"rule": "hot", "opened_at": START, "resolved_at": None}
     over = still | {"resolved_at": START}
     assert sentences.alerts([over, still], "press-1", "Is it ok?") == [
-        "The alert hot of press-1 is open since 2026-11-24 00:00 UTC."
+        "The alert hot of press-1 has been open since 2026-11-24 00:00 UTC."
     ]
     assert sentences.alerts([over], "press-1", "Is it ok?") == []
     assert sentences.alerts([over], "press-1", "Any alarms?") == ["No alerts of press-1 are open."]

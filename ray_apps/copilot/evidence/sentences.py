@@ -24,7 +24,7 @@ POOR, FAIR = 40, 70
 def model(insights: dict[str, Any], question: str) -> list[str]:
     """The model of a device, where a question asks for it."""
     asked = insights["model"] and MODEL_ASKED.search(question)
-    return [f"{insights['device_id']} is of the model {insights['model']}."] if asked else []
+    return [f"The model of {insights['device_id']} is {insights['model']}."] if asked else []
 
 
 def risk(insights: dict[str, Any], question: str) -> list[str]:
@@ -94,7 +94,7 @@ def alert(found: dict[str, Any], of: str) -> str:
     """An alert, and how long it has been open, or was."""
     named, opened = f"The alert {found['rule']} of {of}", at(found["opened_at"])
     if found["resolved_at"] is None:
-        return f"{named} is open since {opened}."
+        return f"{named} has been open since {opened}."
     return f"{named} was open from {opened} to {at(found['resolved_at'])}."
 
 
@@ -213,9 +213,9 @@ def last_reading(insights: dict[str, Any], question: str, period: Period | None 
     device, latest = insights["device_id"], insights["trend"][-1]["ts"] if insights["trend"] else None
     if period:
         told = f"{device} sent {'readings' if latest else 'no reading'} {period}"
-        return [f"{told}, the last of {at(latest)}." if latest else f"{told}."]
+        return [f"{told}, the last at {at(latest)}." if latest else f"{told}."]
     return [
-        f"The latest reading of {device} is of {at(latest)}."
+        f"The latest reading of {device} was at {at(latest)}."
         if latest
         else f"No reading of {device} is on record."
     ]

@@ -17,8 +17,8 @@ CONFIRM = re.compile(r"\b(confirm|diagnos\w+|verify|checks?)\b", re.I)
 CAUSE = re.compile(r"\b(causes?|means?|meaning|description|symptoms?)\b", re.I)
 SOLVED = "The trouble is solved. The guide is kept with the outcome of each step."
 EXHAUSTED = (
-    "No step is left. Escalate to the maker or to a service engineer with this guide: it says what was "
-    "checked, what was done and what came of it."
+    "No step is left. Escalate to the manufacturer or to a service engineer with this guide: it says what "
+    "was checked, what was done and what came of it."
 )
 
 
