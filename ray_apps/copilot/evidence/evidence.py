@@ -15,7 +15,7 @@ from ray_apps.copilot.evidence import sentences
 from ray_apps.copilot.evidence.passages import Passage, Quote
 from ray_apps.copilot.question.lacking import ALERTS, Lack
 from ray_apps.copilot.question.period import Period
-from ray_apps.copilot.question.planner import INCIDENTS, Plan
+from ray_apps.copilot.question.planner import INCIDENTS, RISK, Plan
 
 MOST_DEVICES, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
@@ -144,7 +144,7 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     lines = sentences.reported(insights["asked_codes"], device, period)
     lines += sentences.last_reading(insights, question, period)
     lines += [*sentences.model(insights, question), *sentences.risk(insights, question)]
-    if lines and not (WHOLE_STATE.search(question) or sentences.RISK_ASKED.search(question)):
+    if lines and not (WHOLE_STATE.search(question) or RISK.search(question)):
         lines += [*sentences.health(insights)[:1], *sentences.metrics(insights, question)]
     elif ALERTS.search(question):
         lines += [*alerts, *health, *incidents]
@@ -231,6 +231,13 @@ def device_tools(insights: dict[str, Any], period: Period | None = None) -> list
 def within(period: Period | None) -> dict[str, str]:
     """A period, as a tool's arguments tell it."""
     return {name: moment.isoformat() for name, moment in asdict(period).items()} if period else {}
+
+
+def unread_passage(plan: Plan) -> Passage:
+    """That words for a time were not read, before records that tell of another time, or of any."""
+    told = f"of the time {plan.period}" if plan.period else "not limited to a time"
+    text = f'The time "{plan.unread}" was not understood: what follows is {told}.'
+    return Passage(f"{FLEET}time", "Time asked for", "/insights", "Time", text, 0)
 
 
 def fleet_passage(health: dict[str, Any]) -> Passage:

@@ -73,6 +73,8 @@ class Lookup:
             about = await self._about(tenant, query, top_k, asked.plan.action, found, tell)
             known_chunks = {hit["chunk_id"] for hit in about}
             hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known_chunks)]
+        if asked.plan.unread and found.passages:
+            found.passages.insert(0, evidence.unread_passage(asked.plan))
         found.lead = len(found.passages)
         found.passages += evidence.document_passages(hits)
         for result in related:

@@ -12,9 +12,9 @@ from ray_apps.copilot.language.words import content_words
 from ray_apps.copilot.question.conditions import Condition
 from ray_apps.copilot.question.lacking import ALERTS, LAST_SEEN, SILENT, Lack
 from ray_apps.copilot.question.period import Period
+from ray_apps.copilot.question.planner import RISK
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
-RISK_ASKED = re.compile(r"\b(?:risk|likely|likelihood|probab\w+|(?:will|going to)\b.*\bfail)\b", re.I)
 MODEL_ASKED = re.compile(r"\b(?:model|type|kind)\b|\b(?:is|are)\b.*\ban? [A-Z][\w-]*\d", re.I)
 LEAST_STEM = 4
 POOR, FAIR = 40, 70
@@ -29,7 +29,7 @@ def model(insights: dict[str, Any], question: str) -> list[str]:
 
 def risk(insights: dict[str, Any], question: str) -> list[str]:
     """How likely a device fails, where a question asks for it."""
-    if not RISK_ASKED.search(question):
+    if not RISK.search(question):
         return []
     told = [f"{row['probability']:.0%} within {row['horizon_hours']} h" for row in insights["risk"]]
     if not told:

@@ -16,7 +16,6 @@ from pydantic import BaseModel
 from indexes.codes import code_key, codes_in
 from ray_apps.copilot.language.words import STOP_WORDS
 from ray_apps.copilot.question.naming import KINDS, NUMBERED, mentions
-from ray_apps.copilot.question.period import without_period
 from ray_apps.copilot.question.planner import (
     ACTION,
     MOST_NAMES,
@@ -27,6 +26,7 @@ from ray_apps.copilot.question.planner import (
     of_fleet,
     plan,
 )
+from ray_apps.copilot.question.unread import timeless
 
 MOST_WORDS = 8
 """Of an earlier question that are added to a follow-up."""
@@ -85,8 +85,7 @@ class Asked:
     @property
     def codes(self) -> list[str]:
         """The codes of the whole question as they are spelt in it."""
-        timeless = without_period(self.whole, datetime.now(UTC))
-        return [word for word in WORD.findall(timeless) if codes_in(word)]
+        return [word for word in WORD.findall(timeless(self.whole, datetime.now(UTC))) if codes_in(word)]
 
 
 def resolve(
@@ -115,8 +114,7 @@ def resolve(
         numbered=numbered,
         codes=frozenset(codes),
         of_device=of_device,
-        state=own.state
-        or (of_device and asks_state(without_period(question, now or datetime.now(UTC)), True)),
+        state=own.state or (of_device and asks_state(timeless(question, now or datetime.now(UTC)), True)),
     )
     return Asked(question, " ".join(words), meant if of_device else _of_fleet_too(meant, turn, now))
 
@@ -191,7 +189,7 @@ def _subject(turn: Turn) -> list[str]:
     """The words that tell what a turn was about: its devices and codes, then what else it named."""
     exact = [*turn.devices, *turn.codes]
     titles = "" if exact else " ".join(turn.titles[:1])
-    question = without_period(turn.question, datetime.now(UTC))
+    question = timeless(turn.question, datetime.now(UTC))
     question = NUMBERED.sub("", question) if turn.devices else question
     told = [word for word in WORD.findall(f"{question} {titles}") if _carries(word)]
     words: dict[str, str] = {}

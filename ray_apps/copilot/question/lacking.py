@@ -6,8 +6,9 @@ import re
 from datetime import datetime, timedelta
 from typing import Literal
 
+from ray_apps.copilot.question.dates import COUNT, UNIT, long
 from ray_apps.copilot.question.naming import KINDS
-from ray_apps.copilot.question.period import COUNTS, UNITS, Period
+from ray_apps.copilot.question.period import Period
 
 Lack = Literal["errors", "alerts", "readings"]
 SILENT_FOR = timedelta(hours=1)
@@ -57,7 +58,7 @@ EXPLAINS = re.compile(
 )
 _LASTING = re.compile(
     r"\b(?:for|over|more than|longer than|at least)\s+(?:(?:more than|longer than|over|at least)\s+)?"
-    rf"(?P<count>\d{{1,4}}|{'|'.join(COUNTS)})\s*(?P<unit>{'|'.join(UNITS)})s?\b",
+    rf"{COUNT}\s*{UNIT}",
     re.I,
 )
 
@@ -74,11 +75,8 @@ def lack_of(question: str) -> Lack | None:
 
 def silence(question: str, now: datetime) -> Period:
     """How long those are to be silent for whom a question asks: `for 2 days`, or an hour."""
-    lasting, since = _LASTING.search(question), SILENT_FOR
-    if lasting:
-        count = lasting["count"].lower()
-        since = (COUNTS.get(count) or int(count)) * UNITS[lasting["unit"].lower()]
-    return Period(now - since, now)
+    lasting = _LASTING.search(question)
+    return Period(now - (long(lasting["count"], lasting["unit"]) if lasting else SILENT_FOR), now)
 
 
 def lately(now: datetime) -> Period:

@@ -23,6 +23,7 @@ from ray_apps.copilot.question.lacking import (
 from ray_apps.copilot.question.leaving_out import LeftOut, split
 from ray_apps.copilot.question.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.question.period import Period, period, without_period
+from ray_apps.copilot.question.unread import without_unread
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 _REPORTS = r"\b(?:had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b"
@@ -74,6 +75,8 @@ INCIDENTS = re.compile(
     r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?|broke|went wrong)\b",
     re.I,
 )
+RISK = re.compile(r"\b(?:risk|likely|likelihood|probab\w+|(?:will|going to)\b.*\bfail)\b", re.I)
+"""Asks how likely something fails, in a time to come."""
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
 LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
 MOST_NAMES = 20
@@ -85,11 +88,11 @@ ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 class Plan:
     """What a question is about: words that may name devices or their models; of devices that it names by kind
     and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
-    asked for; the time that it names, or is usually meant where it names none; whether it surely names a
-    device, and whether it asks of the fleet as a whole, of health, what happened, what those lack whom it
-    asks for, which conditions they meet at once, what is left out of them, who or what is silent, alerts,
-    what to do, who reported what it names, and of nothing but how what it names is, or (`bare`) of nothing at
-    all."""
+    asked for; the time that it names, or is usually meant where it names none, and words for one that is not
+    read; whether it surely names a device, and whether it asks of the fleet as a whole, of health, what
+    happened, what those lack whom it asks for, which conditions they meet at once, what is left out of them,
+    who or what is silent, alerts, what to do, who reported what it names, and of nothing but how what it
+    names is, or (`bare`) of nothing at all."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -97,6 +100,7 @@ class Plan:
     reported: tuple[str, ...]
     period: Period | None
     usual: Period | None
+    unread: str
     of_device: bool
     fleet: bool
     health: bool
@@ -155,6 +159,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""
     now = now or datetime.now(UTC)
     question, left_out = split(question)
+    question, unread = without_unread(question, now)
     timeless, silent = without_period(question, now), bool(SILENT.search(question))
     if silent:
         timeless = without_duration(timeless)
@@ -179,6 +184,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         reported=(),
         period=period(question, now),
         usual={"readings": silence(question, now), "errors": lately(now)}.get(lack or ""),
+        unread="" if RISK.search(question) else unread,
         of_device=of_device,
         fleet=False,
         health=health,
@@ -222,7 +228,7 @@ def of_models(own: Plan, models: Collection[str]) -> Plan:
     known = set(map(code_key, models))
     codes = tuple(name for name in own.names if code_key(name) not in known)
     reportable = bool(codes) and all(ERROR_CODE.fullmatch(code_key(code)) for code in codes)
-    if reportable and (own.reporters or own.period or own.lack):
+    if reportable and (own.reporters or own.period or own.unread or own.lack):
         return _of_all(own, codes)
     # A bare `and the HX-450?` asks for what was asked before.
     asks = not own.bare or any(singular(name) != name for name in own.names)
