@@ -225,6 +225,8 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
     assert others["other_codes"] == ["e-421"], "of a device no other spelling is a code"
     worst = records.fleet(tenant, left_out=LeftOut((), ("P-0", "pump-3")))["worst"]
     assert [row["device_id"] for row in worst] == ["pump-1", "pump-5"]
+    best = records.fleet(tenant, {"p1"}, best=True)["best"]
+    assert [row["device_id"] for row in best] == ["pump-5", "pump-3", "pump-1"], "of equal scores the last"
     spared = records.lacking(tenant, "errors", period, left_out=LeftOut(("e-421", "pump-6")))
     assert spared["named"] == ["pump-1", "pump-3", "pump-4", "pump-5"], "reported nothing but E421"
 

@@ -243,8 +243,11 @@ def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():
     assert told == [
         "Health scores of 16 devices on 2026-11-24: "
         "1 below 40 of 100, 3 from 40 to below 70, 12 of 70 or more.",
+        "The least healthy is press-1.",
         "press-1 (P) has a health score of 4 of 100: volt is low.",
     ]
+    best = {name: told for name, told in health.items() if name != "worst"} | {"best": worst * 2}
+    assert "\n\nThe healthiest are press-1, press-1.\n\n" in evidence.fleet_passage(best).text
     told = sentences.scores(scope(["P"], day=START.date(), distribution=[0] * 9 + [2]))
     assert told.startswith("Health scores of 2 P devices on 2026-11-24: 0 below 40 ")
 

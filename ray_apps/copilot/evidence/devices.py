@@ -212,12 +212,14 @@ class DeviceRecords:
         about: Collection[str] = (),
         period: Period = EVER,
         left_out: LeftOut = LeftOut(),
+        best: bool = False,
         *,
         limit: int = 5,
     ) -> dict[str, Any]:
         """The health of the newest `day` up to a period's end, of the models that the code keys `about` name,
-        else of all, without the devices `left_out`: the `worst` devices with the reason that weighs most, and
-        how many are how healthy (`distribution`), in equal bands of 0 to 100, the least healthy first."""
+        else of all, without the devices `left_out`: the `worst` devices, or the `best`, with the reason that
+        weighs most, and how many are how healthy (`distribution`), in equal bands of 0 to 100, the least
+        healthy first."""
         scope = self.scope(tenant, about, left_out)
         with tenant_transaction(self._engine, tenant) as connection:
             day = connection.execute(sql.DAY, asdict(period)).scalar_one()
@@ -227,7 +229,7 @@ class DeviceRecords:
             return {
                 **asdict(scope),
                 "day": day,
-                "worst": _rows(connection, sql.FLEET, key),
+                "best" if best else "worst": _rows(connection, sql.HEALTHIEST if best else sql.FLEET, key),
                 "distribution": list(counts.values()),
             }
 

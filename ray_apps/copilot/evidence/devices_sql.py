@@ -155,6 +155,7 @@ FLEET = text(f"""
         ORDER BY penalty DESC LIMIT 1) AS detail
     FROM gold.device_health h WHERE day = :day AND {_OF_THEM}
     ORDER BY score, device_id LIMIT :limit""")
+HEALTHIEST = text(FLEET.text.replace("ORDER BY score, device_id", "ORDER BY score DESC, device_id DESC"))
 SCORES = text(f"""
     SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
     FROM gold.device_health WHERE day = :day AND {_OF_THEM} GROUP BY band""")

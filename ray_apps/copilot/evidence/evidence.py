@@ -241,14 +241,13 @@ def unread_passage(plan: Plan) -> Passage:
 
 
 def fleet_passage(health: dict[str, Any]) -> Passage:
-    """How healthy the fleet's devices are on a day, and the worst, in sentences."""
-    lines = [sentences.scores(health)]
-    lines += [
-        f"{row['device_id']} ({row['model']}) has a health score of {row['score']:.0f} of 100: "
-        f"{row['detail']}."
-        for row in health["worst"]
-    ]
-    return Passage(f"{FLEET}health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0)
+    """How healthy the fleet's devices are on a day, and the worst or the best, in sentences."""
+    best = "best" in health
+    text = "\n\n".join(
+        [sentences.scores(health), *sentences.ranked(health["best" if best else "worst"], best)]
+    )
+    section = "Healthiest devices" if best else "Worst devices"
+    return Passage(f"{FLEET}health", "Fleet health", "/insights", section, text, 0)
 
 
 def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:

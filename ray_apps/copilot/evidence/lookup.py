@@ -191,10 +191,10 @@ class Lookup:
             trace = Trace(message="reading the health of the fleet")
             tell(trace)
             started = time.perf_counter()
-            of = (plan.codes, plan.period or EVER, plan.left_out)
+            of = (plan.codes, plan.period or EVER, plan.left_out, plan.best)
             look_up = asyncio.to_thread(self._devices.fleet, tenant, *of)
             health = await self._in_time(look_up, trace, found, tell)
-            if health and health["worst"]:
+            if health and health["best" if plan.best else "worst"]:
                 found.focus -= _told(health["models"], plan)
                 found.passages.append(evidence.fleet_passage(health))
                 given = evidence.within(plan.period)

@@ -65,6 +65,17 @@ def scores(health: dict[str, Any]) -> str:
     )
 
 
+def ranked(devices: Sequence[Mapping[str, Any]], best: bool) -> list[str]:
+    """Which devices are the least healthy, or the healthiest, and why."""
+    which, names = "healthiest" if best else "least healthy", [row["device_id"] for row in devices]
+    told = [f"The {which} {'are' if names[1:] else 'is'} {', '.join(names)}."]
+    return told + [
+        f"{row['device_id']} ({row['model']}) has a health score of {row['score']:.0f} of 100: "
+        f"{row['detail']}."
+        for row in devices
+    ]
+
+
 def fleet(scope: Mapping[str, Any]) -> str:
     """What the devices of a scope are called."""
     return f"the {called}" if (called := _devices(scope)) != "devices" else "the fleet"

@@ -136,6 +136,7 @@ def _of_fleet_too(own: Plan, turn: Turn, now: datetime | None) -> Plan:
         reported=own.reported or before.reported,
         fleet=before.fleet,
         health=own.health or before.health,
+        best=own.best or (same and before.best),
         incidents=own.incidents or before.incidents,
         alerts=own.alerts or before.alerts,
         state=own.state or before.state,

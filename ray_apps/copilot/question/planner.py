@@ -23,6 +23,7 @@ from ray_apps.copilot.question.lacking import (
 from ray_apps.copilot.question.leaving_out import LeftOut, split
 from ray_apps.copilot.question.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.question.period import Period, period, without_period
+from ray_apps.copilot.question.ranking import of_the_healthiest
 from ray_apps.copilot.question.unread import without_unread
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
@@ -37,6 +38,8 @@ FLEET = re.compile(
     rf"\b(?:which|what)(?: of (?:my|our|the))? (?:\S+ )?(?:(?:{KINDS})s|(?!unit\b)(?:{KINDS}))"
     rf"(?= {_DOES}\b|\W*$)|\b(?:which|what)\b.*\bfleet\b"
     rf"|\bworst(?= (?:\S+ )?(?:{KINDS})s?\b| health\b|\W*$)|\bare (?:the )?worst\b"
+    rf"|\b(?:best|(?:un)?healthiest|(?:least|most) healthy|top|bottom)"
+    rf"(?: (?:\S+ )?(?:{KINDS})s?(?= {_DOES}\b| by\b|\W*$)| health\b|\W*$)"
     rf"|\bhow many (?:of (?:my|our|the) )?(?:{KINDS})s {_REPORTS}|\b(?:which|how many) \S*\d\S* {_REPORTS}",
     re.I,
 )
@@ -56,12 +59,12 @@ STATE = content_words(
     soon current currently active open incident alert alarm error event fault least most look check diagnose
     diagnosis many model type kind since list latest last recent recently newest oldest common frequent top
     first high low highest lowest unusual news info vs versus compare occur frequency count times risk likely
-    likelihood probability no not never without zero none free didn haven hasn doesn
-    ever still yet already long longest neither nor
+    likelihood probability no not never without zero none free didn haven hasn doesn don aren isn wasn weren
+    ever still yet already long longest neither nor healthiest unhealthiest bottom
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
-HEALTH = re.compile(r"\b(worst|lowest|health\w*|unhealth\w*)\b", re.I)
+HEALTH = re.compile(rf"\b(worst|lowest|best(?= (?:\S+ )?(?:{KINDS})s?\b|\W*$)|health\w*|unhealth\w*)\b", re.I)
 # `Who had E421?`, not `When is E421 raised?`, which a manual tells.
 REPORTERS = re.compile(r"\b(?:who|any(?:one|body)?|how (?:many|often)|occur\w*|had|reported)\b", re.I)
 REPORTED = re.compile(_REPORTS, re.I)
@@ -89,10 +92,10 @@ class Plan:
     """What a question is about: words that may name devices or their models; of devices that it names by kind
     and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
     asked for; the time that it names, or is usually meant where it names none, and words for one that is not
-    read; whether it surely names a device, and whether it asks of the fleet as a whole, of health, what
-    happened, what those lack whom it asks for, which conditions they meet at once, what is left out of them,
-    who or what is silent, alerts, what to do, who reported what it names, and of nothing but how what it
-    names is, or (`bare`) of nothing at all."""
+    read; whether it surely names a device, and whether it asks of the fleet as a whole, of health, for the
+    healthiest, what happened, what those lack whom it asks for, which conditions they meet at once, what is
+    left out of them, who or what is silent, alerts, what to do, who reported what it names, and of nothing but
+    how what it names is, or (`bare`) of nothing at all."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -104,6 +107,7 @@ class Plan:
     of_device: bool
     fleet: bool
     health: bool
+    best: bool
     incidents: bool
     lack: Lack | None
     conditions: Conditions
@@ -139,7 +143,7 @@ class Plan:
 
     @property
     def fleet_health(self) -> bool:
-        """Whether the fleet's least healthy devices answer."""
+        """Whether the fleet's least healthy devices answer, or the healthiest."""
         return self.fleet and not self.conditions.all and (self.health or not self.incidents)
 
     @property
@@ -174,7 +178,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     lack = None if joined or wanted.apart else lack_of(timeless)
     how_it_is = health or incidents or state
     all_of_them = WHOLE if lack else ALL_OF_THEM
-    fleet = joined or bool(FLEET.search(question)) or (how_it_is and bool(all_of_them.search(question)))
+    fleet = joined or bool(FLEET.search(timeless)) or (how_it_is and bool(all_of_them.search(question)))
     if lack == "readings" and not state:  # `Which machines send no vibration data?` asks for less than all
         lack = None
     own = Plan(
@@ -188,6 +192,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         of_device=of_device,
         fleet=False,
         health=health,
+        best=of_the_healthiest(question),
         incidents=incidents,
         lack=lack,
         conditions=wanted,
