@@ -92,6 +92,7 @@ def fleet(settings: Settings) -> Tenant:
         "OPEN_ALERTS",
         "VERSION",
         "FLEET",
+        "HEALTHIEST",
         "MODELS",
         "SCORES",
         "WITHOUT_ERRORS",
@@ -284,5 +285,9 @@ def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, f
     assert (at_least["day"], at_least["met"]) == ((now - 8 * 24 * hour).date(), 19)
     past = records.incidents(fleet, Period(now - 1000 * hour, now - 999.5 * hour))
     assert past["open_alerts"] == 20_000 - 999, "those that were opened before are over since now"
+    over = records.incidents(fleet, Period(now - hour, now + hour), resolved=True)
+    assert (over["resolved_alerts"], len(over["alerts"])) == (19_900, 50)
+    assert all(each["resolved_at"] for each in over["alerts"])
+    assert records.incidents(fleet, Period(now - 2 * hour, now - hour), resolved=True)["alerts"] == []
     earlier = records.fleet(fleet, period=Period(now - 9 * 24 * hour, now - 8 * 24 * hour))
     assert earlier["day"] == (now - 8 * 24 * hour).date()

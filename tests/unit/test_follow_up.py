@@ -144,16 +144,6 @@ def test_what_to_do_is_asked_about_the_code_that_was_spoken_of():
     assert resolve("is it ok?", None, [before]).plan.error_codes == []
 
 
-def test_after_the_worst_the_best_may_be_asked_for_and_the_other_way_round():
-    for first, then, best in (
-        ("worst machines?", "and the best?", True),
-        ("best machines?", "and the worst?", False),
-        ("best machines?", "and yesterday?", True),
-    ):
-        asked = resolve(then, None, [Turn(question=first)], NOW).plan
-        assert (asked.fleet_health, asked.best) == (True, best), then
-
-
 def test_silence_is_asked_of_what_was_spoken_of():
     before = Turn(question="What is wrong with machine-006?", devices=["machine-006"])
     for question in ("Is it offline?", "when was it last seen?"):

@@ -236,6 +236,28 @@ def test_open_alerts_are_told_and_that_there_is_none_where_it_is_asked_for():
     assert sentences.alerts([over], "press-1", "Any alarms?") == ["No alerts of press-1 are open."]
 
 
+def test_alerts_that_were_resolved_are_told_where_they_are_asked_for():
+    still = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": None}
+    over = [
+        still | {"rule": rule, "resolved_at": START + timedelta(hours=hours)}
+        for rule, hours in (("loud", 2), ("wet", 30))
+    ]
+    loud = "The alert loud of press-3 was open from 2026-11-24 00:00 UTC to 2026-11-24 02:00 UTC."
+    open_one = "The alert hot of press-3 has been open since 2026-11-24 00:00 UTC."
+    asked = plan("Which alerts were resolved on Tuesday?", now=NOW)
+    found = scope([], codes=[], events=[], alerts=over[:1], resolved_alerts=1)
+    told = evidence.incident_passage(found, asked).text.split("\n\n")
+    assert told[:2] == [f"1 alert of the fleet was resolved {DAY}.", loud]
+    ever = evidence.incident_passage(found, plan("Which alerts are closed?")).text.split("\n\n")
+    assert ever == ["1 alert of the fleet was resolved.", loud]
+    device = sentences.alerts([still, *over], "press-3", "Which alerts were resolved?", DAY)
+    assert device == [loud, open_one]
+    assert sentences.alerts([still], "press-3", "Was the alert closed?") == [
+        "No alerts of press-3 were resolved.",
+        open_one,
+    ]
+
+
 def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():
     worst = [{"device_id": "press-1", "model": "P", "score": 4.0, "detail": "volt is low"}]
     health = scope([], day=START.date(), worst=worst, distribution=[1, 0, 0, 0, 1, 2, 0, 1, 5, 6])

@@ -140,24 +140,29 @@ class DeviceRecords:
         codes: Collection[str] = (),
         about: Collection[str] = (),
         left_out: LeftOut = LeftOut(),
+        resolved: bool = False,
         *,
         limit: int = 50,
     ) -> dict[str, Any]:
         """The latest events that have an error code, of some codes if any are given, alerts, how many are
         open, or were in the period, and how often which code was reported, of a period; of all time, of late.
+        The alerts may be those alone that were `resolved` in it, the last first, and are counted as such.
         They are the fleet's, or of the devices of those models that the code keys `about` name, without what
         is `left_out`: see `Scope`."""
         keys, scope = [code_key(code) for code in codes] or None, self.scope(tenant, about, left_out)
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(sql.BRIEFLY)
             key = {**asdict(period), **scope.values, "keys": keys, "limit": limit}
-            counting = sql.OPEN_ALERTS if period == EVER else sql.ALERTS_WITHIN
+            still = sql.OPEN_ALERTS if period == EVER else sql.ALERTS_WITHIN
+            counting = sql.RESOLVED_ALERTS if resolved else still
             counted = key | {"limit": limit if period == EVER else ALL}
             return {
                 **asdict(scope),
                 "events": _rows(connection, sql.FLEET_EVENTS, key),
-                "alerts": _rows(connection, sql.FLEET_ALERTS, key),
-                "open_alerts": connection.execute(counting, key).scalar_one(),
+                "alerts": _rows(connection, sql.FLEET_RESOLVED if resolved else sql.FLEET_ALERTS, key),
+                f"{'resolved' if resolved else 'open'}_alerts": connection.execute(
+                    counting, key
+                ).scalar_one(),
                 "codes": _rows(connection, sql.FLEET_CODES, counted),
             }
 

@@ -86,6 +86,12 @@ FLEET_ALERTS = text(f"""
     SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_THEM}
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
+FLEET_RESOLVED = text(f"""
+    SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
+    WHERE resolved_at >= :since AND resolved_at < :until AND {_BY_THEM}
+    ORDER BY resolved_at DESC LIMIT :limit""")
+RESOLVED_ALERTS = text(f"""
+    SELECT count(*) FROM silver.alerts WHERE resolved_at >= :since AND resolved_at < :until AND {_BY_THEM}""")
 OPEN_ALERTS = text(f"""
     SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {_BY_THEM}""")
 ALERTS_WITHIN = text(f"""

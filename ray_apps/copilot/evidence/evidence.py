@@ -257,9 +257,13 @@ def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
     lines = sentences.incidents(
         incidents["codes"], of, plan.period, plan.reported, True, incidents["other_codes"]
     )
-    alerts = incidents["alerts"] if plan.period else sentences.still_open(incidents["alerts"])
+    resolved = incidents.get("resolved_alerts")
+    whole = plan.period or resolved is not None
+    alerts = incidents["alerts"] if whole else sentences.still_open(incidents["alerts"])
     told = [sentences.alert(each, each["device_id"]) for each in alerts[:MOST_DEVICES]]
-    if plan.alerts:
+    if resolved is not None:
+        lines = [sentences.resolved_alerts(resolved, of, plan.period), *told, *lines]
+    elif plan.alerts:
         lines = [sentences.open_alerts(incidents["open_alerts"], of, plan.period), *told, *lines]
     elif not plan.reported:
         lines += told

@@ -11,8 +11,9 @@ from typing import Any
 from ray_apps.copilot.language.words import content_words
 from ray_apps.copilot.question.conditions import Condition
 from ray_apps.copilot.question.lacking import ALERTS, LAST_SEEN, SILENT, Lack
-from ray_apps.copilot.question.period import Period
+from ray_apps.copilot.question.period import EVER, Period
 from ray_apps.copilot.question.planner import RISK
+from ray_apps.copilot.question.resolution import of_resolved
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
 MODEL_ASKED = re.compile(r"\b(?:model|type|kind)\b|\b(?:is|are)\b.*\ban? [A-Z][\w-]*\d", re.I)
@@ -83,14 +84,34 @@ def fleet(scope: Mapping[str, Any]) -> str:
 
 def alerts(found: list[dict[str, Any]], of: str, question: str, period: Period | None = None) -> list[str]:
     """The alerts of a device that are open, or were in a period; that there is none only where a question
-    asks for alerts."""
+    asks for alerts. Before them, where it asks for these, those that were resolved, the last first."""
     told = [alert(each, of) for each in (found if period else still_open(found))[:MOST_ALERTS]]
-    return told or ([open_alerts(0, of, period)] if ALERTS.search(question) else [])
+    if not ALERTS.search(question):
+        return told
+    if not of_resolved(question):
+        return told or [open_alerts(0, of, period)]
+    over = sorted(_resolved(found, period or EVER), key=lambda each: each["resolved_at"], reverse=True)
+    told = [alert(each, of) for each in [*over, *still_open(found)][:MOST_ALERTS]]
+    return told if over else [resolved_alerts(0, of, period), *told]
 
 
 def still_open(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The alerts that were not resolved yet."""
     return [each for each in found if each["resolved_at"] is None]
+
+
+def _resolved(found: list[dict[str, Any]], period: Period) -> list[dict[str, Any]]:
+    return [
+        each for each in found if each["resolved_at"] and period.since <= each["resolved_at"] < period.until
+    ]
+
+
+def resolved_alerts(count: int, of: str, period: Period | None = None) -> str:
+    """How many alerts were resolved, in a period or ever."""
+    when = f" {period}" if period else ""
+    return (
+        f"{count or 'No'} alert{'s' * (count != 1)} of {of} {'was' if count == 1 else 'were'} resolved{when}."
+    )
 
 
 def open_alerts(count: int, of: str, period: Period | None = None) -> str:

@@ -26,6 +26,7 @@ from ray_apps.copilot.question.planner import (
     of_fleet,
     plan,
 )
+from ray_apps.copilot.question.resolution import of_resolved
 from ray_apps.copilot.question.unread import timeless
 
 MOST_WORDS = 8
@@ -114,6 +115,7 @@ def resolve(
         numbered=numbered,
         codes=frozenset(codes),
         of_device=of_device,
+        resolved=of_resolved(f"{question} {' '.join(words)}"),
         state=own.state or (of_device and asks_state(timeless(question, now or datetime.now(UTC)), True)),
     )
     return Asked(question, " ".join(words), meant if of_device else _of_fleet_too(meant, turn, now))

@@ -24,6 +24,7 @@ from ray_apps.copilot.question.leaving_out import LeftOut, split
 from ray_apps.copilot.question.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.question.period import Period, period, without_period
 from ray_apps.copilot.question.ranking import of_the_healthiest
+from ray_apps.copilot.question.resolution import of_resolved
 from ray_apps.copilot.question.unread import without_unread
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
@@ -61,6 +62,7 @@ STATE = content_words(
     first high low highest lowest unusual news info vs versus compare occur frequency count times risk likely
     likelihood probability no not never without zero none free didn haven hasn doesn don aren isn wasn weren
     ever still yet already long longest neither nor healthiest unhealthiest bottom
+    resolved unresolved closed cleared ended gone ongoing opened raised new past old longer
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
@@ -94,8 +96,8 @@ class Plan:
     asked for; the time that it names, or is usually meant where it names none, and words for one that is not
     read; whether it surely names a device, and whether it asks of the fleet as a whole, of health, for the
     healthiest, what happened, what those lack whom it asks for, which conditions they meet at once, what is
-    left out of them, who or what is silent, alerts, what to do, who reported what it names, and of nothing but
-    how what it names is, or (`bare`) of nothing at all."""
+    left out of them, who or what is silent, alerts, or those that are over, what to do, who reported what it
+    names, and of nothing but how what it names is, or (`bare`) of nothing at all."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -114,6 +116,7 @@ class Plan:
     left_out: LeftOut
     silent: bool
     alerts: bool
+    resolved: bool
     action: bool
     reporters: bool
     state: bool
@@ -175,7 +178,9 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     wanted = Conditions() if of_device else conditions(question, now)
     joined = bool(wanted.all)
     state = joined or asks_state(timeless, bool(names or numbered))
-    lack = None if joined or wanted.apart else lack_of(timeless)
+    lack, resolved = None if joined or wanted.apart else lack_of(timeless), of_resolved(question)
+    if lack == "alerts" and resolved:  # those without any that is over are not told
+        lack, wanted = None, Conditions(apart=True)
     how_it_is = health or incidents or state
     all_of_them = WHOLE if lack else ALL_OF_THEM
     fleet = joined or bool(FLEET.search(timeless)) or (how_it_is and bool(all_of_them.search(question)))
@@ -199,6 +204,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         left_out=left_out,
         silent=silent,
         alerts=bool(ALERTS.search(question)),
+        resolved=resolved,
         action=bool(ACTION.search(question)),
         reporters=bool(WHOLE.search(timeless) or REPORTERS.search(timeless)),
         state=state,
