@@ -118,7 +118,7 @@ def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Te
     ids=str,
 )
 def test_nor_does_one_for_those_who_meet_conditions(settings: Settings, fleet: Tenant, condition: Condition):
-    both = (condition, Condition("score", True, bound="at least", score=50))
+    both = (condition, Condition("score", True, bound="at least", number=50))
     assert "Seq Scan" not in planned(settings, fleet, devices_sql.meeting(both), devices_sql.values(both))
 
 
@@ -246,6 +246,9 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
     ]
     assert meet(replace(errors, has=False), Condition("readings", False, period)) == ["pump-5", "pump-6"]
     assert meet(e421, replace(e7, has=False), left_out=LeftOut(("pump-6",))) == ["pump-4"], "of the P-0"
+    assert meet(replace(e421, bound="at least", number=3)) == ["pump-1", "pump-2"]
+    assert meet(replace(errors, bound="below", number=2)) == ["pump-4", "pump-5", "pump-6"]
+    assert meet(Condition("alerts", True, bound="above", number=0)) is None
     assert meet(errors, left_out=LeftOut(("e-421",))) == ["pump-2"], "reported another than E421"
     assert meet(e7, left_out=LeftOut((), ("e-421",))) is None
     assert meet(e7, replace(e421, period=Period(period.since, now - timedelta(hours=1)))) is None
@@ -269,7 +272,7 @@ def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, f
     assert records.lacking(fleet, "alerts", None)["spared"] == 2000 - 100
     assert records.lacking(fleet, "alerts", Period(now - 1000 * hour, now))["named"] == ["pump-2000"]
     assert records.lacking(fleet, "readings", Period(now - hour, now))["named"] == ["pump-2000"]
-    still_open, poor = Condition("alerts", True), Condition("score", True, bound="below", score=3)
+    still_open, poor = Condition("alerts", True), Condition("score", True, bound="below", number=3)
     found = records.meeting(fleet, (still_open, poor))
     assert (found["devices"], found["met"], found["named"], found["scores"]) == (
         2000,
@@ -281,7 +284,7 @@ def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, f
     neither = (silent, Condition("alerts", False, Period(now - 1000 * hour, now)))
     assert records.meeting(fleet, neither)["named"] == ["pump-2000"]
     days_ago = Period(now - 9 * 24 * hour, now - 8 * 24 * hour)
-    at_least = records.meeting(fleet, (Condition("score", True, days_ago, bound="at least", score=100),))
+    at_least = records.meeting(fleet, (Condition("score", True, days_ago, bound="at least", number=100),))
     assert (at_least["day"], at_least["met"]) == ((now - 8 * 24 * hour).date(), 19)
     past = records.incidents(fleet, Period(now - 1000 * hour, now - 999.5 * hour))
     assert past["open_alerts"] == 20_000 - 999, "those that were opened before are over since now"

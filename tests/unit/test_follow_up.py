@@ -157,7 +157,22 @@ def test_silence_is_asked_of_what_was_spoken_of():
         ("Which machines had no errors this week?", "and which had no alerts?", "alerts"),
         ("Which machines are offline?", "and yesterday?", "readings"),
         ("Which machines are offline?", "and which had errors?", None),
+        ("Which machines had no errors this week?", "and which didn't?", None),
     ],
 )
 def test_what_those_lack_of_the_fleet_is_asked_again(first: str, then: str, lack: str | None):
     assert resolve(then, None, [Turn(question=first)], NOW).plan.fleet_lack == lack
+
+
+@pytest.mark.parametrize(
+    ("then", "apart"),
+    [
+        ("and which did not?", True),
+        ("and which don't?", True),
+        ("and today?", False),
+        ("not the HX-200", False),
+    ],
+)
+def test_what_a_follow_up_denies_of_the_fleet_is_not_told_as_if_it_did_not(then: str, apart: bool):
+    before = [Turn(question="Which machines had errors yesterday?")]
+    assert resolve(then, None, before, NOW).plan.conditions.apart is apart

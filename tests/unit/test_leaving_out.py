@@ -15,6 +15,12 @@ from ray_apps.copilot.question.planner import of_fleet, of_models, plan
         ("errors other than E421 or E-425 today", "errors today", ("E421", "E-425"), ()),
         ("Which machines are not HX-200s?", "Which machines ?", ("HX-200s",), ()),
         ("alerts except on the HX-200 machines", "alerts", ("HX-200",), ()),
+        ("Which machines had anything but E421?", "Which machines had any error ?", ("E421",), ()),
+        ("Which machines had errors but E421?", "Which machines had errors ?", ("E421",), ()),
+        ("without E421, which errors today?", ", which errors today?", ("E421",), ()),
+        ("errors without HX-200 today", "errors today", ("HX-200",), ()),
+        ("ignore E421: which errors?", ": which errors?", ("E421",), ()),
+        ("machines w/ errors w/o alerts", "machines with errors without alerts", (), ()),
         ("Did machine-004 not report E421?", None, (), ()),
         ("Which machines never reported E421?", None, (), ()),
         ("Which machines are not ok?", None, (), ()),
@@ -35,9 +41,14 @@ def test_a_hostile_question_is_read_at_once(much: str):
 
 
 def test_a_device_that_is_left_out_is_so_in_each_spelling():
-    rest, left_out = split("Which machines except machine 4 are unhealthy?")
-    assert rest == "Which machines are unhealthy?"
-    assert {"machine-4", "machine-004"} <= set(left_out.others)
+    for question, named in (
+        ("Which machines except machine 4 are unhealthy?", "Which machines are unhealthy?"),
+        ("alerts of all but machine 4", "alerts of all machines"),
+        ("everything but machine-004", "all machines"),
+    ):
+        rest, left_out = split(question)
+        assert rest == named
+        assert {"machine-4", "machine-004"} <= set(left_out.others)
 
 
 @pytest.mark.parametrize(

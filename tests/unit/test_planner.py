@@ -166,6 +166,14 @@ def test_codes_that_the_fleet_is_asked_for_stand_behind_the_verb(question: str, 
         ("How many HX-200 machines are not reporting?", "readings", ()),
         ("Which devices have sent no data since Monday?", "readings", ()),
         ("Are any machines silent?", "readings", ()),
+        ("machines w/o errors", "errors", ()),
+        ("Does any HX-200 have no errors?", "errors", ()),
+        ("Has any machine not reported E421?", "errors", ("E421",)),
+        ("Is there a machine without faults?", "errors", ()),
+        ("error free machines", "errors", ()),
+        ("Which machines haven't any alerts?", "alerts", ()),
+        ("is everything online?", "readings", ()),
+        ("Which machines are not offline?", None, ()),
         ("are all machines online?", "readings", ()),
         ("is anything offline?", "readings", ()),
         ("Which errors are not resolved on the machines?", None, ()),
@@ -193,6 +201,11 @@ def test_those_who_had_no_trouble_or_sent_nothing_are_told_from_those_who_had(
         assert found.fleet_incidents
         assert not found.fleet_health
         assert bool(found.period) is (lack != "alerts"), "of the last 30 days or hour; alerts of now"
+
+
+def test_alerts_that_there_never_were_are_not_those_of_now():
+    lately = Period(datetime(2026, 10, 27, tzinfo=UTC), NOW)
+    assert plan("Which machines never had alerts?", now=NOW).period == lately
 
 
 def test_a_verb_of_reporting_is_no_symptom():

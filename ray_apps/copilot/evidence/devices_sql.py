@@ -10,6 +10,7 @@ from sqlalchemy import TextClause, text
 
 from indexes.codes import code_key
 from ray_apps.copilot.question.conditions import Condition
+from ray_apps.copilot.question.mentions import Bound
 from ray_apps.copilot.question.period import EVER
 
 HEALTH = text("""
@@ -126,27 +127,25 @@ WITHOUT_READINGS = text(f"""
         WHERE sent.device_id = known.device_id AND ts < :since ORDER BY ts DESC LIMIT 1
     ) before ON NOT sends""")
 WITHOUT_OPEN_ALERTS = text(_SPARED.format("SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL"))
-# Readings are asked for device by device, see above; a code that is named is counted though others are not.
-_MEETS = {
-    "errors": f"""device_id IN (
+# A code that is named is counted though others are not.
+_HAVE = {
+    "errors": f"""
         SELECT device_id FROM silver.events
-        WHERE error_code IS NOT NULL AND ts >= :since# AND ts < :until# AND {_COUNTS})""",
-    "codes": f"""device_id IN (
+        WHERE error_code IS NOT NULL AND ts >= :since# AND ts < :until# AND {_COUNTS}""",
+    "codes": f"""
         SELECT device_id FROM silver.events
         WHERE error_code IS NOT NULL AND ts >= :since# AND ts < :until#
-            AND {_KEY} = ANY(CAST(:keys# AS text[])))""",
-    "alerts": """device_id IN (
+            AND {_KEY} = ANY(CAST(:keys# AS text[]))""",
+    "alerts": """
         SELECT device_id FROM silver.alerts
-        WHERE opened_at < :until# AND (resolved_at IS NULL OR resolved_at >= :since#))""",
-    "open alerts": "device_id IN (SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL)",
-    "readings": """(
-        SELECT true FROM silver.telemetry sent
-        WHERE sent.device_id = health.device_id AND ts >= :since# AND ts < :until# LIMIT 1) IS NOT NULL""",
-    "at least": "score >= :score#",
-    "at most": "score <= :score#",
-    "below": "score < :score#",
-    "above": "score > :score#",
+        WHERE opened_at < :until# AND (resolved_at IS NULL OR resolved_at >= :since#)""",
+    "open alerts": "SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL",
 }
+# Asked device by device, see above.
+_SENT = """(
+    SELECT true FROM silver.telemetry sent
+    WHERE sent.device_id = health.device_id AND ts >= :since# AND ts < :until# LIMIT 1) IS NOT NULL"""
+_COMPARED: dict[Bound, str] = {"at least": ">=", "at most": "<=", "below": "<", "above": ">"}
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
 """For what reads the rows of a whole fleet."""
 VERSION = text("""
@@ -170,7 +169,7 @@ SCORES = text(f"""
 def meeting(conditions: Sequence[Condition]) -> TextClause:
     """Asks for the devices that meet all of some conditions, with their `values`."""
     tests = [
-        f"{'' if each.has else 'NOT '}({_MEETS[_test(each)].replace('#', str(number))})"
+        f"{'' if each.has else 'NOT '}({_test(each).replace('#', str(number))})"
         for number, each in enumerate(conditions)
     ]
     known = f"FROM gold.device_health health WHERE day = :day AND {_OF_THEM}"
@@ -186,17 +185,24 @@ def values(conditions: Sequence[Condition]) -> dict[str, Any]:
     numbered: dict[str, Any] = {}
     for number, each in enumerate(conditions):
         keys = [*map(code_key, each.codes)]
-        of_it = asdict(each.period or EVER) | {"keys": keys, "score": each.score}
+        of_it = asdict(each.period or EVER) | {"keys": keys, "number": each.number}
         numbered |= {f"{name}{number}": value for name, value in of_it.items()}
     return numbered
 
 
 def _test(condition: Condition) -> str:
     match condition.of:
-        case "errors":
-            return "codes" if condition.codes else "errors"
-        case "alerts":
-            return "alerts" if condition.period else "open alerts"
+        case "readings":
+            return _SENT
         case "score":
-            return condition.bound
-    return "readings"
+            return f"score {_COMPARED[condition.bound or 'at least']} :number#"
+        case "errors":
+            had = _HAVE["codes" if condition.codes else "errors"]
+        case "alerts":
+            had = _HAVE["alerts" if condition.period else "open alerts"]
+    if condition.bound is None:
+        return f"device_id IN ({had})"
+    # Who had none had few.
+    few = condition.bound in ("below", "at most")
+    more = ">=" if condition.bound in ("below", "at least") else ">"
+    return f"device_id {'NOT ' * few}IN ({had} GROUP BY device_id HAVING count(*) {more} :number#)"

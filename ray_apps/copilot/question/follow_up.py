@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from indexes.codes import code_key, codes_in
 from ray_apps.copilot.language.words import STOP_WORDS
+from ray_apps.copilot.question.conditions import Conditions
 from ray_apps.copilot.question.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.question.planner import (
     ACTION,
@@ -58,6 +59,7 @@ NAMES_SOMETHING = re.compile(rf"\b(?:an?|the|my|our|your|all|any|every|each) \w+
 TOKEN = re.compile(r"[A-Za-z][A-Za-z'-]*|[.,;:]")
 VERB_FOLLOWS = frozenset("i you we to please anyone someone somebody everyone".split())
 ASKING = frozenset("what which whose who how many much often".split())
+DENIED = re.compile(r"\b(?:not|none)\b|n['’]t\b", re.I)
 PREPOSITIONS = frozenset("of for on in with about at from to by inside near around".split())
 
 
@@ -118,21 +120,24 @@ def resolve(
         resolved=of_resolved(f"{question} {' '.join(words)}"),
         state=own.state or (of_device and asks_state(timeless(question, now or datetime.now(UTC)), True)),
     )
-    return Asked(question, " ".join(words), meant if of_device else _of_fleet_too(meant, turn, now))
+    return Asked(question, " ".join(words), meant if of_device else _of_fleet_too(question, meant, turn, now))
 
 
-def _of_fleet_too(own: Plan, turn: Turn, now: datetime | None) -> Plan:
-    """The plan of a follow-up, of the fleet where the turn before was: `errors yesterday`, `and today?`."""
+def _of_fleet_too(question: str, own: Plan, turn: Turn, now: datetime | None) -> Plan:
+    """The plan of a follow-up, of the fleet where the turn before was: `errors yesterday`, `and today?`. Of
+    `and which did not?` it is not known what the answer would be: it stands apart."""
     before = of_fleet(plan(turn.question, now=now))
     if not (before.fleet or before.fleet_incidents):
         return own
     same = not (own.health or own.incidents)
-    lack = own.lack or (before.lack if same else None)
+    denied = same and bool(DENIED.search(question)) and not (own.lack or own.left_out or own.unread)
+    lack = None if denied else own.lack or (before.lack if same else None)
     again = same and not own.conditions.all
+    wanted = before.conditions.within(own.period) if again else own.conditions
     return replace(
         own,
         lack=lack,
-        conditions=before.conditions.within(own.period) if again else own.conditions,
+        conditions=Conditions(apart=True) if denied else wanted,
         left_out=own.left_out or before.left_out,
         period=own.period or (before.usual if lack and lack != "alerts" else None),
         reported=own.reported or before.reported,

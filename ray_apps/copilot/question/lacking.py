@@ -17,7 +17,7 @@ _TROUBLE = (
     r"(?:errors?|alarms?|alerts?|faults?|failures?|incidents?|events?|problems?|trouble|codes?|anything)"
 )
 _NAMED = rf"(?=\s+(?:\S+\s+){{0,2}}?(?:{_TROUBLE}\b|\S*\d))"
-_DATA = r"(?:telemetry|data|readings?|signals?|contact)"
+DATA = r"(?:telemetry|data|readings?|signals?|contact)"
 _SENDS = (
     r"(?:report(?:s|ed|ing)?|sen[dt](?:s|ing)?|transmit(?:s|ted|ting)?|respond(?:s|ed|ing)?|"
     r"communicat(?:e|ing)|seen|heard|connected|online|reachable)"
@@ -25,22 +25,23 @@ _SENDS = (
 _NO = r"(?:\b(?:not|never|stop(?:s|ped)?)|n['’]t)"
 SENDS_NONE = (
     r"\b(?:silent|off-?line|unreachable|disconnected|inactive|lost contact|gone (?:quiet|dark))\b"
-    rf"|(?:\b{_SENDS} )?\b(?:no|zero|without) {_DATA}\b"
-    rf"|{_NO} (?:been )?{_SENDS}\b(?: from\b)?(?: (?:any )?{_DATA}\b)?"
+    rf"|(?:\b{_SENDS} )?\b(?:no|zero|without|lack(?:s|ing)?) {DATA}\b"
+    rf"|{_NO} (?:been )?{_SENDS}\b(?: from\b)?(?: (?:any )?{DATA}\b)?"
     rf"(?! (?:an? |any )?(?:{_TROUBLE}\b|\S*\d))"
 )
 SILENT = re.compile(rf"{SENDS_NONE}|\b(?:all|every\w*)\b.*\b(?:online|connected|reachable)\b", re.I)
 """Says that something sends nothing."""
 LAST_SEEN = re.compile(
-    rf"\blast (?:seen|heard|send|sent|contact)\b|\b(?:last|latest|newest) {_DATA}\b"
+    rf"\blast (?:seen|heard|send|sent|contact)\b|\b(?:last|latest|newest) {DATA}\b"
     r"|\b(?:online|connected|reachable)\b",
     re.I,
 )
 """Asks when a device last sent."""
 # `Which machines had no errors?`, `did not report E421`; not `which errors are not resolved`.
 SPARED = re.compile(
-    rf"\b(?:no|zero|neither|without|free (?:of|from))(?!\s+(?:risk|chance|sign)){_NAMED}|\b{_TROUBLE}-free\b"
-    rf"|{_NO}\s+(?:\S+\s+){{0,2}}?(?:have|had|report(?:ed|ing)?|rais(?:e|ed)|show(?:n|ed|ing)?|send(?:ing)?|sent)\b"
+    rf"\b(?:no|zero|neither|without|free (?:of|from))(?!\s+(?:risk|chance|sign)){_NAMED}"
+    rf"|\b{_TROUBLE}[- ]free\b|\b(?:have|has|had)n['’]t (?:any )?{_TROUBLE}\b"
+    rf"|{_NO}\s+(?:\S+\s+){{0,2}}?(?:have|had|having|report(?:ed|ing)?|rais(?:e|ed)|show(?:n|ed|ing)?|send(?:ing)?|sent)\b"
     rf"{_NAMED}",
     re.I,
 )
@@ -49,8 +50,9 @@ _BOTH = re.compile(r"\b(?:but|and (?:no|not|without))\b", re.I)
 """Of two conditions one would be answered as if it were both."""
 _ASKS_WHO = re.compile(
     r"^\W*(?:(?:and|so|please|now|tell me|show(?: me)?|list|give me|find|count|name)\s+)*"
-    r"(?:how many|which|what|who|any\w*|is (?:any|there|every)\w*|are|have any|all|every\w*|(?:my|our)\b|"
-    rf"(?:{KINDS})s\b|\S*\d|no\b)",
+    r"(?:how many|which|what|who|any\w*|are|all|every\w*|(?:my|our)\b|"
+    r"(?:is|was|do|does|did|has|have) (?:there|any|all|every|each|some)\w*|"
+    rf"(?:{KINDS})s\b|{_TROUBLE}[- ]free\b|\S*\d|no\b)",
     re.I,
 )
 EXPLAINS = re.compile(

@@ -48,7 +48,7 @@ ALL_OF_THEM = re.compile(rf"\b(?:which|what)\b.*\b(?:{KINDS})s\b", re.I)
 """Asks of the fleet where it asks how that is, or what happened, not `What oil do the pumps need?`."""
 WHOLE = re.compile(
     rf"\bfleet\b|\b(?:(?:all|any|how many|which|what)(?: of)? )?(?:(?:my|our|the) )?(?:{KINDS})s\b"
-    rf"|\b(?:any|every|which|what) (?:{KINDS})\b",
+    rf"|\b(?:any|every|each|which|what|is there an?|no) (?:{KINDS})\b|\bevery(?:thing|one)\b",
     re.I,
 )
 STATE = content_words(
@@ -83,7 +83,10 @@ INCIDENTS = re.compile(
 RISK = re.compile(r"\b(?:risk|likely|likelihood|probab\w+|(?:will|going to)\b.*\bfail)\b", re.I)
 """Asks how likely something fails, in a time to come."""
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
-LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
+LIMITED = re.compile(
+    r"\b(?:on|of|in|at(?! least| most)|from|since|for|during|within|while|before|after)\b", re.I
+)
+NEVER = re.compile(r"\b(?:never|ever)\b", re.I)
 MOST_NAMES = 20
 ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 """The key of what looks like an error code, and not like the id of a device."""
@@ -181,7 +184,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     lack, resolved = None if joined or wanted.apart else lack_of(timeless), of_resolved(question)
     if lack == "alerts" and resolved:  # those without any that is over are not told
         lack, wanted = None, Conditions(apart=True)
-    how_it_is = health or incidents or state
+    how_it_is = health or incidents or state or lack is not None
     all_of_them = WHOLE if lack else ALL_OF_THEM
     fleet = joined or bool(FLEET.search(timeless)) or (how_it_is and bool(all_of_them.search(question)))
     if lack == "readings" and not state:  # `Which machines send no vibration data?` asks for less than all
@@ -192,7 +195,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         codes=frozenset(codes_in(timeless)),
         reported=(),
         period=period(question, now),
-        usual={"readings": silence(question, now), "errors": lately(now)}.get(lack or ""),
+        usual=_usual(lack, question, now),
         unread="" if RISK.search(question) else unread,
         of_device=of_device,
         fleet=False,
@@ -211,6 +214,14 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         bare=state and not _asked(timeless) and not lack,
     )
     return _of_all(own, _reported(question), now) if fleet else own
+
+
+def _usual(lack: Lack | None, question: str, now: datetime) -> Period | None:
+    """The time that is meant where none is named: alerts are those of now, unless there never were any."""
+    if lack == "readings":
+        return silence(question, now)
+    counted = lack == "errors" or (lack == "alerts" and NEVER.search(question))
+    return lately(now) if counted else None
 
 
 def _of_all(own: Plan, reported: tuple[str, ...] = (), now: datetime | None = None) -> Plan:

@@ -9,9 +9,7 @@ _SAYS = re.compile(
     r"|(?:past|old|previous|earlier|former) (?:alert|alarm)s?)|open|active|unresolved|ongoing)\b",
     re.I,
 )
-_DENIED = re.compile(
-    r"(?:\b(?:not|never|without)|n['’]t)(?: (?:yet|been|be|get|got|still|currently))* $", re.I
-)
+_DENIED = re.compile(r"(?:\b(?:not|never)|n['’]t)(?: (?:yet|been|be|get|got|still|currently))* $", re.I)
 
 
 def of_resolved(question: str) -> bool:
