@@ -165,14 +165,25 @@ def test_what_those_lack_of_the_fleet_is_asked_again(first: str, then: str, lack
 
 
 @pytest.mark.parametrize(
-    ("then", "apart"),
+    ("first", "then", "apart"),
     [
-        ("and which did not?", True),
-        ("and which don't?", True),
-        ("and today?", False),
-        ("not the HX-200", False),
+        ("Which machines had errors yesterday?", "and which did not?", True),
+        ("Which machines had errors yesterday?", "and which don't?", True),
+        ("Which machines had no errors yesterday?", "and which did?", True),
+        ("Which machines had more than 3 errors?", "and more than 10?", True),
+        ("Which machines had more than 3 errors?", "and today?", False),
+        ("Which machines had errors yesterday?", "and today?", False),
+        ("Which machines had errors yesterday?", "not the HX-200", False),
     ],
 )
-def test_what_a_follow_up_denies_of_the_fleet_is_not_told_as_if_it_did_not(then: str, apart: bool):
-    before = [Turn(question="Which machines had errors yesterday?")]
-    assert resolve(then, None, before, NOW).plan.conditions.apart is apart
+def test_what_a_follow_up_asks_otherwise_of_the_fleet_is_not_told_as_before(
+    first: str, then: str, apart: bool
+):
+    asked = resolve(then, None, [Turn(question=first)], NOW)
+    assert asked.plan.conditions.apart is apart
+    assert not (apart and (asked.plan.conditions.all or asked.plan.lack))
+    assert not resolve("and on Monday?", None, [Turn(question=asked.whole)], NOW).plan.numbered
+
+
+def test_what_is_closed_is_not_asked_of_the_fleet_unless_alerts_are():
+    assert not resolve("Which were closed?", None, [], NOW).plan.fleet

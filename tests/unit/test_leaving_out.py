@@ -10,6 +10,7 @@ from ray_apps.copilot.question.planner import of_fleet, of_models, plan
     [
         ("Which machines other than HX-200 had E421?", "Which machines had E421?", ("HX-200",), ()),
         ("Which machines had E421 but not E425?", "Which machines had E421 ?", (), ("E425",)),
+        ("Which had E421, not E425?", "Which had E421 ?", (), ("E425",)),
         ("Who had E310 and no E421 on HX-200s?", "Who had E310 on HX-200s?", (), ("E421",)),
         ("Which had E421 but haven't had E425?", "Which had E421 ?", (), ("E425",)),
         ("errors other than E421 or E-425 today", "errors today", ("E421", "E-425"), ()),

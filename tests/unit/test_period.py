@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -126,6 +126,11 @@ def at(day: int, hour: int = 0, minute: int = 0, month: int = 11, year: int = 20
         ("errors yesterday between 8:00 and 10:00 CEST", at(25, 6), at(25, 8)),
         ("errors since 2026-11-24 08:00+02:00", at(24, 6), NOW),
         ("errors since 08:00 UTC-5", at(26, 13), NOW),
+        ("errors from the 20th to the 22nd", at(20), at(23)),
+        ("errors on 2026/11/24", at(24), at(25)),
+        ("errors on Nov. 24", at(24), at(25)),
+        ("errors in the last 1.5 hours", at(26, 13), NOW),
+        ("errors of the last 90 seconds", at(26, 14, 28) + timedelta(seconds=30), NOW),
     ],
 )
 def test_times_are_recognised(question: str, since: datetime, until: datetime):
@@ -160,6 +165,8 @@ def test_times_are_recognised(question: str, since: datetime, until: datetime):
         "errors this Friday",
         "errors since 8:00 IST",
         "errors from 22:00 to 06:00 yesterday",
+        "errors since 2026-11-24 until 8:00",
+        "errors from 8:00 to Monday",
         "on the 2nd pump",
     ],
 )
@@ -193,6 +200,9 @@ def test_the_words_of_a_time_are_left_out():
         ("errors more than 3 days ago", "errors", "more than 3 days ago"),
         ("errors until 9999-12-31", "errors", "until 9999-12-31"),
         ("errors on 11/24", "errors", "on 11/24"),
+        ("errors on 24.11.", "errors", "on 24.11"),
+        ("errors between 8 and 10 this morning", "errors this morning", "between 8 and 10"),
+        ("health at the beginning of the month", "health", "at the beginning of the month"),
         ("errors in the first week of November", "errors of November", "in the first week"),
         ("alerts open longer than 2 hours", "alerts open", "longer than 2 hours"),
         ("errors since the last service", "errors", "since the last service"),

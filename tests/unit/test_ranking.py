@@ -21,6 +21,8 @@ from ray_apps.copilot.question.planner import of_fleet, of_models, plan
         ("Which machines do not need attention?", True),
         ("Which machines don't need attention?", True),
         ("Which machines are not critical?", True),
+        ("Which machines are least likely to fail?", True),
+        ("Which machines can I ignore?", True),
         ("Which machines are not healthy?", False),
         ("Which machines aren't ok?", False),
         ("least healthy machine", False),

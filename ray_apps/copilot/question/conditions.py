@@ -28,12 +28,13 @@ MOST = 8
 _SAYS_MORE = re.compile(
     rf"(?:\bbetween|{BOUND}) ?\d|\d%? or (?:less|lower|below|more|higher|above)\b"
     rf"|(?<![\w-]){COUNT} (?:times\b|\*)|\b(?:once|twice)\b"
-    r"|\b(?:few(?:est)?|least|rarest|exclusively|nothing but) \*"
+    r"|(?<!how )\b(?:few(?:est)?|least|rarest|many|several|multiple|repeated|exclusively|nothing but) \*"
+    r"|\bneither \w+ nor \w+ \*"
     r"|\b(?:had|have|has|report\w*) (?:only|just) \*",
     re.I,
 )
 """Says more of a device than is read; a star stands for what is."""
-_HEALTH = re.compile(r"\b(?:(?:un)?healthy|worst|critical|serious|urgent)\b", re.I)
+_HEALTH = re.compile(r"\b(?:(?:un)?healthy|worst|best|ok|okay|fine|good|bad|critical|serious|urgent)\b", re.I)
 """Says so too, beside a condition."""
 _WHO = re.compile(
     rf"\bwho\b|\b(?:any|every)(?:one|body)\b|\bwhich (?:of|had|has|have)\b|\b(?:{KINDS})s\b"

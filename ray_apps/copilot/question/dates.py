@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 UNITS = {
+    "second": timedelta(seconds=1),
+    "sec": timedelta(seconds=1),
     "minute": timedelta(minutes=1),
     "min": timedelta(minutes=1),
     "hour": HOUR,
@@ -21,7 +23,7 @@ UNITS = {
 _NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split()
 _COUNTS: dict[str, float] = {"half": 0.5, "a": 1, "an": 1, "couple": 2, "few": 3}
 _COUNTS |= {word: count for count, word in enumerate(_NUMBERS, 1)}
-COUNT = rf"(?P<count>\d{{1,4}}|half(?:\s+an?)?|{'|'.join([*_COUNTS][1:])})(?:\s+of)?"
+COUNT = rf"(?P<count>\d{{1,4}}(?:\.\d{{1,2}})?|half(?:\s+an?)?|{'|'.join([*_COUNTS][1:])})(?:\s+of)?"
 UNIT = rf"(?P<unit>{'|'.join(UNITS)})s?\b"
 LONGEST = 1000 * UNITS["year"]
 WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
@@ -48,9 +50,9 @@ _OF_WEEK = (
     rf"|{'|'.join(WEEKDAYS)}|(?:{_FOLLOWS}){_SHORT}\b"
 )
 DATE = (
-    rf"today|(?:the\s+)?day\s+before\s+yesterday|yesterday|{_OF_WEEK}|\d{{4}}-\d\d-\d\d|\d{{1,2}}\.\d{{1,2}}\.\d{{4}}"
+    rf"today|(?:the\s+)?day\s+before\s+yesterday|yesterday|{_OF_WEEK}|\d{{4}}[-/]\d\d[-/]\d\d|\d{{1,2}}\.\d{{1,2}}\.\d{{4}}"
     rf"|(?<!\w)(?<![a-z]-)(?:(?:\d{{1,2}}|{_NTH})\s+(?:of\s+)?(?:{MONTH})|{_OF_MAY})(?:,?\s+\d{{4}})?"
-    rf"|(?:{MONTH})\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\d)(?:,?\s+\d{{4}})?"
+    rf"|(?:{MONTH})\.?\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\d)(?:,?\s+\d{{4}})?"
     rf"|(?:{_FOLLOWS})the\s+{_NTH}(?=\W*$)"
 )
 """A day."""
@@ -68,7 +70,7 @@ CLOCK = (
 def long(count: str | None, unit: str) -> timedelta:
     """How long so many of a unit are: `2 hours`, `half an hour`, `day`."""
     said = (count or "1").lower().split()[0]
-    return min((_COUNTS.get(said) or int(said)) * UNITS[unit.lower()], LONGEST)
+    return min((_COUNTS.get(said) or float(said)) * UNITS[unit.lower()], LONGEST)
 
 
 def midnight(moment: datetime) -> datetime:
@@ -94,10 +96,10 @@ def of_day(words: str, today: datetime) -> datetime:
         if weekday[1] == "this ":
             return today + ahead * DAY
         return today - (-ahead % 7 or 7 * bool(weekday[1])) * DAY
-    if re.match(r"\d{4}-", words):
-        return datetime.fromisoformat(words).replace(tzinfo=UTC)
+    if re.match(r"\d{4}[-/]", words):
+        return datetime.fromisoformat(words.replace("/", "-")).replace(tzinfo=UTC)
     numbers = [int(number) for number in re.findall(r"\d+", words)]
-    if "." in words:
+    if re.match(r"\d+\.", words):
         day, number, year = numbers
         return today.replace(year=year, month=number, day=day)
     named = [at for at, name in enumerate(MONTHS, 1) if re.search(rf"\b{name[:3]}", words)]

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from indexes.codes import code_key, codes_in
 from ray_apps.copilot.language.words import STOP_WORDS
 from ray_apps.copilot.question.conditions import Conditions
+from ray_apps.copilot.question.mentions import BOUND
 from ray_apps.copilot.question.naming import KINDS, NUMBERED, mentions
 from ray_apps.copilot.question.planner import (
     ACTION,
@@ -59,7 +60,12 @@ NAMES_SOMETHING = re.compile(rf"\b(?:an?|the|my|our|your|all|any|every|each) \w+
 TOKEN = re.compile(r"[A-Za-z][A-Za-z'-]*|[.,;:]")
 VERB_FOLLOWS = frozenset("i you we to please anyone someone somebody everyone".split())
 ASKING = frozenset("what which whose who how many much often".split())
-DENIED = re.compile(r"\b(?:not|none)\b|n['’]t\b", re.I)
+COMPARED = re.compile(rf"(?:\bbetween|{BOUND}) ?\d+", re.I)
+OTHERWISE = re.compile(
+    rf"\b(?:not|none)\b|n['’]t\b|\bwhich(?: \S+)? (?:did|do|does|are|were|have|had)\W*$|{COMPARED.pattern}",
+    re.I,
+)
+"""Asks for others than the turn before, or for the others."""
 PREPOSITIONS = frozenset("of for on in with about at from to by inside near around".split())
 
 
@@ -130,7 +136,7 @@ def _of_fleet_too(question: str, own: Plan, turn: Turn, now: datetime | None) ->
     if not (before.fleet or before.fleet_incidents):
         return own
     same = not (own.health or own.incidents)
-    denied = same and bool(DENIED.search(question)) and not (own.lack or own.left_out or own.unread)
+    denied = same and bool(OTHERWISE.search(question)) and not (own.lack or own.left_out or own.unread)
     lack = None if denied else own.lack or (before.lack if same else None)
     again = same and not own.conditions.all
     wanted = before.conditions.within(own.period) if again else own.conditions
@@ -197,7 +203,7 @@ def _subject(turn: Turn) -> list[str]:
     """The words that tell what a turn was about: its devices and codes, then what else it named."""
     exact = [*turn.devices, *turn.codes]
     titles = "" if exact else " ".join(turn.titles[:1])
-    question = timeless(turn.question, datetime.now(UTC))
+    question = COMPARED.sub(" ", timeless(turn.question, datetime.now(UTC)))  # `machines 3` would be a name
     question = NUMBERED.sub("", question) if turn.devices else question
     told = [word for word in WORD.findall(f"{question} {titles}") if _carries(word)]
     words: dict[str, str] = {}

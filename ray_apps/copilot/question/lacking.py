@@ -24,8 +24,9 @@ _SENDS = (
 )
 _NO = r"(?:\b(?:not|never|stop(?:s|ped)?)|n['’]t)"
 SENDS_NONE = (
-    r"\b(?:silent|off-?line|unreachable|disconnected|inactive|lost contact|gone (?:quiet|dark))\b"
-    rf"|(?:\b{_SENDS} )?\b(?:no|zero|without|lack(?:s|ing)?) {DATA}\b"
+    r"\b(?:silent|off-?line|unreachable|disconnected|inactive(?! al(?:ert|arm))|lost contact"
+    r"|gone (?:quiet|dark))\b"
+    rf"|(?:\b{_SENDS} )?\b(?:no|zero|without|missing|lack(?:s|ing)?) {DATA}\b"
     rf"|{_NO} (?:been )?{_SENDS}\b(?: from\b)?(?: (?:any )?{DATA}\b)?"
     rf"(?! (?:an? |any )?(?:{_TROUBLE}\b|\S*\d))"
 )
@@ -39,7 +40,7 @@ LAST_SEEN = re.compile(
 """Asks when a device last sent."""
 # `Which machines had no errors?`, `did not report E421`; not `which errors are not resolved`.
 SPARED = re.compile(
-    rf"\b(?:no|zero|neither|without|free (?:of|from))(?!\s+(?:risk|chance|sign)){_NAMED}"
+    rf"\b(?:no|zero|neither|without|lack(?:s|ing)?|free (?:of|from))(?!\s+(?:risk|chance|sign)){_NAMED}"
     rf"|\b{_TROUBLE}[- ]free\b|\b(?:have|has|had)n['’]t (?:any )?{_TROUBLE}\b"
     rf"|{_NO}\s+(?:\S+\s+){{0,2}}?(?:have|had|having|report(?:ed|ing)?|rais(?:e|ed)|show(?:n|ed|ing)?|send(?:ing)?|sent)\b"
     rf"{_NAMED}",
@@ -73,6 +74,11 @@ def lack_of(question: str) -> Lack | None:
     if SPARED.search(question):
         return "alerts" if ALERTS.search(question) else "errors"
     return "readings" if SILENT.search(question) else None
+
+
+def of_two(question: str) -> bool:
+    """Whether a question asks for those that lack something and also have, or lack, another thing."""
+    return bool(_ASKS_WHO.search(question) and SPARED.search(question) and _BOTH.search(question))
 
 
 def silence(question: str, now: datetime) -> Period:

@@ -12,8 +12,8 @@ _UNNAMED_GROUPS = re.sub(r"\?P<\w+>", "?:", NUMBERED.pattern)
 _NAME = rf"(?:(?:an?|any|the|my|our)\s+)*(?:{_UNNAMED_GROUPS}|{_WORD})(?:\s+(?:{KINDS})s?\b)?"
 _NAMES = rf"(?P<names>{_NAME}(?:(?:\s*,\s*|\s+)(?:(?:and|or|nor)\s+)?{_NAME})*)"
 LACKING = re.compile(
-    r",?\s?\b(?:but|and|yet)\s+(?:(?:do(?:es)?|did|ha(?:s|ve|d))\s*(?:not|n['’]t)|not|never|no|without)"
-    rf"(?:\s+(?:had|have|report(?:ed|ing)?|show(?:n|ed)?|raised?))*\s+{_NAMES}",
+    r"(?:,?\s?\b(?:but|and|yet)\s+(?:(?:do(?:es)?|did|ha(?:s|ve|d))\s*(?:not|n['’]t)|not|never|no|without)"
+    rf"(?:\s+(?:had|have|report(?:ed|ing)?|show(?:n|ed)?|raised?))*|(?<=\d),?\s+not)\s+{_NAMES}",
     re.I,
 )
 """`Had E421 but not E425`: those that had the second are left out."""

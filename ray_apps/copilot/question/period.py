@@ -64,7 +64,7 @@ YEAR = re.compile(
     rf"\b(?P<how>in|during|throughout|since|before|after|{_UP_TO})\s+(?P<year>(?:19|20)\d\d)(?=\W*$)", re.I
 )
 _TO = r"\s*(?:\b(?:to|until|till|through)\b|[-\u2013])\s*"
-_NUMBER = rf"\d{{1,2}}(?:st|nd|rd|th)?(?=(?:{_TO}|\s+and\s+)\d)"
+_NUMBER = rf"\d{{1,2}}(?:st|nd|rd|th)?(?=(?:{_TO}|\s+and\s+)(?:the\s+)?\d)"
 
 
 def _moment(name: str) -> str:
@@ -76,7 +76,7 @@ def _moment(name: str) -> str:
 
 
 SPAN = re.compile(
-    rf"(?:\b(?P<how>between|from|since)\s+)?(?<![\w-])(?:(?P<number>{_NUMBER})|{_moment('first')})"
+    rf"(?:\b(?P<how>between|from|since)\s+)?(?<![\w-])(?:(?:the\s+)?(?P<number>{_NUMBER})|{_moment('first')})"
     rf"(?:{_TO}|(?P<both>\s+and\s+)){_moment('last')}(?!\w)",
     re.I,
 )
@@ -247,8 +247,10 @@ def _span(found: re.Match[str], now: datetime, _: Period | None) -> Period | Non
         opens, closes = opens or found["last_on"], closes or opens
     if found["number"]:  # `20 to 22 November`
         opens = re.sub(r"\b\d{1,2}(?:st|nd|rd|th)?\b", found["number"], closes or "", count=1)
-    begins, ends = (of_day(words or "", midnight(now)) for words in (opens, closes))
-    if begins > ends and opens and is_weekday(opens):
+    if not (opens and closes):  # `from 8:00 to Monday`
+        raise ValueError(found[0])
+    begins, ends = (of_day(words, midnight(now)) for words in (opens, closes))
+    if begins > ends and is_weekday(opens):
         begins -= 7 * DAY
     since = begins + _clock(first, last) if first else begins
     until = ends + (_clock(last, first) if last else DAY)

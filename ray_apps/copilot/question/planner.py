@@ -16,6 +16,7 @@ from ray_apps.copilot.question.lacking import (
     Lack,
     lack_of,
     lately,
+    of_two,
     silence,
     without_duration,
     without_silence,
@@ -63,6 +64,7 @@ STATE = content_words(
     likelihood probability no not never without zero none free didn haven hasn doesn don aren isn wasn weren
     ever still yet already long longest neither nor healthiest unhealthiest bottom
     resolved unresolved closed cleared ended gone ongoing opened raised new past old longer
+    ones finished done inactive remain remaining went go goes became likeliest unlikely close resolve clear
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
@@ -180,6 +182,8 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     of_device = device_id is not None or bool(numbered)
     wanted = Conditions() if of_device else conditions(question, now)
     joined = bool(wanted.all)
+    if not (joined or of_device) and of_two(timeless):
+        wanted = Conditions(apart=True)
     state = joined or asks_state(timeless, bool(names or numbered))
     lack, resolved = None if joined or wanted.apart else lack_of(timeless), of_resolved(question)
     if lack == "alerts" and resolved:  # those without any that is over are not told
@@ -238,7 +242,8 @@ def _of_all(own: Plan, reported: tuple[str, ...] = (), now: datetime | None = No
 
 def of_fleet(own: Plan) -> Plan:
     """The same; of the fleet, where it asks how things are and names nothing: `Is anything wrong today?`."""
-    whole = own.state and not (own.names or own.numbered or own.codes or own.action)
+    named = own.names or own.numbered or own.codes or (own.resolved and not own.alerts)
+    whole = own.state and not (named or own.action)
     return _of_all(own, own.reported) if whole else own
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-_BEST = r"best|healthiest|(?:most|more) healthy|highest (?:health|scor(?:e|ing))|top"
-_WELL = r"ok|okay|fine|good|well|healthy|normal(?:ly)?|trouble-free"
+_BEST = r"best|healthiest|(?:most|more) healthy|highest (?:health|scor(?:es?|ing))|lowest risk|top"
+_WELL = r"ok|okay|fine|good|well|healthy|normal(?:ly)?|trouble-free|high (?:health|scores?)|unlikely|ignore"
 _UNWELL = (
     r"worst|bad|badly|unhealthy|sick|critical|serious|urgent|attention|service|worr(?:y|ied|ying)|concerns?|"
-    r"problematic|failing|broken"
+    r"problematic|fail(?:ing|ed)?|broken|trouble|risk|likely"
 )
 _SAYS_HOW = re.compile(rf"\b(?:(?P<best>{_BEST})|(?P<well>{_WELL})|{_UNWELL})\b", re.I)
-_DENIED = re.compile(r"(?:\b(?:not|no|never|without|nothing|least|less)|n['’]t)(?: \S+){0,2}? $", re.I)
+_DENIED = re.compile(r"(?:\b(?:not|no|never|without|nothing|least|less|out of)|n['’]t)(?: \S+){0,2}? $", re.I)
 _ASKS_WHICH = re.compile(
     r"\b(?:which|what|who|list|show|find|name|give|any|how many)\b|^\W*(?:\S+ )?(?:good|healthy|fine)\b", re.I
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-_SAYS = re.compile(
-    r"\b(?:(?P<over>resolved|closed|cleared|ended|gone|no longer (?:open|active)"
-    r"|(?:past|old|previous|earlier|former) (?:alert|alarm)s?)|open|active|unresolved|ongoing)\b",
-    re.I,
+_OVER = (
+    r"resolved|closed|cleared|ended|gone|finished|done|inactive|no longer (?:open|active)|no open ones?"
+    r"|(?:we|they|you) (?:close|resolve|clear)|(?:past|old|previous|earlier|former) (?:alert|alarm)s?"
 )
+_SAYS = re.compile(rf"\b(?:(?P<over>{_OVER})|open|active|unresolved|ongoing)\b", re.I)
 _DENIED = re.compile(r"(?:\b(?:not|never)|n['’]t)(?: (?:yet|been|be|get|got|still|currently))* $", re.I)
 
 

@@ -42,6 +42,7 @@ _PART = (
     r"(?:quarter|season|summer|autumn|winter|shift(?: \d{1,2})?|morning|afternoon|evening|night|holiday)"
     r"s?\b(?!-)"
 )
+_HOUR = r"(?:[01]?\d|2[0-4])"
 _NUMBERED = r"(?:[qh][1-4]|(?:calendar )?week \d{1,2}|[ck]w ?\d{1,2})\b"
 _WORDS = (
     _DATE,
@@ -53,7 +54,9 @@ _WORDS = (
     rf"(?:in|over|within) (?:an? |\d{{1,4}} ?){_UNIT}",
     rf"than (?:an? |\d{{1,4}} ?|\w+ ){_UNIT}(?: ago\b)?",
     rf"(?:in|{_SINCE}) (?:{MONTH}|may)\b",
-    rf"(?:in|{_FROM}) (?:\d{{4}}(?:-\d\d)?|[01]?\d|2[0-4])(?=\W*$)",
+    rf"(?:start|beginning|middle|end|half) of (?:the|this|last|next) (?:{_UNIT}|{_PART})",
+    rf"(?:in|{_FROM}) (?:\d{{4}}(?:-\d\d)?|{_HOUR})(?=\W*$|\s*;)",
+    rf"(?:between|from) {_HOUR} (?:and|to) {_HOUR}(?=\s*;)",
     rf"(?:on|{_FROM}) \d{{1,2}}(?:/\d{{1,2}}(?:/\d\d)?(?![\d/])|\.\d{{1,2}}\.(?!\d))",
     r"since (?:the|its|their|our|my|last|that) (?:[\w-]+ )?[\w-]+",
 )
@@ -63,14 +66,16 @@ UNREAD = re.compile(rf"{_TIME}(?:(?: (?:to|until|till|and|-))? {_TIME}){{0,2}}",
 
 def without_unread(question: str, now: datetime) -> tuple[str, str]:
     """A question without the words for times that are not read; and the first of these words, or else those
-    for a second time beside the one that is read, empty where there are none."""
+    for a second time beside the one that is read, empty where there are none. They have no point at an end,
+    so that they can stand within a sentence."""
     question = " ".join(question.split())
     rest = without_period(question, now, " ; ")
     rest = without_duration(rest) if SILENT.search(question) else rest
     unread = [found[0] for found in islice(UNREAD.finditer(rest), MOST)]
     for words in unread:
         question = question.replace(words, " ")
-    return " ".join(question.split()), unread[0] if unread else second_time(question, now)
+    told = unread[0] if unread else second_time(question, now)
+    return " ".join(question.split()), re.sub(r"\.(?!\d)", "", told)
 
 
 def timeless(question: str, now: datetime) -> str:
