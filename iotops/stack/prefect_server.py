@@ -8,6 +8,8 @@ from iotops.stack.files import executable
 from iotops.stack.process import Launch
 from iotops.stack.server import Server
 
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+
 
 class PrefectServer(Server):
     """API and pages of the orchestrator; no reports to its maker."""
@@ -34,6 +36,8 @@ class PrefectServer(Server):
                 "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{port}/prefect",
                 "PREFECT_SERVER_UI_API_URL": self.settings.prefect.api_url,  # whom its pages ask
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                # Who holds which slot: else in memory, and a restart leaves slots taken for ever.
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
                 "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
                 "DO_NOT_TRACK": "1",
             },
