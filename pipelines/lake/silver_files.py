@@ -28,13 +28,11 @@ WRITTEN = pa.schema(
         ("kind", pa.string()),
         ("records", pa.int64()),
         ("rows", pa.int64()),
-        ("first", UTC_US),
-        ("last", UTC_US),
         ("files", pa.binary()),
     ]
 )
-"""What a task wrote, by arrival hour and kind of row: the records that its rows lead, the rows, the first and
-last event time, and the pickled data files, which no table knows of yet."""
+"""What a task wrote, by arrival hour and kind of row: the records that its rows lead, the rows, and the
+pickled data files, which no table knows of yet."""
 
 ROW_ORDER = {
     "telemetry": ("device_id", "metric", "ts"),
@@ -54,12 +52,8 @@ def write_files(rows: SilverRows, tables: Mapping[str, Table]) -> pa.Table:
             "files": [],
         }
     for kind, table in tables.items():
-        hours = rows.tables[kind].group_by("arrival_hour")
-        bounds = [("ts", "min"), ("ts", "max")] if kind != "quarantine" else []
-        for count in hours.aggregate([([], "count_all"), *bounds]).to_pylist():
-            written[count["arrival_hour"], kind] |= {
-                "rows": count["count_all"], "first": count.get("ts_min"), "last": count.get("ts_max"),
-            }  # fmt: skip
+        for count in rows.tables[kind].group_by("arrival_hour").aggregate([([], "count_all")]).to_pylist():
+            written[count["arrival_hour"], kind]["rows"] = count["count_all"]
         for file in _write(rows.tables[kind], kind, table):
             arrived = EPOCH + timedelta(hours=file.partition[-1])
             written[arrived, kind]["files"].append(file)
@@ -104,8 +98,6 @@ def by_hour(written: pa.Table) -> Written:
         if whole is not row:
             for name in ("records", "rows", "files"):
                 whole[name] += row[name]
-            whole["first"] = min((each["first"] for each in (whole, row) if each["first"]), default=None)
-            whole["last"] = max((each["last"] for each in (whole, row) if each["last"]), default=None)
     hours: Written = {}
     for (hour, _), row in merged.items():
         hours.setdefault(hour, []).append(row)
