@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -44,13 +45,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def write_files(rows: SilverRows, tables: Mapping[str, Table]) -> pa.Table:
     """Write the rows of each table as files of it; what was written, as `WRITTEN`."""
-    written: dict[tuple[datetime, str], dict[str, Any]] = {}
+    # A kind may have rows and lead no record: that of readings which each had a metric refused.
+    written: defaultdict[tuple[datetime, str], dict[str, Any]] = defaultdict(
+        lambda: {"records": 0, "rows": 0, "files": []}
+    )
     for count in rows.records.group_by(["arrival_hour", "kind"]).aggregate([([], "count_all")]).to_pylist():
-        written[count["arrival_hour"], count["kind"]] = {
-            "records": count["count_all"],
-            "rows": 0,
-            "files": [],
-        }
+        written[count["arrival_hour"], count["kind"]]["records"] = count["count_all"]
     for kind, table in tables.items():
         for count in rows.tables[kind].group_by("arrival_hour").aggregate([([], "count_all")]).to_pylist():
             written[count["arrival_hour"], kind]["rows"] = count["count_all"]

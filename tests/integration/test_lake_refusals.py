@@ -104,6 +104,17 @@ def test_a_field_is_added_and_widened_without_a_rewrite_and_nothing_else_is_done
     assert silver(settings, tenant, "telemetry").num_rows == 206
 
 
+def test_an_hour_in_which_every_reading_has_a_metric_refused_keeps_the_others(
+    settings: Settings, tenant: Tenant, tmp_path: Path
+) -> None:
+    (tmp_path / "readings.yaml").write_text("metrics: {vibration: {max: 1}}\n")
+    put_object(settings, tenant.telemetry_topic, SECOND, GOOD[100:103], 1000)
+    (load,) = load_silver(settings.model_copy(update={"configs": tmp_path}), tenant)
+    assert (load.records, load.readings, load.quarantined, load.telemetry_rows) == (3, 0, 3, 3)
+    kept = silver(settings, tenant, "telemetry").to_pylist()
+    assert [row["metric"] for row in kept if row["arrival_hour"] == SECOND] == ["volt"] * 3
+
+
 def test_what_a_broken_off_run_recorded_stays(settings: Settings, tenant: Tenant) -> None:
     """The book says what is left: an hour that was announced and not recorded is loaded again, no other."""
     put_object(settings, tenant.telemetry_topic, SECOND, GOOD[100:], 1000)
