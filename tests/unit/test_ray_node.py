@@ -1,4 +1,4 @@
-"""Starting Ray on a machine that is busy."""
+"""Starting Ray on a machine that is busy, and what is left of it when it ends."""
 
 from __future__ import annotations
 
@@ -57,3 +57,20 @@ def test_it_is_started_once_more_where_ray_gave_up_on_itself(
         node.stop()
     assert node.starts == starts
     assert node.root() is None
+
+
+def test_the_logs_of_the_latest_sessions_are_kept(tmp_path: Path) -> None:
+    node = RayNode(Settings(home=tmp_path))
+    kept = tmp_path / "logs"
+    kept.mkdir()
+    (kept / "ray.log").touch()
+    for minute in range(5):
+        session = node.session / "ray" / f"session_2026-11-28_03-0{minute}-00_123456_7"
+        (session / "logs" / "serve").mkdir(parents=True)
+        (session / "logs" / "serve" / "replica.log").write_text(f"audit {minute}")
+        (node.session / "ray" / "session_latest").symlink_to(session)
+        node.stop()
+        assert not node.session.exists()
+    found = {log.parts[-3]: log.read_text() for log in kept.glob("*/serve/replica.log")}
+    assert found == {f"ray-2026-11-28_03-0{minute}-00_123456_7": f"audit {minute}" for minute in (2, 3, 4)}
+    assert (kept / "ray.log").is_file()
