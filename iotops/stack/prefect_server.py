@@ -38,6 +38,8 @@ class PrefectServer(Server):
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 # Who holds which slot: else in memory, and a restart leaves slots taken for ever.
                 "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
+                # Runs that ended 90 days ago go with their logs and artifacts; else events alone, after 7.
+                "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
                 "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
                 "DO_NOT_TRACK": "1",
             },

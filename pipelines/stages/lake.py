@@ -97,13 +97,14 @@ def silver_to_gold(
 def lake_maintenance(
     settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress, run: Run
 ) -> StageResult:
-    """Rid silver of what no reader needs, and the audit of what is too old."""
+    """Rid silver of what no reader needs, and Postgres of what is too old."""
     from iotops.audit import expire
-    from pipelines.lake.maintenance import maintain
+    from pipelines.lake.maintenance import expire_rows, maintain
     from pipelines.lineage import Dataset
 
     done = maintain(settings, Tenant(tenant_id), on_progress)
     run.outputs += [Dataset(each.table) for each in done if each.snapshots or each.files]
     totals = {name: sum(getattr(each, name) for each in done) for name in ("snapshots", "files", "bytes")}
-    expired = expire(settings.database, Tenant(tenant_id), settings.audit.keep_days)
-    return StageResult({**totals, "audit_rows": expired}, [asdict(each) for each in done])
+    expired = {"audit_rows": expire(settings.database, Tenant(tenant_id), settings.audit.keep_days)}
+    expired |= expire_rows(settings, Tenant(tenant_id))
+    return StageResult({**totals, **expired}, [asdict(each) for each in done])

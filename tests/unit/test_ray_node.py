@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from iotops.errors import StackError
 from iotops.settings import Settings
 from iotops.stack.process import Launch
 from iotops.stack.ray_node import RayNode
+from iotops.stack.server import LOG_BYTES
 
 SLOW = "The current node timed out during startup. This could happen because ..."
 
@@ -57,6 +59,17 @@ def test_it_is_started_once_more_where_ray_gave_up_on_itself(
         node.stop()
     assert node.starts == starts
     assert node.root() is None
+
+
+def test_a_long_log_is_put_aside_at_the_next_start(tmp_path: Path) -> None:
+    node = Busy(tmp_path, [])
+    before = node.log.with_name("ray.log.1")
+    before.write_text("from the start before")
+    node.log.touch()
+    os.truncate(node.log, LOG_BYTES + 1)
+    node.start()
+    node.stop()
+    assert before.stat().st_size > LOG_BYTES > node.log.stat().st_size
 
 
 def test_the_logs_of_the_latest_sessions_are_kept(tmp_path: Path) -> None:
