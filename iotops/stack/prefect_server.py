@@ -8,8 +8,6 @@ from iotops.stack.files import executable
 from iotops.stack.process import Launch
 from iotops.stack.server import Server
 
-LEASES = "prefect.server.concurrency.lease_storage.filesystem"
-
 
 class PrefectServer(Server):
     """API and pages of the orchestrator; no reports to its maker."""
@@ -36,8 +34,7 @@ class PrefectServer(Server):
                 "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{port}/prefect",
                 "PREFECT_SERVER_UI_API_URL": self.settings.prefect.api_url,  # whom its pages ask
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-                # Who holds which slot: else in memory, and a restart leaves slots taken for ever.
-                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "iotops.stack.prefect_leases",
                 # Runs that ended 90 days ago go with their logs and artifacts; else events alone, after 7.
                 "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
                 "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -180,6 +182,24 @@ def test_a_restart_of_the_server_leaves_no_slot_taken(settings: Settings) -> Non
         server.start()
     found = httpx.get(f"{settings.prefect.api_url}/v2/concurrency_limits/tenant-flows_slot").json()
     assert (found["limit"], found["active_slots"]) == (2, 0)
+
+
+def test_leases_that_come_and_go_together_are_all_known_and_leave_nothing(tmp_path: Path) -> None:
+    from prefect.server.concurrency.lease_storage import ConcurrencyLimitLeaseMetadata
+
+    from iotops.stack.prefect_leases import ConcurrencyLeaseStorage
+
+    store, minute = ConcurrencyLeaseStorage(tmp_path), timedelta(minutes=1)
+
+    async def known() -> list[int]:
+        slot = ConcurrencyLimitLeaseMetadata(slots=1)
+        leases = await asyncio.gather(*(store.create_lease([uuid4()], minute, slot) for _ in range(20)))
+        held = await store.read_active_lease_ids()
+        await asyncio.gather(*(store.renew_lease(lease.id, minute) for lease in leases[10:]),
+                             *(store.revoke_lease(lease.id) for lease in leases[:10]))  # fmt: skip
+        return [len(held), len(await store.read_active_lease_ids())]
+
+    assert asyncio.run(known()) == [20, 10]
 
 
 def test_a_run_that_its_worker_left_is_crashed_by_the_next(settings: Settings, worker: None) -> None:
