@@ -220,7 +220,10 @@ class AuditSettings(BaseModel):
     """The record of who called."""
 
     keep_days: int = Field(
-        365, description="Days that a call stays in the audit; the nightly `lake-maintenance` ends it.", ge=30
+        365,
+        description="Days that a call stays in the audit, and a run in `gold.pipeline_runs`; the nightly "
+        "`lake-maintenance` ends it.",
+        ge=30,
     )
 
 

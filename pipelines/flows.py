@@ -151,7 +151,8 @@ def _stage(
         retries=settings.retries,
         retry_delay_seconds=exponential_backoff(settings.retry_delay_s),
     )
-    with concurrency(slot, strict=True):
+    # A run outlives the server: the slot is for fairness, and no reason to break off.
+    with concurrency(slot, strict=True, raise_on_lease_renewal_failure=False):
         result: StageResult = job(flow.name, tenant, hours or [], days or [])
     _publish(flow.name, tenant, result)
     return result.counts
