@@ -74,6 +74,16 @@ def test_a_code_is_found_although_many_chunks_look_nearer(shelf: Shelf) -> None:
     assert "coolant low" in index.search(query, vector(query), 3)[0].text
 
 
+def test_a_code_lifts_each_candidate_that_carries_it_whoever_found_it(shelf: Shelf) -> None:
+    pages = [{"text": f"HX-200 motor, page {n}", "models": ["HX-200"]} for n in range(10)]
+    sound = "Grease the spindle where it grinds."
+    twins = [{"text": sound, "models": [model]} for model in ("GX-900", "HX-200")]
+    index = replace(shelf(*twins, *pages, *FILLER), ranking=Ranking(candidates=3))
+    hits = index.search("motor of the HX-200", vector(sound), 10)
+    scores = {hit.models[0]: hit.score for hit in hits if hit.text == sound}
+    assert scores["HX-200"] > scores["GX-900"], "both were found by vectors alone"
+
+
 def test_fresh_documents_are_lifted_and_future_ones_are_not(shelf: Shelf) -> None:
     fresh, old, future = NOW - timedelta(days=9), NOW - timedelta(days=900), NOW + timedelta(days=900)
     dated = [{"text": f"seal check {name}", "updated": at} for name, at in

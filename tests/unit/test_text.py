@@ -93,6 +93,25 @@ def test_a_code_of_digits_alone_is_one_where_it_is_declared(tmp_path: Path) -> N
     assert index.exact("error 999", 5)[1].tolist() == []
 
 
+def test_digits_alone_are_no_code_of_a_version_or_a_model_but_filter(tmp_path: Path) -> None:
+    said = {"version": "3", "firmware": ["3"], "models": ["3"]}
+    chunks = table({"text": "Clean the horn with water.", **said}, {"text": "The horn is loud."})
+    index = TextIndex.build(chunks, tmp_path / "t")
+    rows = np.arange(2)
+    query = "the horn sounds 3 times"
+    assert index.exact(query, 5)[1].tolist() == []
+    assert index.shares(query, rows, chunks, index.statistics(query)).tolist() == [0, 0]
+    assert index.search("horn", 5, Filters(models=("3",), firmware=("3",)))[1].tolist() == [0]
+
+
+def test_shares_of_chunks_are_those_by_which_the_exact_are_found(index: TextIndex) -> None:
+    query = "E422 E421 hx200"
+    shares, rows = index.exact(query, 10)
+    found = index.shares(query, np.arange(len(CHUNKS)), CHUNKS, index.statistics(query))
+    assert np.flatnonzero(found).tolist() == sorted(rows.tolist()) == [1, 2, 4]
+    assert found[rows] == pytest.approx(shares, abs=0.01)
+
+
 def test_a_code_that_every_chunk_carries_lifts_none(tmp_path: Path) -> None:
     everywhere = TextIndex.build(table({"text": "HX-200 on"}, {"text": "HX-200 off"}), tmp_path / "t")
     assert len(everywhere.exact("HX-200", 5)[1]) == 0
