@@ -110,6 +110,25 @@ def test_near_duplicates_collapse_but_templates_with_another_code_do_not(shelf: 
     assert len([found for found in texts if "E421" in found]) == 1
 
 
+def test_what_only_headings_and_declared_codes_tell_apart_is_two_hits(shelf: Shelf) -> None:
+    text = "Close the supply {}valve, wait until the pressure is zero, then call the leader of the shift."
+    runbooks = [{"title": title, "text": text.format("")} for title in ("E421: Vibration", "E425: Pressure")]
+    declared = [{"text": text.format(""), "error_codes": [code]} for code in ("E421", "E425", "e-425")]
+    hits = shelf(*runbooks, *declared, *FILLER).search("close valve", vector(text), 5)
+    found = [(hit.title, hit.error_codes) for hit in hits if hit.text == text.format("")]
+    titles = [(runbook["title"], []) for runbook in runbooks]
+    assert sorted(found) == [("", ["E421"]), ("", ["E425"]), *titles]
+
+
+def test_what_is_told_of_two_things_that_the_headings_name_is_two_hits(shelf: Shelf) -> None:
+    long = "Turn the {} valve off, then " + ", ".join(f"check the {a} {b}" for a in PARTS for b in PARTS)
+    valves = [{"title": f"{side} valve".title(), "text": long.format(side)} for side in ("inlet", "outlet")]
+    copy = {"title": "Inlet valve, old", "text": long.format("inlet") + "!"}
+    hits = shelf(*valves, copy, *FILLER).search("check valve", vector(long), 5)
+    assert len([hit for hit in hits if hit.title.endswith("Valve")]) == 2
+    assert len([hit for hit in hits if "inlet" in hit.text]) == 1
+
+
 def test_one_section_in_the_manuals_of_two_models_is_two_hits(shelf: Shelf) -> None:
     text = "Bleed the air from the hydraulic line before every start of the press."
     for_models = [["HX-200"], ["CR-110"], ["hx200"], []]
