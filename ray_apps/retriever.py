@@ -68,11 +68,10 @@ class Retriever:
     ) -> dict[str, Any]:
         """The `top_k` best chunks for a query: `hits` and `timings_ms` as `POST /search` answers them.
 
-        `vector` is the query's (d,) by the embedder, where the caller has it.
-        `index` and `shared_index` are the snapshots searched, None where there is none. Where the query
-        cannot be embedded, words alone are searched and `timings_ms` says "unavailable", as it does for the
-        reranker. `failed` names the parts that there are and that did not answer: a moment later the ranking
-        may be another.
+        `vector` is the query's (d,) by the embedder, where the caller has it. `indexes` are those searched,
+        as the method of that name has them. Where the query cannot be embedded, words alone are searched and
+        `timings_ms` says "unavailable", as it does for the reranker. `failed` names the parts that there are
+        and that did not answer: a moment later the ranking may be another.
         """
         started = time.perf_counter()
         wanted = Filters.of(filters)
@@ -103,8 +102,7 @@ class Retriever:
         return {
             "hits": [asdict(hit) for hit in hits[:top_k]],
             "timings_ms": {name: round(t, 2) if isinstance(t, float) else t for name, t in timings.items()},
-            "index": tenant and tenant.manifest.snapshot_id,
-            "shared_index": shared and shared.manifest.snapshot_id,
+            "indexes": _ids(tenant, shared),
             "failed": sorted(failed),
         }
 
@@ -118,10 +116,9 @@ class Retriever:
                 return found
         return []
 
-    async def describe(self, tenant_id: str) -> dict[str, Any]:
-        """What a search of the tenant's would read now: snapshot ids and counts; None where there is none."""
-        tenant, shared = await self._snapshots(tenant_id, set())
-        return {"index": _summary(tenant), "shared_index": _summary(shared)}
+    async def indexes(self, tenant_id: str) -> str:
+        """Ids of the snapshots that a search of the tenant's would read now, its own and the shared one."""
+        return _ids(*await self._snapshots(tenant_id, set()))
 
     @serve.multiplexed(max_num_models_per_replica=TENANTS_PER_REPLICA)  # type: ignore[untyped-decorator]
     async def _tenant(self, tenant_id: str) -> LiveIndex:
@@ -243,11 +240,8 @@ def chunks_of(snapshot: Snapshot, uri: str, at: int | None) -> list[dict[str, An
     return sorted(found, key=itemgetter("start"))
 
 
-def _summary(snapshot: Snapshot | None) -> dict[str, Any] | None:
-    if snapshot is None:
-        return None
-    manifest = snapshot.manifest
-    return {"snapshot_id": manifest.snapshot_id, "documents": manifest.documents, "chunks": manifest.chunks}
+def _ids(*snapshots: Snapshot | None) -> str:
+    return " ".join(each.manifest.snapshot_id if each else "none" for each in snapshots)
 
 
 def _milliseconds(since: float) -> float:
