@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from indexes.encoder_source import load_encoder
+from indexes.filters import Filters
+from indexes.hits import Hit
 from indexes.hybrid import HybridIndex, Ranking, search_all
 from indexes.live import LiveIndex
 from indexes.snapshot import Snapshot
@@ -99,6 +101,17 @@ def indexes_and_vectors(
     return indexes, encoder.encode(queries)
 
 
+def candidates(indexes: Sequence[HybridIndex], code: SeenCode, vector: Vectors) -> list[Hit]:
+    """What a search finds for a code; of its models' documents as many again, for those of other models,
+    which explain nothing, may be more than are looked at."""
+    wanted = [Filters(models=tuple(code.models))] if code.models else []
+    return [
+        hit
+        for filters in (*wanted, Filters())
+        for hit in search_all(indexes, query(code), vector, CANDIDATES, filters)
+    ]
+
+
 def _search(
     settings: Settings, codes: Sequence[SeenCode], snapshots: Sequence[Snapshot]
 ) -> list[list[Explanation]]:
@@ -107,6 +120,6 @@ def _search(
     # By meaning, the message alone: the name of a code has none.
     indexes, vectors = indexes_and_vectors(settings, snapshots, [code.message for code in codes])
     return [
-        explanations(code, search_all(indexes, query(code), vector, CANDIDATES))
+        explanations(code, candidates(indexes, code, vector))
         for code, vector in zip(codes, vectors, strict=True)
     ]

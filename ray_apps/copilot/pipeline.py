@@ -82,7 +82,9 @@ class Pipeline:
             if flight.answer is None:
                 draft = await self._answerer.answer(caller.tenant, asked, request.top_k, tell)
                 flight.answer = _response(draft).model_dump_json().encode()
-                if key and draft.complete and draft.model in ("none", version.author):
+                # Replicas of the retriever learn of a new index one after another.
+                current = draft.indexes <= {version.indexes}
+                if key and draft.complete and current and draft.model in ("none", version.author):
                     await self._cache.put(key, flight.answer)
             stored = flight.answer
         own: dict[str, Any] = {"conversation_id": conversation, "request_id": request_id}
@@ -122,7 +124,7 @@ def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version)
     del plan["usual"]
     parts = (__version__, normalised(asked.question), normalised(asked.subject), str(request.top_k))
     about = (*parts, json.dumps(plan, sort_keys=True))
-    return answer_key(caller, (*about, version.index, version.data, version.model, version.author))
+    return answer_key(caller, (*about, version.indexes, version.data, version.model, version.author))
 
 
 def _response(draft: Draft) -> AskResponse:

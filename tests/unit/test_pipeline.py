@@ -47,6 +47,7 @@ class Echo:
         self.asked: list[str] = []
         self.plans: list[Plan] = []
         self.complete, self.stopped = True, False
+        self.indexes = frozenset[str]()
         self.go = asyncio.Event()
         self.go.set()
 
@@ -64,7 +65,8 @@ class Echo:
             raise
         tell(Token(text=" told."))
         told = f"{asked.whole} told."
-        return Draft(told, [], True, False, tools, GuardReport(), {}, [COMPLETION], "author", self.complete)
+        draft = Draft(told, [], True, False, tools, GuardReport(), {}, [COMPLETION], "author", self.complete)
+        return replace(draft, indexes=self.indexes)
 
 
 class Fixed:
@@ -265,6 +267,17 @@ def test_an_answer_without_the_models_part_is_not_kept():
         desk = Desk()
         desk.echo.complete = False
         assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, False]
+
+    asyncio.run(run())
+
+
+def test_an_answer_from_another_index_than_its_key_names_is_not_kept():
+    async def run() -> None:
+        desk = Desk()
+        for indexes, kept in (({"index-0"}, False), ({"index-0", "index-1"}, False), (set(), True)):
+            desk.echo.indexes = frozenset(indexes)
+            question = f"Why is it hot? {len(desk.echo.asked)}"
+            assert [(await desk.ask(question)).cached for _ in range(2)] == [False, kept]
 
     asyncio.run(run())
 

@@ -186,7 +186,7 @@ class Manual(Shelf):
         about = {"models": [], "firmware": [], "error_codes": []}
         failed = ["reranker"] if query == self.failing else []
         hits = [{**hit, **about, "text": "Machines age.", "start": 0}]
-        return {"hits": hits, "timings_ms": {}, "failed": failed}
+        return {"hits": hits, "timings_ms": {}, "failed": failed, "indexes": f"for {query}"}
 
 
 @pytest.mark.parametrize("failing", ["", "How do I fix E1?", "How do I fix E1? immediate actions", "E1"])
@@ -198,6 +198,8 @@ def test_a_search_in_which_a_part_fails_leaves_the_evidence_lacking(failing: str
     found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
     assert found.passages
     assert found.lacking is bool(failing)
+    queries = ("How do I fix E1?", "How do I fix E1? immediate actions", "E1")
+    assert found.indexes == {f"for {query}" for query in queries}
 
 
 @pytest.mark.parametrize("hangs", [False, True])
@@ -281,7 +283,7 @@ class Runbooks(Shelf):
                 + [("Immediate actions", f"1. Stop press {n}.\n2. Wait.") for n in range(2)]
             )
         ]
-        return {"hits": hits[:top_k], "timings_ms": {}}
+        return {"hits": hits[:top_k], "timings_ms": {}, "failed": [], "indexes": ""}
 
 
 def test_the_name_of_a_device_is_no_code_that_documents_tell_of():

@@ -23,7 +23,7 @@ class Shelf:
     """A retriever that knows its index."""
 
     @property
-    def describe(self) -> Shelf:
+    def indexes(self) -> Shelf:
         return self
 
     def options(self, **chosen: str) -> Shelf:

@@ -73,6 +73,8 @@ class Draft:
     model: str = "none"
     """Name of the one that wrote of it."""
     complete: bool = True
+    indexes: frozenset[str] = frozenset()
+    """Those in which documents were searched for it."""
 
 
 class Answerer:
@@ -151,6 +153,7 @@ class Answerer:
             [*([proposal.completion] if proposal else []), *(writing.completions if writing else [])],
             writing.completion.model if writing and writing.completion else "none",
             complete and not found.lacking,
+            found.indexes,
         )
         reader.report.removed = dict(reader.check.removed)
         return draft

@@ -43,6 +43,8 @@ class Result:
     passages: list[Passage]
     failed: bool = False
     """Whether a part of the search failed: with it there might be others."""
+    indexes: frozenset[str] = frozenset()
+    """Those searched."""
 
 
 @dataclass
@@ -64,6 +66,8 @@ class Evidence:
     """Error codes that the question names and its device never reported."""
     lacking: bool = False
     """Whether a look-up, or a part of one, failed or took too long: the next time there may be more."""
+    indexes: frozenset[str] = frozenset()
+    """All that were searched: a replica may know of a newer one than another."""
     read: int = 0
     sources: list[Quote] = field(default_factory=list)
     question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))

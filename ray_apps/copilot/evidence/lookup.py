@@ -108,6 +108,7 @@ class Lookup:
             tell(Trace(message="searching the documents failed", tool="search_documents"))
             return None
         found.lacking |= ended.failed
+        found.indexes |= ended.indexes
         return ended
 
     async def _named(
@@ -243,6 +244,7 @@ class Lookup:
         result = await self._in_time(self._tools.run(tenant, wanted, plan), trace, found, tell)
         if result:
             found.lacking |= result.failed
+            found.indexes |= result.indexes
             tell(trace.model_copy(update={"duration_ms": ms(started)}))
         return result
 
