@@ -160,7 +160,9 @@ class IngestSettings(BaseModel):
         60.0, description="How often a member of the alerting group keeps its state in the lake (s).", gt=0
     )
     hot_days: int = Field(30, description="Arrival days that the hot tables keep.", ge=1)
-    max_body_bytes: int = Field(5 * 2**20, description="Largest request body, unpacked (bytes).", ge=1)
+    max_body_bytes: int = Field(
+        5 * 2**20, description="Largest request body or MQTT message, packed and unpacked (bytes).", ge=1
+    )
     max_line_bytes: int = Field(64 * 2**10, description="Largest single record (bytes).", ge=1)
     tenant_records_per_s: int = Field(
         20_000, description="Records per second that a tenant may send through all gateways together.", ge=1

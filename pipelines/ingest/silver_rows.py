@@ -12,7 +12,7 @@ import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
 from iotops.kafka import Batch
-from iotops.records import NUL
+from iotops.records import NUL, UNREADABLE
 
 DAY_MS = 86_400_000
 KEPT_DAYS = (-399, 1)
@@ -138,9 +138,9 @@ def staged(table: HotTable, batch: Batch, now_ms: int) -> pa.RecordBatch:
     for index, value in enumerate(batch.values):
         try:
             if NUL in value:
-                raise ValueError("a NUL character, which Postgres cannot store")
+                raise msgspec.DecodeError("a NUL character, which Postgres cannot store")
             record = table.decode(value)
-        except ValueError as error:  # msgspec's errors are ValueErrors too
+        except UNREADABLE as error:
             place = (batch.partition, batch.offsets[index])
             logger.warning("%s offset %d breaks the contract: %s", *place, error)
             continue

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import islice
 
 import httpx
@@ -23,6 +25,7 @@ from iotops.stack.kafka_broker import KafkaBroker
 from iotops.tenancy import Tenant
 from pipelines.ingest import deadletter
 from pipelines.ingest.bronze import HOUR_MS, encode, object_key
+from pipelines.ingest.gateway import CONCURRENT
 from tests.integration.sinks import running, stored
 
 TENANT, OTHER, RESENDING = Tenant("gated"), Tenant("gated_other"), Tenant("gated_resending")
@@ -71,6 +74,25 @@ def test_a_hostile_body_is_refused(
 ):
     answer = post(gateway, settings, content, **{"Content-Encoding": encoding})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def begun(settings: Settings, tenant: Tenant) -> socket.socket:
+    """A post whose body has one byte to come."""
+    connection = socket.create_connection((settings.serve.host, settings.serve.port), timeout=60)
+    token = issue_token(settings.auth, tenant, "pump-1", "device")
+    headers = f"Host: here\r\nAuthorization: Bearer {token}\r\nContent-Length: 2"
+    connection.sendall(f"POST /v1/telemetry HTTP/1.1\r\n{headers}\r\n\r\n{{".encode())
+    return connection
+
+
+def test_slow_bodies_of_a_tenant_leave_room_for_the_others(gateway: httpx.Client, settings: Settings):
+    with ExitStack() as opened:
+        slow = [opened.enter_context(begun(settings, TENANT)) for _ in range(CONCURRENT)]
+        assert post(gateway, settings, reading(1), OTHER).status_code == 202
+        for connection in slow:
+            connection.sendall(b"}")
+        answers = [connection.recv(12).decode() for connection in slow]
+    assert answers.count("HTTP/1.1 202") == answers.count("HTTP/1.1 503") == CONCURRENT // 2
 
 
 def test_a_tenant_beyond_its_quota_waits_and_the_others_do_not(gateway: httpx.Client, settings: Settings):

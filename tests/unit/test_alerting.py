@@ -14,6 +14,9 @@ from pipelines.ingest.alerting.episodes import Change, Opened, Resolved
 from pipelines.ingest.alerting.evaluate import PartitionAlerts, State, alerts_of
 from pipelines.ingest.alerting.limits import LIMITS, Limits
 from pipelines.ingest.alerting.rules import RuleSet
+from pipelines.ingest.silver_rows import EVENTS as EVENT_ROWS
+from pipelines.ingest.silver_rows import TELEMETRY as READING_ROWS
+from pipelines.ingest.silver_rows import staged
 
 TELEMETRY, EVENTS = Partition("telemetry_acme", 3), Partition("events_acme", 1)
 START = 1_700_000_000_000
@@ -107,6 +110,18 @@ def test_a_rule_for_a_model_leaves_the_others_alone_and_the_model_is_remembered(
     [opened] = alerts(rule).take(batch(records))
     assert isinstance(opened, Opened)
     assert opened.key.device_id == "pump-1"
+
+
+@pytest.mark.parametrize("bad", [b"{broken", b'{"device_id": "\xff"}', b'{"x": %s}' % (b"[" * 5000)])
+@pytest.mark.parametrize("partition", [TELEMETRY, EVENTS])
+def test_a_record_that_nobody_can_read_stops_no_other(bad: bytes, partition: Partition) -> None:
+    records = batch(readings([85]) if partition == TELEMETRY else errors([0, 1, 2]), partition)
+    unreadable = Batch(partition, [99], [START], [b"pump-1"], [bad])
+    found = alerts(HOT, BURST, partition=partition)
+    assert told(found.take(unreadable)) == []
+    assert len(told(found.take(records))) == 1
+    table = READING_ROWS if partition == TELEMETRY else EVENT_ROWS
+    assert (staged(table, unreadable).num_rows, staged(table, records).num_rows) == (0, len(records.values))
 
 
 def test_what_comes_late_or_twice_changes_nothing() -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from iotops.kafka import Batch, Partition
+from iotops.records import UNREADABLE
 from iotops.tenancy import tenant_of_topic
 from pipelines.ingest.alerting.anomalies import Anomalies, Series
 from pipelines.ingest.alerting.bursts import Bursts, Seen
@@ -98,7 +99,7 @@ class TelemetryAlerts:
         for offset, arrived, value in zip(batch.offsets, batch.timestamps, batch.values, strict=True):
             try:
                 reading = self._decode(value)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 logger.warning("%s offset %d breaks the contract: %s", batch.partition, offset, error)
                 continue
             device = self._devices.get(reading.device_id)
@@ -190,7 +191,7 @@ class EventAlerts:
         for offset, arrived, value in zip(batch.offsets, batch.timestamps, batch.values, strict=True):
             try:
                 event = self._decode(value)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 logger.warning("%s offset %d breaks the contract: %s", batch.partition, offset, error)
                 continue
             self._bursts.take(event.device_id, event.type, event.error_code, event.ts, arrived, offset)
