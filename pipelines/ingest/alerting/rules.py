@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from iotops.errors import SettingsError
+from iotops.configs import read_config
 from iotops.records import Severity
 from iotops.tenancy import Tenant
 from pipelines.ingest.alerting.anomaly import ALERT
@@ -124,11 +123,4 @@ class RuleSet(BaseModel):
 
 def load_rules(configs: Path) -> RuleSet:
     """The rules of `alerts.yaml`; raises `SettingsError` that names the file, the rule and the remedy."""
-    path = configs / FILE
-    try:
-        return RuleSet.model_validate(yaml.safe_load(path.read_text()))
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise SettingsError(f"{path}: {'; '.join(problems)}") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: {error}") from None
+    return read_config(configs / FILE, RuleSet)
