@@ -42,12 +42,9 @@ EMBEDDER, RERANKER = "embedder", "reranker"
 class Retriever:
     """Answers searches; `embedder` and `reranker` are handles of deployments, either may have no model."""
 
-    def __init__(
-        self, embedder: DeploymentHandle, reranker: DeploymentHandle, ranking: Ranking | None = None
-    ) -> None:
+    def __init__(self, embedder: DeploymentHandle, reranker: DeploymentHandle, ranking: Ranking) -> None:
         settings = get_settings()
-        self._embedder, self._reranker = embedder, reranker
-        self._ranking = ranking or Ranking()
+        self._embedder, self._reranker, self._ranking = embedder, reranker, ranking
         self._lake = lake_filesystem(settings.lake)
         self._cache = settings.home / "index-cache"
         self._shared = LiveIndex(self._lake, SHARED_PREFIX, self._cache)

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from iotops.records import MAX_METRICS, NUL, Contract, Event, Reading, RecordError, epoch_ms, read_record
+from iotops.records import NUL, Contract, Event, Reading, RecordError, epoch_ms, read_record
 from iotops.tenancy import Tenant
 
 LATEST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
@@ -96,10 +96,3 @@ def refusal(value: str, contract: Contract, tenant: Tenant, latest_ms: int) -> s
     except RecordError as error:
         return f"{error.code}: {error}"
     return "invalid_json: not a document as the contract has it"  # the two JSON readers do not agree on it
-
-
-def sound(record: Reading | Event | None, tenant: Tenant) -> bool:
-    """Whether a decoded record keeps what its contract asks beyond types: `refusal` says why it does not."""
-    if record is None or record.tenant_id not in (None, tenant.id):
-        return False
-    return not isinstance(record, Reading) or 0 < len(record.metrics) <= MAX_METRICS
