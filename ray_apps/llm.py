@@ -48,7 +48,7 @@ REFUSALS = (400, 413, 422)
 """Statuses, in HTTP's words, of a request that is at fault itself."""
 
 
-class LanguageModel(LLMServer):  # type: ignore[misc]
+class LanguageModel(LLMServer):
     """`ray.serve.llm`'s server with weights from `iotops.models` and answers free of OpenAI's envelope."""
 
     async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Serve awaits it

@@ -116,7 +116,7 @@ class Retriever:
         tenant, shared = await self._snapshots(tenant_id)
         return {"index": _summary(tenant), "shared_index": _summary(shared)}
 
-    @serve.multiplexed(max_num_models_per_replica=TENANTS_PER_REPLICA)  # type: ignore[untyped-decorator]
+    @serve.multiplexed(max_num_models_per_replica=TENANTS_PER_REPLICA)
     async def _tenant(self, tenant_id: str) -> LiveIndex:
         # No I/O here: Serve loads one model at a time, and one tenant's download must not hold up another's.
         return LiveIndex(self._lake, Tenant(tenant_id).id, self._cache)

@@ -129,7 +129,7 @@ def sink_rate(settings: Settings, name: str, client: str, tenant: Tenant, record
 
     base: Any = SINKS[name]
 
-    class Measured(base):  # type: ignore[misc]
+    class Measured(base):
         """A sink that reads this tenant's readings alone, and stores the last ones as soon as it has them."""
 
         settings: Settings

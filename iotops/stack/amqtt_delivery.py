@@ -22,7 +22,7 @@ from amqtt.session import OUTGOING, Session
 WINDOW = 2000  # messages that a connection sends before the first is acknowledged
 
 
-class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
+class KeepingHandler(BrokerProtocolHandler):
     """One connection, at QoS 1: what it could not deliver goes back to its session."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -106,7 +106,7 @@ def _move(messages: asyncio.Queue[Any], to: asyncio.Queue[Any]) -> None:
         to.put_nowait(messages.get_nowait())
 
 
-class KeepingBroker(Broker):  # type: ignore[misc]
+class KeepingBroker(Broker):
     """The broker with connections that keep."""
 
     async def _publish_session_retained_messages(self, session: Session) -> None:

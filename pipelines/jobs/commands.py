@@ -182,6 +182,6 @@ def _submitting(name: str, job: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter("context", keyword, annotation=typer.Context),
         inspect.Parameter("following", keyword, annotation=Follow, default=False),
     ]
-    submit.__signature__ = inspect.Signature([*added, *own])  # type: ignore[attr-defined]
+    vars(submit)["__signature__"] = inspect.Signature([*added, *own])
     submit.__annotations__ = {each.name: each.annotation for each in (*added, *own)}
     return submit

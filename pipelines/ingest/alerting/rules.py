@@ -63,13 +63,16 @@ class ThresholdRule(_Rule):
 
     def breached(self, value: float) -> bool:
         """Whether a value is beyond the threshold."""
-        return value > self.above if self.above is not None else value < self.below  # type: ignore[operator]
+        if self.above is not None:
+            return value > self.above
+        return self.below is not None and value < self.below
 
     def cleared(self, value: float) -> bool:
         """Whether a value is good again."""
         if self.above is not None:
             return value <= (self.above if self.clear is None else self.clear)
-        return value >= (self.below if self.clear is None else self.clear)  # type: ignore[operator]
+        good = self.below if self.clear is None else self.clear
+        return good is not None and value >= good
 
 
 class BurstRule(_Rule):
