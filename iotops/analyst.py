@@ -184,7 +184,7 @@ def _own_database(credentials: Credentials, database: DatabaseSettings) -> Datab
 
 def _refused_role(credentials: Credentials, database: DatabaseSettings, reason: str) -> IotOpsError:
     return IotOpsError(
-        f"Postgres at {database.host}:{database.port} does not let {credentials.database_role} in: "
+        f"Postgres at {database.host}:{database.port} refuses the login of {credentials.database_role}: "
         f"{' '.join(reason.split())}. {_renew(credentials)}"
     )
 

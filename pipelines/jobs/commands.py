@@ -51,7 +51,7 @@ class ListedJob:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    jobs = typer.Typer(help="Submit jobs to the Ray cluster, and see to them.", no_args_is_help=True)
+    jobs = typer.Typer(help="Submit jobs to the Ray cluster, and manage them.", no_args_is_help=True)
     submits = typer.Typer(help="Check a job's arguments and submit it.", no_args_is_help=True)
     for name, job in JOBS.items():
         submits.command(name, help=job.__doc__)(_submitting(name, job))

@@ -20,7 +20,7 @@ UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 def _milliseconds(value: Any) -> Any:
     if isinstance(value, str) and (found := re.fullmatch(r"(\d+)([smhd])", value)):
         return int(found[1]) * UNITS_MS[found[2]]
-    raise ValueError(f"{value!r} is no duration: write a number with s, m, h or d, such as 10m")
+    raise ValueError(f"{value!r} is not a duration: write a number with s, m, h or d, such as 10m")
 
 
 Duration = Annotated[int, BeforeValidator(_milliseconds)]

@@ -53,7 +53,7 @@ class Bounded:
             if begun or not limit.expired():
                 raise
             logger.warning("%s %s took longer than %g s", scope["method"], scope["path"], self._most_s)
-            late = f"there was no answer within {self._most_s:g} s: send this again in a while"
+            late = f"there was no answer within {self._most_s:g} s: try again shortly"
             await refused(scope, ApiError(504, "timed_out", late))(scope, receive, send)
         except ApiError as error:
             await refused(scope, error)(scope, receive, send)
@@ -64,7 +64,7 @@ class Bounded:
             async with asyncio.timeout(self._most_body_s):
                 return await self._body(receive)
         except TimeoutError:
-            slow = f"the body was not here within {self._most_body_s:g} s: send it at once"
+            slow = f"the body had not arrived within {self._most_body_s:g} s: send it without delay"
             raise ApiError(408, "too_slow", slow) from None
 
     async def _body(self, receive: Receive) -> bytes | None:
@@ -78,7 +78,7 @@ class Bounded:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self._most_bytes:
-                large = f"the body has more than {self._most_bytes} bytes: send less at once"
+                large = f"the body has more than {self._most_bytes} bytes: send it in smaller requests"
                 raise ApiError(413, "too_large", large)
         return bytes(body)
 
