@@ -84,7 +84,7 @@ class ObjectStore(Server):
         now = str(time.time_ns()).encode()
         put(store, PROBE, now)
         if get(store, PROBE) != now:
-            raise StackError(f"the object store gave back another {PROBE} than was written")
+            raise StackError(f"the object store gave back another {PROBE} than the one that was written")
 
     def provision(self) -> None:
         """The broker's bucket."""

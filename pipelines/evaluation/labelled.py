@@ -144,7 +144,7 @@ def _qrels(path: str, content: str, documents: Mapping[str, str]) -> dict[str, d
         except ValueError:
             raise LabelsRefused(
                 f"{path} line {number}: {line[:80]!r} is not query-id, corpus-id and a whole score, "
-                "parted by tabs"
+                "separated by tabs"
             ) from None
     return grades
 

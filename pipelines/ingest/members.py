@@ -42,7 +42,7 @@ def start(settings: Settings, members: dict[str, int]) -> list[str]:
     """
     if members.get("mqtt", 0) > 1 and not settings.mqtt.shared_subscription:
         raise IotOpsError(
-            "this MQTT broker has no shared subscriptions, so one gateway is the most: "
+            "this MQTT broker has no shared subscriptions, so one gateway is the limit: "
             "mosquitto has them, and `iotops up` takes it where it is installed"
         )
     actors = {}

@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
     jobs.command("logs")(logs)
     jobs.command("stop")(stop)
     app.add_typer(jobs, name="job")
-    models = typer.Typer(help="Models of the platform's own making.", no_args_is_help=True)
+    models = typer.Typer(help="Models that the platform trains.", no_args_is_help=True)
     models.command("tune-reranker", help=tune_reranker.__doc__)(_submitting("tune-reranker", tune_reranker))
     app.add_typer(models, name="models")
 

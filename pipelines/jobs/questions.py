@@ -60,7 +60,7 @@ def parse_questions(name: str, content: bytes) -> list[Question]:
         raise IotOpsError(f"{name} holds no question")
     twice, times = Counter(question.id for question in questions).most_common(1)[0]
     if times > 1:
-        raise IotOpsError(f"{name}: id {twice!r} stands there twice")
+        raise IotOpsError(f"{name}: id {twice!r} appears twice")
     return questions
 
 
