@@ -45,12 +45,9 @@ documents as a tool waits 5 s, and is to have those that words find."""
 class Retriever:
     """Answers searches; `embedder` and `reranker` are handles of deployments, either may have no model."""
 
-    def __init__(
-        self, embedder: DeploymentHandle, reranker: DeploymentHandle, ranking: Ranking | None = None
-    ) -> None:
+    def __init__(self, embedder: DeploymentHandle, reranker: DeploymentHandle, ranking: Ranking) -> None:
         settings = get_settings()
-        self._embedder, self._reranker = embedder, reranker
-        self._ranking = ranking or Ranking()
+        self._embedder, self._reranker, self._ranking = embedder, reranker, ranking
         self._lake = lake_filesystem(settings.lake)
         self._cache = settings.home / "index-cache"
         self._shared = LiveIndex(self._lake, SHARED_PREFIX, self._cache)
@@ -120,7 +117,7 @@ class Retriever:
         """Ids of the snapshots that a search of the tenant's would read now, its own and the shared one."""
         return _ids(*await self._snapshots(tenant_id, set()))
 
-    @serve.multiplexed(max_num_models_per_replica=TENANTS_PER_REPLICA)  # type: ignore[untyped-decorator]
+    @serve.multiplexed(max_num_models_per_replica=TENANTS_PER_REPLICA)
     async def _tenant(self, tenant_id: str) -> LiveIndex:
         # No I/O here: Serve loads one model at a time, and one tenant's download must not hold up another's.
         return LiveIndex(self._lake, Tenant(tenant_id).id, self._cache)

@@ -29,7 +29,7 @@ WINDOW = 2000  # messages that a connection sends before the first is acknowledg
 BROUGHT = ("password", "keep_alive", "will_flag", "will_topic", "will_message", "will_qos", "will_retain")
 
 
-class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
+class KeepingHandler(BrokerProtocolHandler):
     """One connection, at QoS 1: what it could not deliver goes back to its session."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -113,7 +113,7 @@ def _move(messages: asyncio.Queue[Any], to: asyncio.Queue[Any]) -> None:
         to.put_nowait(messages.get_nowait())
 
 
-class BoundedReader(StreamReaderAdapter):  # type: ignore[misc]
+class BoundedReader(StreamReaderAdapter):
     """Ends a connection that announces a message of more bytes than `most`."""
 
     def __init__(self, reader: asyncio.StreamReader, most: int) -> None:
@@ -128,7 +128,7 @@ class BoundedReader(StreamReaderAdapter):  # type: ignore[misc]
         return read
 
 
-class KeepingBroker(Broker):  # type: ignore[misc]
+class KeepingBroker(Broker):
     """The broker with connections that keep, messages of `most_bytes`, and sessions that have an owner."""
 
     def __init__(self, config: dict[str, Any], most_bytes: int) -> None:

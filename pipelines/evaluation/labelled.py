@@ -92,7 +92,7 @@ def add_set(filesystem: FileSystem, tenant: Tenant, folder: Path) -> str:
     """
     files = [folder / QUERIES, *sorted(folder.glob(QRELS.format("*")))]
     if not files[0].is_file() or len(files) == 1:
-        raise LabelsRefused(f"{folder} is no labelled set: it has no {QUERIES} or no {QRELS.format('*')}")
+        raise LabelsRefused(f"{folder} is not a labelled set: it has no {QUERIES} or no {QRELS.format('*')}")
     name = folder.resolve().name
     stored = {f"{_folder(tenant, name)}/{file.relative_to(folder).as_posix()}": file for file in files}
     for path, file in stored.items():
@@ -155,7 +155,7 @@ def _qrels(path: str, content: str, documents: Mapping[str, str]) -> dict[str, d
         except ValueError:
             raise LabelsRefused(
                 f"{path} line {number}: {line[:80]!r} is not query-id, corpus-id and a whole score, "
-                "parted by tabs"
+                "separated by tabs"
             ) from None
     return grades
 

@@ -118,7 +118,7 @@ def _written(info: FileInfo) -> tuple[str, int]:
 
 
 def replay(settings: Settings, tenant: Tenant, producer: Producer, code: str | None = None) -> ReplayOutcome:
-    """Check the letters again, by the contract of now, and send those that pass to where they belonged.
+    """Check the letters again, against the current contract, and send those that pass to where they belonged.
 
     A letter that passed is marked, so that a second run does not send it again; a crash before the mark makes
     it be sent twice, which silver recognises.

@@ -63,7 +63,7 @@ def list_all(
 
 
 def replay(tenant: TenantOption, code: Code = None, as_json: Json = False) -> None:
-    """Check refused records by the contract of now, and send those that pass.
+    """Check refused records against the current contract, and send those that pass.
 
     Example: iotops deadletter replay --tenant acme --code future_timestamp
     """

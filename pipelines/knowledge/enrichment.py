@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from indexes.encoder_source import load_encoder
@@ -28,7 +28,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class EnrichmentReport:
-    """What was found: codes of the period, those that an article explains, and the gaps."""
+    """What was found: codes of the period, and those that an article explains."""
 
     codes: int
     events: int
@@ -36,9 +36,7 @@ class EnrichmentReport:
     articles: int
     changed: int
     """Rows of `gold.error_knowledge` that were written or deleted."""
-    gaps: tuple[SeenCode, ...] = ()
-    """Codes that nothing explains, the commonest first: the manuals that are missing."""
-    snapshots: dict[str, str] = field(default_factory=dict)
+    snapshots: dict[str, str]
     """Id of the searched index by its owner: the tenant, `shared`."""
 
 
@@ -61,14 +59,12 @@ def enrich(
     found = _search(settings, codes, list(snapshots.values()))
     with tenant_transaction(engine(settings.database), tenant) as connection:
         changed = write(connection, tenant, codes, found)
-    gaps = [code for code, articles in zip(codes, found, strict=True) if not articles]
     return EnrichmentReport(
         codes=len(codes),
         events=sum(code.events for code in codes),
-        explained=len(codes) - len(gaps),
+        explained=sum(map(bool, found)),
         articles=sum(map(len, found)),
         changed=changed,
-        gaps=tuple(sorted(gaps, key=lambda code: (-code.events, code.error_code))),
         snapshots={owner: snapshot.manifest.snapshot_id for owner, snapshot in snapshots.items()},
     )
 

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,6 @@ from pipelines.ingest.new_hours import NewHours
 from pipelines.jobs.client import job_client
 from tests.integration.test_lake import DAYS, FIRST, ms, put_object, readings
 from tests.waiting import eventually
-
-BACKFILLED = date(2026, 11, 1)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ray_apps.copilot.question.follow_up import Asked
 UNKNOWN = "I don't know: the documents and the device records that I may see do not answer this."
 NEAREST = "the nearest sources, which are listed with this answer"
 MISSING = "whether a manual or a runbook is missing here: `iotops docs add` makes one searchable"
-WHICH = "the device: named by its id, its records are read too"
+WHICH = "the device id: name the device and its records are read as well"
 
 
 def _codes(passages: Sequence[Passage]) -> set[str]:

@@ -26,6 +26,7 @@ from ray_apps.copilot.question.period import EVER, Period
 ALL = 1_000_000
 """Events of a period that are counted at most, the latest of them."""
 RECENT = timedelta(hours=24)
+LATEST, LATEST_READINGS, FLEET_LATEST = 20, 72, 50
 BANDS = 10
 LONG_CODE = re.compile(r"\d\d")
 MOST_TENANTS, MODELS_TTL_S = 1000, 10
@@ -69,10 +70,6 @@ class DeviceRecords:
         device: str,
         period: Period = EVER,
         codes: Sequence[str] = (),
-        *,
-        events: int = 20,
-        alerts: int = 20,
-        trend: int = 72,
     ) -> dict[str, Any] | None:
         """Health of the newest day up to the period's end, its components and failure risk; of the period the
         device's latest events, alerts (open ones first), last readings, and how often it reported which error
@@ -98,10 +95,10 @@ class DeviceRecords:
                 "score": health["score"] if health else None,
                 "components": _rows(connection, sql.COMPONENTS, key | day),
                 "risk": _rows(connection, sql.RISK, key | day),
-                "events": _rows(connection, chosen, key | {"limit": events}),
-                "alerts": _rows(connection, sql.ALERTS, key | {"limit": alerts}),
-                "trend": _rows(connection, sql.TREND, key | {"limit": trend}),
-                "codes": _rows(connection, sql.CODES, key | {"limit": events if period == EVER else ALL}),
+                "events": _rows(connection, chosen, key | {"limit": LATEST}),
+                "alerts": _rows(connection, sql.ALERTS, key | {"limit": LATEST}),
+                "trend": _rows(connection, sql.TREND, key | {"limit": LATEST_READINGS}),
+                "codes": _rows(connection, sql.CODES, key | {"limit": LATEST if period == EVER else ALL}),
                 "recent_codes": _rows(connection, sql.CODES, lately),
                 "asked_codes": self._counted(connection, tenant, key, codes),
             }
@@ -140,8 +137,6 @@ class DeviceRecords:
         codes: Collection[str] = (),
         about: Collection[str] = (),
         left_out: LeftOut = LeftOut(),
-        *,
-        limit: int = 50,
     ) -> dict[str, Any]:
         """The latest events that have an error code, of some codes if any are given, alerts, how many are
         open, or were in the period, and how often which code was reported, of a period; of all time, of late.
@@ -150,9 +145,9 @@ class DeviceRecords:
         keys, scope = [code_key(code) for code in codes] or None, self.scope(tenant, about, left_out)
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(sql.BRIEFLY)
-            key = {**asdict(period), **scope.values, "keys": keys, "limit": limit}
+            key = {**asdict(period), **scope.values, "keys": keys, "limit": FLEET_LATEST}
             counting = sql.OPEN_ALERTS if period == EVER else sql.ALERTS_WITHIN
-            counted = key | {"limit": limit if period == EVER else ALL}
+            counted = key | {"limit": FLEET_LATEST if period == EVER else ALL}
             return {
                 **asdict(scope),
                 "events": _rows(connection, sql.FLEET_EVENTS, key),

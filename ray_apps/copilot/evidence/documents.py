@@ -23,7 +23,7 @@ from ray_apps.copilot.question.planner import WORD
 Hits = list[dict[str, Any]]
 MOST_MORE = 2
 SEARCH_AGAIN_S = 5
-UNSEARCHED = "the documents cannot be searched now: send this again in a while"
+UNSEARCHED = "the documents cannot be searched now: try again shortly"
 
 
 @dataclass(frozen=True)

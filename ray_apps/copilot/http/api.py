@@ -166,7 +166,7 @@ class Copilot:
 
     @app.post(
         "/v1/chat/completions",
-        summary="Ask in the words of OpenAI's chat completions",
+        summary="Ask through OpenAI-compatible chat completions",
         response_model=ChatCompletion,
         responses=responses.COMPLETIONS,
     )
