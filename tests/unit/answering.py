@@ -57,7 +57,7 @@ class Shelf:
     """A look-up that finds the same passages for every question."""
 
     def __init__(self, passages: list[Passage], lead: int, unreported: frozenset[str] = frozenset()) -> None:
-        self._passages, self._lead, self.read, self.lacking = passages, lead, 0, False
+        self._passages, self._lead, self.read, self.incomplete = passages, lead, 0, False
         self._unreported = unreported
 
     async def gather(self, tenant, asked, top_k, tell):
@@ -66,7 +66,7 @@ class Shelf:
             self._lead,
             asked.plan.codes,
             unreported=self._unreported,
-            lacking=self.lacking,
+            incomplete=self.incomplete,
         )
 
     async def call(self, tenant, wanted, found, plan, tell):

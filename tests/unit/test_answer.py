@@ -188,16 +188,16 @@ def test_an_answer_without_the_tools_that_the_model_may_have_wanted_is_not_compl
     assert not draft.complete
 
 
-@pytest.mark.parametrize("lacking", [False, True])
-def test_an_answer_that_lacks_a_look_up_is_not_complete(lacking: bool):
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_an_answer_that_lacks_a_look_up_is_not_complete(incomplete: bool):
     shelf = Shelf([MEANING], 0)
-    shelf.lacking = lacking
+    shelf.incomplete = incomplete
     answerer = Answerer(
         CopilotSettings(least_confidence=0.2), ModelSpec(), words(), shelf, Author("Yes."), rules_alone()
     )
     asked = resolve("Is E421 that vibration is high?", None, [])
     draft = asyncio.run(answerer.answer(Tenant("acme"), asked, 5, lambda event: None))
-    assert draft.complete is not lacking
+    assert draft.complete is not incomplete
 
 
 @pytest.mark.parametrize("written", ["Yes.", "The alarm clears when vibration falls below 45 [2]."])

@@ -190,14 +190,14 @@ class Manual(Shelf):
 
 
 @pytest.mark.parametrize("failing", ["", "How do I fix E1?", "How do I fix E1? immediate actions", "E1"])
-def test_a_search_in_which_a_part_fails_leaves_the_evidence_lacking(failing: str):
+def test_a_search_in_which_a_part_fails_leaves_the_evidence_incomplete(failing: str):
     manual = Manual(hangs=False)
     manual.failing = failing
     asked = resolve("How do I fix E1?", None, [])
     lookup = Lookup(manual, None, alike(), Eventful())
     found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
     assert found.passages
-    assert found.lacking is bool(failing)
+    assert found.incomplete is bool(failing)
 
 
 @pytest.mark.parametrize("hangs", [False, True])
@@ -207,7 +207,7 @@ def test_a_search_that_does_not_end_costs_an_answer_from_records_nothing(hangs: 
     asked = resolve("Which machines have the worst health?", None, [])
     found = asyncio.run(lookup.gather(ACME, asked, 5, heard.append))
     assert [passage.title for passage in found.passages] == ["Fleet health"]
-    assert found.lacking
+    assert found.incomplete
     assert "searching the documents failed" in [event.message for event in heard]
     with pytest.raises(ApiError, match="cannot be searched now") as refused:
         asyncio.run(lookup.gather(ACME, resolve("What does E421 mean?", None, []), 5, heard.append))
@@ -219,7 +219,7 @@ def test_records_that_do_not_come_cost_an_answer_only_themselves():
     asked = resolve("Which machines have the worst health?", None, [])
     found = asyncio.run(lookup.gather(ACME, asked, 5, heard.append))
     assert [passage.title for passage in found.passages] == ["Press"]
-    assert found.lacking
+    assert found.incomplete
     failed = [event.message for event in heard if "failed" in event.message]
     assert failed == ["looking the devices up failed", "reading the health of the fleet failed"]
 

@@ -97,7 +97,7 @@ class Answerer:
         found, (proposal, failed) = await asyncio.gather(
             self._lookup.gather(tenant, asked, top_k, tell), self._proposed(asked)
         )
-        found.lacking |= failed
+        found.incomplete |= failed
         if proposal:
             await self._call(tenant, proposal, asked, found, tell)
 
@@ -150,7 +150,7 @@ class Answerer:
             found.timings_ms,
             [*([proposal.completion] if proposal else []), *(writing.completions if writing else [])],
             writing.completion.model if writing and writing.completion else "none",
-            complete and not found.lacking,
+            complete and not found.incomplete,
         )
         reader.report.removed = dict(reader.check.removed)
         return draft

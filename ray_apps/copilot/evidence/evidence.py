@@ -17,7 +17,7 @@ from ray_apps.copilot.question.lacking import ALERTS, Lack
 from ray_apps.copilot.question.period import Period
 from ray_apps.copilot.question.planner import INCIDENTS, Plan
 
-MOST_DEVICES, MOST_LINES = 5, 6
+MOST_ALERTS, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
 WHOLE_STATE = re.compile(
     r"\b(?:wrong|problems?|issues?|troubles?|status|state|summary|overview|report on|ok|okay|fine|matter|why|"
@@ -62,7 +62,7 @@ class Evidence:
     """Devices that the question names beside those that were read."""
     unreported: frozenset[str] = frozenset()
     """Error codes that the question names and its device never reported."""
-    lacking: bool = False
+    incomplete: bool = False
     """Whether a look-up, or a part of one, failed or took too long: the next time there may be more."""
     read: int = 0
     sources: list[Quote] = field(default_factory=list)
@@ -252,7 +252,7 @@ def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
         incidents["codes"], of, plan.period, plan.reported, True, incidents["other_codes"]
     )
     alerts = incidents["alerts"] if plan.period else sentences.still_open(incidents["alerts"])
-    told = [sentences.alert(each, each["device_id"]) for each in alerts[:MOST_DEVICES]]
+    told = [sentences.alert(each, each["device_id"]) for each in alerts[:MOST_ALERTS]]
     if plan.alerts:
         lines = [sentences.open_alerts(incidents["open_alerts"], of, plan.period), *told, *lines]
     elif not plan.reported:

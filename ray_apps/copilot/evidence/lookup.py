@@ -104,10 +104,10 @@ class Lookup:
             raise
         except Exception:
             logger.exception("searching the documents failed")
-            found.lacking = True
+            found.incomplete = True
             tell(Trace(message="searching the documents failed", tool="search_documents"))
             return None
-        found.lacking |= ended.failed
+        found.incomplete |= ended.failed
         return ended
 
     async def _named(
@@ -242,7 +242,7 @@ class Lookup:
         tell(trace)
         result = await self._in_time(self._tools.run(tenant, wanted, plan), trace, found, tell)
         if result:
-            found.lacking |= result.failed
+            found.incomplete |= result.failed
             tell(trace.model_copy(update={"duration_ms": ms(started)}))
         return result
 
@@ -256,7 +256,7 @@ class Lookup:
                 return await look_up
         except Exception:
             logger.exception("%s failed", trace.message)
-            found.lacking = True
+            found.incomplete = True
             tell(trace.model_copy(update={"message": f"{trace.message} failed"}))
             return None
 
