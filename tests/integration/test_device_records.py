@@ -85,6 +85,8 @@ def fleet(settings: Settings) -> Tenant:
         "ALERTS",
         "TREND",
         "KNOWN",
+        "DEVICE_OPEN_ALERTS",
+        "DEVICE_ALERTS_WITHIN",
         "CODES",
         "FLEET_EVENTS",
         "FLEET_CODES",
@@ -263,6 +265,8 @@ def test_what_went_wrong_can_be_asked_of_the_devices_of_a_model(settings: Settin
 def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, fleet: Tenant):
     records, now, hour = DeviceRecords(settings.database), datetime.now(UTC), timedelta(hours=1)
     assert records.incidents(fleet)["open_alerts"] == 100
+    of_device = [records.insights(fleet, "pump-7", each) for each in (EVER, Period(now - 9000 * hour, now))]
+    assert [found["open_alerts"] for found in of_device if found] == [1, 10]
     assert records.lacking(fleet, "alerts", None)["spared"] == 2000 - 100
     assert records.lacking(fleet, "alerts", Period(now - 1000 * hour, now))["named"] == ["pump-2000"]
     assert records.lacking(fleet, "readings", Period(now - hour, now))["named"] == ["pump-2000"]

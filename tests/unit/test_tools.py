@@ -108,7 +108,8 @@ class Records:
             return None
         return {
             "device_id": device, "model": "P", "day": "2026-11-24", "score": 41.0, "components": [],
-            "trend": [], "events": [], "codes": [], "alerts": [], "asked_codes": [],
+            "trend": [], "events": [], "codes": [], "alerts": [], "open_alerts": 0,
+            "asked_codes": [],
         }  # fmt: skip
 
 

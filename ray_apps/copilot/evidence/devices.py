@@ -75,9 +75,10 @@ class DeviceRecords:
         trend: int = 72,
     ) -> dict[str, Any] | None:
         """Health of the newest day up to the period's end, its components and failure risk; of the period the
-        device's latest events, alerts (open ones first), last readings, and how often it reported which error
-        code: of all time, of late; which in the last day that it has records of (`recent_codes`); and how
-        often each of some `codes` that are no models (`asked_codes`). None for an unknown device.
+        device's latest events, alerts (open ones first) and how many of them are open, or were in the period
+        (`open_alerts`), last readings, and how often it reported which error code: of all time, of late;
+        which in the last day that it has records of (`recent_codes`); and how often each of some `codes`
+        that are no models (`asked_codes`). None for an unknown device.
 
         Of the events of a period those with an error code go before the others: where none is among them, it
         had none.
@@ -85,6 +86,7 @@ class DeviceRecords:
         with tenant_transaction(self._engine, tenant) as connection:
             key = {"device": device, **asdict(period)}
             chosen = sql.EVENTS if period == EVER else sql.EVENTS_WITHIN
+            counting = sql.DEVICE_OPEN_ALERTS if period == EVER else sql.DEVICE_ALERTS_WITHIN
             health = connection.execute(sql.HEALTH, key).mappings().first()
             if health is None and not connection.execute(sql.KNOWN, {"names": [device]}).first():
                 return None
@@ -100,6 +102,7 @@ class DeviceRecords:
                 "risk": _rows(connection, sql.RISK, key | day),
                 "events": _rows(connection, chosen, key | {"limit": events}),
                 "alerts": _rows(connection, sql.ALERTS, key | {"limit": alerts}),
+                "open_alerts": connection.execute(counting, key).scalar_one(),
                 "trend": _rows(connection, sql.TREND, key | {"limit": trend}),
                 "codes": _rows(connection, sql.CODES, key | {"limit": events if period == EVER else ALL}),
                 "recent_codes": _rows(connection, sql.CODES, lately),

@@ -86,11 +86,13 @@ FLEET_ALERTS = text(f"""
     SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_THEM}
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
-OPEN_ALERTS = text(f"""
-    SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {_BY_THEM}""")
-ALERTS_WITHIN = text(f"""
-    SELECT count(*) FROM silver.alerts
-    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_THEM}""")
+_OPEN = "SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {}"
+_WITHIN = """SELECT count(*) FROM silver.alerts
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {}"""
+OPEN_ALERTS, ALERTS_WITHIN = (text(count.format(_BY_THEM)) for count in (_OPEN, _WITHIN))
+DEVICE_OPEN_ALERTS, DEVICE_ALERTS_WITHIN = (
+    text(count.format("device_id = :device")) for count in (_OPEN, _WITHIN)
+)
 _SPARED = f"""
     SELECT count(*) AS devices, count(*) FILTER (WHERE struck IS NULL) AS spared,
         (array_agg(device_id ORDER BY device_id) FILTER (WHERE struck IS NULL))[1:10] AS named

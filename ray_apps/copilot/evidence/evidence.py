@@ -138,7 +138,7 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     that the question names. One that asks for a single thing, such as the model, is told that and the score.
     """
     device = insights["device_id"]
-    alerts = sentences.alerts(insights["alerts"], device, question, period)
+    alerts = sentences.alerts(insights, question, period)
     incidents = sentences.incidents(insights["codes"], device, period)
     health = [*sentences.health(insights, question), *sentences.metrics(insights, question)]
     lines = sentences.reported(insights["asked_codes"], device, period)
