@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from ray_apps.copilot.language.facts import facts
 from ray_apps.copilot.language.text import plain
 from ray_apps.copilot.language.words import content_words
 from ray_apps.copilot.question.follow_up import resolve
+from ray_apps.copilot.question.naming import Known
+from ray_apps.copilot.question.placing import placed
 from tests.unit.guards import rules_alone
 from tests.unit.word_tokens import words
 
@@ -149,4 +152,5 @@ def answer(author, question=QUESTION, **setting):
         heard.append((event, len(author.written)))
 
     asked = resolve(question, None, [])
+    asked = replace(asked, plan=placed(asked.plan, Known(("machine-007",))))
     return asyncio.run(answerer(author, **setting).answer(Tenant("acme"), asked, 5, tell)), heard

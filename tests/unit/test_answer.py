@@ -12,9 +12,12 @@ from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot.answer.answer import FACTS, Answerer
-from ray_apps.copilot.answer.unknown import UNKNOWN
+from ray_apps.copilot.answer.unknown import UNKNOWN, unknown
 from ray_apps.copilot.contracts import Citation, Token
+from ray_apps.copilot.evidence.evidence import Evidence
 from ray_apps.copilot.question.follow_up import resolve
+from ray_apps.copilot.question.naming import Known
+from ray_apps.copilot.question.placing import placed
 from tests.unit.answering import MEANING, RECORD, RUNBOOK, Author, Shelf, answer
 from tests.unit.guards import rules_alone
 from tests.unit.word_tokens import words
@@ -89,9 +92,18 @@ def test_what_the_sources_do_not_hold_is_not_known_and_the_model_not_asked():
     draft, heard = answer(author, "Who is president of France E999?", lead=0, passages=[MEANING])
     assert (draft.grounded, draft.extractive, author.written) == (False, False, [])
     assert draft.answer.startswith(UNKNOWN)
-    assert "- the spelling of E999: nothing that I may see names it" in draft.answer.splitlines()
+    assert (
+        "- the spelling of E999: no device is called so, no record or document names it"
+        in draft.answer.splitlines()
+    )
     assert [event.text for event, _ in heard if isinstance(event, Token)] == [draft.answer]
     assert draft.citations
+
+
+def test_of_names_that_could_not_be_looked_up_nothing_is_said():
+    asked = resolve("Errors of P-101 today?", None, [])
+    assert "P-101" not in unknown(asked, Evidence())
+    assert "P-101" in unknown(replace(asked, plan=placed(asked.plan, Known())), Evidence())
 
 
 def test_of_what_a_question_leaves_out_nothing_need_be_known():

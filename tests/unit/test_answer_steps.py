@@ -72,7 +72,9 @@ def test_what_to_do_about_a_code_that_nobody_knows_is_not_known(code: str, known
         unreported=frozenset({code}),
     )
     assert draft.grounded is known
-    assert ("- the spelling of E999: nothing that I may see names it" in draft.answer) is not known
+    assert (
+        "- the spelling of E999: no device is called so, no record or document names it" in draft.answer
+    ) is not known
 
 
 def test_no_step_of_another_procedure_is_told_beside_the_steps_to_take():

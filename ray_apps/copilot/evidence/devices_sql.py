@@ -67,6 +67,11 @@ _KEY = r"""lower(regexp_replace(regexp_replace(error_code, '(?<=\d)[-_/\s]+(?=\d
 _ASKED = f"(CAST(:keys AS text[]) IS NULL OR {_KEY} = ANY(CAST(:keys AS text[])))"
 _COUNTS = f"(CAST(:other_codes AS text[]) IS NULL OR {_KEY} <> ALL(CAST(:other_codes AS text[])))"
 _WANTED = f"{_ASKED} AND {_COUNTS}"
+# The newest first, until there is one: most codes that are asked for were reported a short while ago.
+REPORTED = text(f"""
+    SELECT key FROM unnest(CAST(:keys AS text[])) AS key
+    WHERE (SELECT true FROM silver.events
+        WHERE error_code IS NOT NULL AND {_KEY} = key ORDER BY ts DESC LIMIT 1)""")
 CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
 ASKED_CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device AND {_ASKED}"))
 _KEPT = f"""(CAST(:other_devices AS text[]) IS NULL OR device_id <> ALL(CAST(:other_devices AS text[])))

@@ -58,8 +58,6 @@ class Evidence:
     focus: frozenset[str] = frozenset()
     tools: list[ToolCall] = field(default_factory=list)
     timings_ms: dict[str, float | str | None] = field(default_factory=dict)
-    left_out: frozenset[str] = frozenset()
-    """Devices that the question names beside those that were read."""
     unreported: frozenset[str] = frozenset()
     """Error codes that the question names and its device never reported."""
     incomplete: bool = False
@@ -161,6 +159,13 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
 def record_passage(device: str, text: str) -> Passage:
     """Something that a device's record says, as a source."""
     return Passage(f"{DEVICE}{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
+
+
+def left_out_passage(insights: Sequence[dict[str, Any]], devices: Sequence[str]) -> Passage:
+    """That, beside the devices whose records are told, the question names others."""
+    told = [insight["device_id"] for insight in insights]
+    text = sentences.left_out(told, devices)
+    return Passage(f"{FLEET}left out", "Fleet devices", "/insights", "Devices that are not told of", text, 0)
 
 
 def device_codes(insights: dict[str, Any]) -> list[str]:

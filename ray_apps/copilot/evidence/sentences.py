@@ -208,6 +208,15 @@ def reported(codes: list[dict[str, Any]], of: str, period: Period | None = None)
     return lines
 
 
+def left_out(told: Sequence[str], others: Sequence[str]) -> str:
+    """That a question names other devices than those that are told of."""
+    *most, last = told
+    first = f"{', '.join(most)} and {last}" if most else last
+    return (
+        f"Only {first} {'are' if most else 'is'} told of, the most devices at once: not {', '.join(others)}."
+    )
+
+
 def last_reading(insights: dict[str, Any], question: str, period: Period | None = None) -> list[str]:
     """When a device last sent a reading, or whether it did in a period, where a question asks for that."""
     if not (SILENT.search(question) or LAST_SEEN.search(question)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 
 KINDS = "machine|device|unit|pump|compressor"
 _UNIT = (
@@ -21,16 +22,36 @@ NUMBERED = re.compile(
 MOST_IN_RANGE = 20
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a tenant has of that which a question names: devices and models, as they are spelt there, and
+    keys of codes that some device reported or a document declares."""
+
+    devices: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    codes: frozenset[str] = frozenset()
+
+    def device(self, ids: Collection[str]) -> str | None:
+        """The first of some ids that a device has, in any case if none is spelt so."""
+        in_any = {each.lower(): each for each in self.devices}
+        found = (each if each in self.devices else in_any.get(each.lower()) for each in ids)
+        return next(filter(None, found), None)
+
+    def names(self, word: str) -> bool:
+        """Whether a word is the name of a device, be it by kind and number."""
+        return any(self.device(ids) for ids in [(word,), *mentions(word)])
+
+
 def mentions(question: str) -> list[tuple[str, ...]]:
     """Of each device that a question names so, the ids that it may have, the likeliest first."""
     return list(dict.fromkeys(ids for found in NUMBERED.finditer(question) for ids in _ids(found)))
 
 
-def spelt_out(question: str, devices: Collection[str]) -> str:
+def spelt_out(question: str, known: Known) -> str:
     """The question with the ids of devices in place of their kind and number."""
 
     def spelt(found: re.Match[str]) -> str:
-        meant = [next((each for each in ids if each in devices), None) for ids in _ids(found)]
+        meant = [known.device(ids) for ids in _ids(found)]
         return " and ".join(filter(None, meant)) if all(meant) else found[0]
 
     return NUMBERED.sub(spelt, question)
