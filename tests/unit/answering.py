@@ -145,12 +145,12 @@ def answerer(
     )
 
 
-def answer(author, question=QUESTION, **setting):
+def answer(author, question=QUESTION, devices=("machine-007",), **setting):
     heard = []
 
     def tell(event):
         heard.append((event, len(author.written)))
 
     asked = resolve(question, None, [])
-    asked = replace(asked, plan=placed(asked.plan, Known(("machine-007",))))
+    asked = replace(asked, plan=placed(asked.plan, Known(devices)))
     return asyncio.run(answerer(author, **setting).answer(Tenant("acme"), asked, 5, tell)), heard

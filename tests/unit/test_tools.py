@@ -352,8 +352,7 @@ def test_devices_beyond_the_most_are_said_to_be_left_out():
     found = gathered(Eventful(*devices), f"Are {', '.join(devices)} ok?", tell=heard.append)
     assert found.devices == {*devices[:MOST_DEVICES]}
     assert found.passages[found.lead - 1].text == (
-        "Only machine-001, machine-002, machine-003 and machine-004 are told of, the most devices at once: "
-        "not machine-005, machine-006."
+        "machine-005 and machine-006 are left out: 4 devices are the most that are told of at once."
     )
     assert f"leaving out machine-005, machine-006: {MOST_DEVICES} devices are the most at once" in [
         event.message for event in heard

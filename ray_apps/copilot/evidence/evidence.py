@@ -161,11 +161,10 @@ def record_passage(device: str, text: str) -> Passage:
     return Passage(f"{DEVICE}{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
 
 
-def left_out_passage(insights: Sequence[dict[str, Any]], devices: Sequence[str]) -> Passage:
-    """That, beside the devices whose records are told, the question names others."""
-    told = [insight["device_id"] for insight in insights]
-    text = sentences.left_out(told, devices)
-    return Passage(f"{FLEET}left out", "Fleet devices", "/insights", "Devices that are not told of", text, 0)
+def left_out_passage(devices: Sequence[str], most: int) -> Passage:
+    """That a question names other devices than the `most` that are told of."""
+    text = sentences.left_out(devices, most)
+    return Passage(f"{FLEET}left out", "Fleet devices", "/insights", "Devices that are left out", text, 0)
 
 
 def device_codes(insights: dict[str, Any]) -> list[str]:

@@ -128,7 +128,7 @@ class Lookup:
             self._run(tenant, [RelatedDocs(error_code=code) for code in codes], plan, found, tell),
         )
         if left and insights:
-            found.passages.append(evidence.left_out_passage(insights, left))
+            found.passages.append(evidence.left_out_passage(left, MOST_DEVICES))
         return insights, related
 
     async def call(

@@ -208,13 +208,11 @@ def reported(codes: list[dict[str, Any]], of: str, period: Period | None = None)
     return lines
 
 
-def left_out(told: Sequence[str], others: Sequence[str]) -> str:
-    """That a question names other devices than those that are told of."""
-    *most, last = told
-    first = f"{', '.join(most)} and {last}" if most else last
-    return (
-        f"Only {first} {'are' if most else 'is'} told of, the most devices at once: not {', '.join(others)}."
-    )
+def left_out(devices: Sequence[str], most: int) -> str:
+    """That a question names other devices than the `most` that are told of."""
+    *others, last = devices
+    named = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+    return f"{named} left out: {most} devices are the most that are told of at once."
 
 
 def last_reading(insights: dict[str, Any], question: str, period: Period | None = None) -> list[str]:

@@ -158,12 +158,12 @@ def resolve(
     asks_about = asks_who or (not own.names and (own.action or not turn.devices))
     about = turn.codes if asks_about else []
     names = tuple(dict.fromkeys([*own.names, *turn.devices, *about]))
-    numbered = (*own.numbered, *(() if turn.devices else mentions(turn.question)))[:MOST_NAMES]
-    of_device = bool(turn.devices or numbered)
+    spoken = () if turn.devices else mentions(turn.question)
+    of_device = own.of_device or bool(turn.devices or spoken)
     meant = replace(
         own,
         names=names[:MOST_NAMES],
-        numbered=numbered,
+        numbered=(*own.numbered, *spoken)[:MOST_NAMES],
         codes=own.codes | {code_key(code) for code in turn.codes},
         of_device=of_device,
         state=own.state or (of_device and asks_state(without_period(question, now), True)),

@@ -19,6 +19,11 @@ NUMBERED = re.compile(
     rf"(?P<numbers>{_NUMBER}(?:(?:\s*[,/+&]\s*|\s+)(?:and\s+|or\s+)?{_NUMBER})*))",
     re.I,
 )
+RANGE = re.compile(
+    r"(?<![\w-])(?P<name>[a-z][a-z_-]{0,15})(?P<from>\d{1,6}) (?:to|through|-|\u2013) "
+    r"(?P=name)?(?P<to>\d{1,6})(?![\w-])",
+    re.I,
+)
 MOST_IN_RANGE = 20
 
 
@@ -45,6 +50,16 @@ class Known:
 def mentions(question: str) -> list[tuple[str, ...]]:
     """Of each device that a question names so, the ids that it may have, the likeliest first."""
     return list(dict.fromkeys(ids for found in NUMBERED.finditer(question) for ids in _ids(found)))
+
+
+def ranged(question: str) -> list[tuple[str, ...]]:
+    """The ids behind the first of a range, which may be of devices or not: `P-101 to P-104`."""
+    found = ((each["name"], each["from"], int(each["to"])) for each in RANGE.finditer(question))
+    return [
+        (f"{name}{number:0{len(first)}}",)
+        for name, first, last in found
+        for number in range(int(first) + 1, min(last, int(first) + MOST_IN_RANGE) + 1)
+    ]
 
 
 def spelt_out(question: str, known: Known) -> str:

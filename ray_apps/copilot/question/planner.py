@@ -20,7 +20,7 @@ from ray_apps.copilot.question.lacking import (
     without_silence,
 )
 from ray_apps.copilot.question.leaving_out import LeftOut, split
-from ray_apps.copilot.question.naming import KINDS, NUMBERED, Known, mentions
+from ray_apps.copilot.question.naming import KINDS, NUMBERED, Known, mentions, ranged
 from ray_apps.copilot.question.period import Period, period, without_period
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
@@ -83,12 +83,12 @@ ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 @dataclass(frozen=True)
 class Plan:
     """What a question is about: words that may name devices or their models; of devices that it names by kind
-    and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
-    asked for; the time that it names, or is usually meant where it names none; whether it surely names a
-    device, and whether it asks of the fleet as a whole, of health, what happened, what those lack whom it
-    asks for, which conditions they meet at once, what is left out of them, who or what is silent, alerts,
-    what to do, who reported what it names, and of nothing but how what it names is, or (`bare`) of nothing at
-    all, and whether it does so with a `no` or `not`."""
+    and number, or in a range, the ids that each may have; codes; codes, as they are spelt, that some device
+    of the fleet is asked for; the time that it names, or is usually meant where it names none; whether it
+    surely names a device, and whether it asks of the fleet as a whole, of health, what happened, what those
+    lack whom it asks for, which conditions they meet at once, what is left out of them, who or what is
+    silent, alerts, what to do, who reported what it names, and of nothing but how what it names is, or
+    (`bare`) of nothing at all, and whether it does so with a `no` or `not`."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -171,7 +171,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         lack = None
     own = Plan(
         names=tuple(dict.fromkeys(names))[:MOST_NAMES],
-        numbered=numbered,
+        numbered=(*numbered, *ranged(timeless))[:MOST_NAMES],
         codes=frozenset(codes_in(timeless)),
         reported=(),
         period=period(question, now),
