@@ -47,14 +47,14 @@ class Versions:
     def _data(self, tenant: Tenant, plan: Plan) -> str | None:
         """Nothing where documents alone answer: in a fleet that always reports, what is kept would else never
         be found again."""
-        by_records = plan.fleet or plan.fleet_incidents or self._chat.calls_tools
+        of_devices = plan.known is None or bool(plan.devices)
+        if not (of_devices or plan.fleet or plan.fleet_incidents or self._chat.calls_tools):
+            return ""
         try:
-            if by_records or self._devices.known(tenant, plan.device_ids):
-                return self._devices.version(tenant)
+            return self._devices.version(tenant)
         except SQLAlchemyError as error:
             logger.warning("the version of the device data is not to be had: %r", error)
             return None
-        return ""
 
     async def _indexes(self, tenant: Tenant) -> str:
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)

@@ -25,9 +25,9 @@ def unknown(asked: Asked, found: Evidence) -> str:
     told = _codes(found.passages[: found.lead]) - set(map(code_key, found.unreported))
     told |= _codes(found.passages[found.lead :])
     checks = [
-        f"the spelling of {code}: nothing that I may see names it"
+        f"the spelling of {code}: no device is called so, no record or document names it"
         for code in dict.fromkeys(asked.codes)
-        if code_key(code) not in told
+        if asked.plan.known and code_key(code) not in told
     ]
     checks += [NEAREST] if found.sources else []
     checks += [MISSING]

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Literal
 
-from ray_apps.copilot.question.lacking import EXPLAINS, SENDS_NONE, lately, silence, without_duration
+from ray_apps.copilot.question.lacking import EXPLAINS, SENDS_NONE, SILENT, lately, silence, without_duration
 from ray_apps.copilot.question.naming import KINDS
 from ray_apps.copilot.question.period import Period, period, without_period
 
@@ -41,7 +41,7 @@ _COMPARED = re.compile(rf"(?:\bbetween|{_BOUND}) ?\d|\d%? or (?:less|lower|below
 _HEALTH = re.compile(r"\b(?:(?:un)?healthy|worst|critical|serious|urgent)\b", re.I)
 """Say more of a device, which is not read."""
 _WHO = re.compile(
-    rf"\bwho\b|\b(?:any|every)(?:one|body)\b|\bwhich (?:of|had|has|have)\b|\b(?:{KINDS})s\b"
+    rf"\bwho\b|\b(?:any|every)(?:one|body)\b|\bwhich (?:of|had|has|have)\b|\bhow many are\b|\b(?:{KINDS})s\b"
     rf"|\b(?:which|what|any|every|each)(?: \S+)? (?:{KINDS})\b|(?:\b(?:which|how many)(?: \S+)? |^)\S*\d",
     re.I,
 )
@@ -116,7 +116,7 @@ class Conditions:
 
 def conditions(question: str, now: datetime) -> Conditions:
     """What a question, asked at `now` (UTC), says of the devices that it asks for, unless that is one thing
-    which has no score."""
+    which is no score, nor that they send."""
     question = " ".join(question.split())
     if EXPLAINS.search(question):
         return Conditions()
@@ -129,7 +129,8 @@ def conditions(question: str, now: datetime) -> Conditions:
         return Conditions(apart=asks and (len(kinds) > 1 or bool(_COMPARED.search(rest))))
     # `Errors and no alerts this week` are of devices; of `errors and alerts` both are told.
     asks |= len({each.has for each in read}) > 1 and bool(_NOBODY.search(question[: found[0].start()]))
-    joined = len(read) > 1 or any(each.of == "score" for each in read)
+    sends = any(each.of == "readings" and each.has for each in read) and not SILENT.search(question)
+    joined = len(read) > 1 or sends or any(each.of == "score" for each in read)
     return Conditions(read) if asks and joined else Conditions()
 
 
