@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -170,9 +171,8 @@ def _postgres_sources(credentials: Credentials, database: DatabaseSettings) -> d
     except AdbcError as error:
         raise _refused_role(credentials, database, str(error)) from None
     return {
-        (schema, table): Stream(schemas[name], lambda name=name: read(name))  # type: ignore[misc]
-        for schema, table in names
-        if (name := f"{schema}.{table}")
+        (schema, table): Stream(columns, partial(read, name))
+        for (schema, table), (name, columns) in zip(names, schemas.items(), strict=True)
     }
 
 
@@ -184,7 +184,7 @@ def _own_database(credentials: Credentials, database: DatabaseSettings) -> Datab
 
 def _refused_role(credentials: Credentials, database: DatabaseSettings, reason: str) -> IotOpsError:
     return IotOpsError(
-        f"Postgres at {database.host}:{database.port} does not let {credentials.database_role} in: "
+        f"Postgres at {database.host}:{database.port} refuses the login of {credentials.database_role}: "
         f"{' '.join(reason.split())}. {_renew(credentials)}"
     )
 

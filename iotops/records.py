@@ -6,11 +6,13 @@ sender and encoded again with `ts` as epoch milliseconds. Fields that the contra
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from reprlib import repr as shortened
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -19,14 +21,18 @@ import orjson
 CONTRACT_VERSION = 1
 MAX_METRICS = 256
 MIN_TS_MS = 946_684_800_000  # 2000-01-01: an earlier clock was never set.
+TOO_DEEP = "the record has more than 254 levels: nest its fields less deeply"
 
 NUL = b"\\u0000"  # as JSON writes it; a raw NUL byte is no JSON
+# What msgspec raises for a bad document: also where it is nested too deeply.
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 NOT_FINITE = re.compile(rb":\s*-?(?:NaN|Infinity|inf)\b", re.I)
 DEVICE_ID = r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}"
 DeviceId = Annotated[str, msgspec.Meta(pattern=rf"^{DEVICE_ID}\Z")]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Severity = Literal["info", "warning", "error", "critical"]
+logger = logging.getLogger(__name__)
 
 
 class Reading(msgspec.Struct):
@@ -82,6 +88,15 @@ class RecordError(Exception):
         self.code = code
 
 
+def record_error(error: Exception) -> RecordError:
+    """Why a record is refused; what nobody foresaw is logged, and refuses that record alone."""
+    if isinstance(error, RecordError):
+        return error
+    logger.error("a record is refused for an error that no rule foresaw", exc_info=error)
+    what = type(error).__name__
+    return RecordError("internal_error", f"checking the record failed here with {what}: the log has more")
+
+
 def parse_batch(
     lines: Iterable[bytes],
     contract: Contract,
@@ -104,8 +119,9 @@ def parse_batch(
             continue
         try:
             parsed.accepted.append(_parse(line, contract, tenant_id, device_id, max_line_bytes, latest_ms))
-        except RecordError as error:
-            parsed.rejected.append(Rejection(number, error.code, str(error), line))
+        except Exception as error:  # whatever it is, the other lines are not lost for it
+            why = record_error(error)
+            parsed.rejected.append(Rejection(number, why.code, str(why), line))
     return parsed
 
 
@@ -118,7 +134,10 @@ def _parse(
     raw["tenant_id"] = tenant_id
     raw["ts"] = epoch_ms(record.ts, latest_ms)
     raw["v"] = CONTRACT_VERSION
-    return record.device_id, orjson.dumps(raw)
+    try:
+        return record.device_id, orjson.dumps(raw)
+    except orjson.JSONEncodeError:  # orjson reads deeper documents than it writes
+        raise RecordError("too_deep", TOO_DEEP) from None
 
 
 def read_record(
@@ -131,6 +150,8 @@ def read_record(
     try:
         raw: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
+        if "depth" in str(error):
+            raise RecordError("too_deep", TOO_DEEP) from None
         raise RecordError(_decode_code(line, str(error)), f"not a JSON document: {error}") from None
     if NUL in line:
         raise RecordError("invalid_text", "the record holds a NUL character, which no database keeps")
@@ -165,7 +186,7 @@ def _bad_metric(metrics: Any) -> str | None:
     """The first metric that is no number, which the contract's own message does not name."""
     for name, value in metrics.items() if isinstance(metrics, dict) else ():
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"metric {name[:64]!r} is {str(value)[:64]!r}: send a number"
+            return f"metric {name[:64]!r} is {shortened(value)}: send a number"
     return None
 
 

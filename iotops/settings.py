@@ -38,7 +38,9 @@ class KafkaSettings(BaseModel):
         300_000, description="A consumer that stores one batch for longer than this is replaced (ms)."
     )
     idempotent: bool = Field(
-        True, description="Whether the broker recognises a batch that is sent again; else they go one by one."
+        True,
+        description="Whether the broker recognises a batch that is sent again; otherwise batches are sent "
+        "one at a time.",
     )
     client: Literal["auto", "kafka-python", "confluent-kafka"] = Field(
         "auto", description="Client library; `auto` is confluent-kafka where it is installed."
@@ -96,7 +98,8 @@ class MqttSettings(BaseModel):
     password: SecretStr = Field(SecretStr(""), description="Password of the platform's own gateway.")
     ca_file: Path | None = Field(None, description="Certificate authority of the broker; none: no TLS.")
     shared_subscription: bool = Field(
-        True, description="Whether the broker knows shared subscriptions, so that several gateways share."
+        True,
+        description="Whether the broker knows shared subscriptions, so that several gateways share the load.",
     )
 
 
@@ -160,7 +163,9 @@ class IngestSettings(BaseModel):
         60.0, description="How often a member of the alerting group keeps its state in the lake (s).", gt=0
     )
     hot_days: int = Field(30, description="Arrival days that the hot tables keep.", ge=1)
-    max_body_bytes: int = Field(5 * 2**20, description="Largest request body, unpacked (bytes).", ge=1)
+    max_body_bytes: int = Field(
+        5 * 2**20, description="Largest request body or MQTT message, packed and unpacked (bytes).", ge=1
+    )
     max_line_bytes: int = Field(64 * 2**10, description="Largest single record (bytes).", ge=1)
     tenant_records_per_s: int = Field(
         20_000, description="Records per second that a tenant may send through all gateways together.", ge=1
@@ -182,7 +187,7 @@ class CopilotSettings(BaseModel):
     answer_tokens: int = Field(160, description="Length of a drafted answer at most (tokens).", ge=16)
     least_confidence: float = Field(
         0.65,
-        description="Below this relevance of the sources (0-1) the answer is that nobody knows.",
+        description="Below this relevance of the sources (0-1) the answer is 'I don't know'.",
         ge=0,
         le=1,
     )
@@ -220,7 +225,10 @@ class AuditSettings(BaseModel):
     """The record of who called."""
 
     keep_days: int = Field(
-        365, description="Days that a call stays in the audit; the nightly `lake-maintenance` ends it.", ge=30
+        365,
+        description="Days that a call stays in the audit, and a run in `gold.pipeline_runs`; the nightly "
+        "`lake-maintenance` deletes older rows.",
+        ge=30,
     )
 
 

@@ -48,7 +48,7 @@ def create(tenant: TenantId, tier: Tier = None, as_json: Json = False) -> None:
 
 
 def credentials(tenant: TenantId, as_json: Json = False) -> None:
-    """Give a tenant a new password and storage key, and print them, once; the old ones end.
+    """Give a tenant a new password and storage key, and print them, once; the old ones stop working.
 
     Example: iotops tenant credentials acme --json
     """

@@ -1,7 +1,7 @@
 """amqtt with the accounts of two files that it reads again on SIGHUP.
 
-Run as `python -m iotops.stack.amqtt_broker PORT PASSWORD_FILE TOPIC_FILE [CERTIFICATE KEY]`. amqtt's own
-command logs every connection, and its own plugins read their files only once.
+Run as `python -m iotops.stack.amqtt_broker PORT MOST_BYTES PASSWORD_FILE TOPIC_FILE [CERTIFICATE KEY]`.
+amqtt's own command logs every connection, and its own plugins read their files only once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from iotops.stack.mqtt_accounts import Accounts
 ACCOUNTS = Accounts({}, {})
 
 
-class AccountPassword(BaseAuthPlugin):  # type: ignore[misc]
+class AccountPassword(BaseAuthPlugin):
     """Accepts a CONNECT whose password is the user's."""
 
     @dataclass
@@ -37,7 +37,7 @@ class AccountPassword(BaseAuthPlugin):  # type: ignore[misc]
         return ACCOUNTS.accepts(session.username, session.password)
 
 
-class AccountTopics(BaseTopicPlugin):  # type: ignore[misc]
+class AccountTopics(BaseTopicPlugin):
     """Lets a user publish, subscribe and receive on its own topics."""
 
     @dataclass
@@ -52,8 +52,11 @@ class AccountTopics(BaseTopicPlugin):  # type: ignore[misc]
         return any(TopicAccessControlListPlugin.topic_ac(topic or "", each) for each in allowed)
 
 
-async def serve(port: int, passwords: Path, topics: Path, *tls: Path) -> None:
-    """Run the broker on loopback until SIGTERM; with TLS where a certificate and its key are given."""
+async def serve(port: int, most_bytes: int, passwords: Path, topics: Path, *tls: Path) -> None:
+    """Run the broker on loopback until SIGTERM; with TLS where a certificate and its key are given.
+
+    A message of more than `most_bytes` ends its sender's connection.
+    """
 
     def read_accounts() -> None:
         accounts = Accounts.read(passwords, topics)
@@ -65,7 +68,7 @@ async def serve(port: int, passwords: Path, topics: Path, *tls: Path) -> None:
     listener: dict[str, Any] = {"type": "tcp", "bind": f"127.0.0.1:{port}"}
     if tls:
         listener |= {"ssl": True, "certfile": str(tls[0]), "keyfile": str(tls[1])}
-    broker = KeepingBroker({"listeners": {"default": listener}, "plugins": plugins})
+    broker = KeepingBroker({"listeners": {"default": listener}, "plugins": plugins}, most_bytes)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, read_accounts)
@@ -80,4 +83,5 @@ if __name__ == "__main__":
     from iotops.stack import amqtt_broker
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    asyncio.run(amqtt_broker.serve(int(sys.argv[1]), *map(Path, sys.argv[2:])))
+    port, most_bytes, *files = sys.argv[1:]
+    asyncio.run(amqtt_broker.serve(int(port), int(most_bytes), *map(Path, files)))

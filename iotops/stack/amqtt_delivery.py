@@ -1,10 +1,13 @@
-"""amqtt that keeps what a subscriber has not acknowledged.
+"""amqtt that keeps what a subscriber has not acknowledged, and hands it to nobody else.
 
 amqtt 0.12 acknowledges a QoS 1 message before it hands it on, and forgets the last ones of a device that
 disconnects; it forgets one whose subscriber takes over 5 s to acknowledge or is disconnected first; and it
 overtakes the messages that waited for a session with newer ones. Here a message is acknowledged once it is on
 its way, stays in each subscriber's session until that acknowledges it, is sent again on the next connection,
 and keeps its place.
+
+amqtt also finds a session by the client id alone, before it asks for the password: here a session belongs to
+the user that began it. And it publishes whatever will a client brings, on any topic.
 """
 
 from __future__ import annotations
@@ -12,17 +15,21 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import amqtt.broker
+from amqtt.adapters import ReaderAdapter, StreamReaderAdapter, StreamWriterAdapter, WriterAdapter
 from amqtt.broker import Broker, RetainedApplicationMessage
+from amqtt.contexts import Action, ListenerConfig
+from amqtt.errors import AMQTTError, MQTTError
 from amqtt.mqtt.constants import QOS_1
 from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.mqtt.puback import PubackPacket
 from amqtt.session import OUTGOING, Session
 
 WINDOW = 2000  # messages that a connection sends before the first is acknowledged
+# What a connection brings to the session that it goes on with.
+BROUGHT = ("password", "keep_alive", "will_flag", "will_topic", "will_message", "will_qos", "will_retain")
 
 
-class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
+class KeepingHandler(BrokerProtocolHandler):
     """One connection, at QoS 1: what it could not deliver goes back to its session."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -106,11 +113,72 @@ def _move(messages: asyncio.Queue[Any], to: asyncio.Queue[Any]) -> None:
         to.put_nowait(messages.get_nowait())
 
 
-class KeepingBroker(Broker):  # type: ignore[misc]
-    """The broker with connections that keep."""
+class BoundedReader(StreamReaderAdapter):
+    """Ends a connection that announces a message of more bytes than `most`."""
+
+    def __init__(self, reader: asyncio.StreamReader, most: int) -> None:
+        super().__init__(reader)
+        self._most = most
+
+    async def read(self, n: int = -1) -> bytes:
+        """So many bytes."""
+        if n > self._most:
+            raise AMQTTError(f"a message of {n} bytes is refused: at most {self._most} are taken")
+        read: bytes = await super().read(n)
+        return read
+
+
+class KeepingBroker(Broker):
+    """The broker with connections that keep, messages of `most_bytes`, and sessions that have an owner."""
+
+    def __init__(self, config: dict[str, Any], most_bytes: int) -> None:
+        super().__init__(config)
+        self._most_bytes = most_bytes
+
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        """Serve a connection."""
+        bounded = BoundedReader(reader, self._most_bytes)
+        await self.external_connected(bounded, StreamWriterAdapter(writer), listener_name)
+
+    async def _initialize_client_session(
+        self, reader: ReaderAdapter, writer: WriterAdapter, *remote: Any
+    ) -> tuple[KeepingHandler, Session]:
+        """The connection and its session, which only a user that may connect so gets to see."""
+        try:
+            handler, session = await KeepingHandler.init_from_connect(reader, writer, self.plugins_manager)
+            if refusal := await self._refusal(session):
+                handler.attach(session, reader, writer)
+                await handler.mqtt_connack_authorize(False)
+                raise MQTTError(f"user {session.username!r} from {remote} is refused: {refusal}")
+        except Exception:
+            await writer.close()
+            raise
+        session.client_id = f"{session.username}:{session.client_id}"  # no user's name has a colon
+        known, _ = self._sessions.get(session.client_id, (None, None))
+        if session.clean_session or known is None or known.clean_session:
+            await self._delete_session(session.client_id)
+            return handler, session
+        for name in BROUGHT:
+            setattr(known, name, getattr(session, name))
+        known.parent = 1  # which tells the client that its session goes on
+        return handler, known
+
+    async def _refusal(self, session: Session) -> str | None:
+        """Why a user may not connect so."""
+        if not await self._authenticate(session, ListenerConfig()):
+            return "unknown, or its password is wrong"
+        if session.will_flag and not await self._topic_filtering(session, session.will_topic, Action.PUBLISH):
+            return f"it may not publish its will on {session.will_topic!r}"
+        return None
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        """To a subscriber: amqtt sends who connects what is retained for anybody's subscriptions."""
+        if any(subscriber == session for subscriber, _ in self._subscriptions.get(subscription[0], ())):
+            await super()._publish_retained_messages_for_subscription(subscription, session)
 
     async def _publish_session_retained_messages(self, session: Session) -> None:
         self._get_handler(session).deliver_kept()
-
-
-amqtt.broker.BrokerProtocolHandler = KeepingHandler  # the broker has no parameter for it

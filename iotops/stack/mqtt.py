@@ -32,6 +32,8 @@ from iotops.tenancy import Tenant
 GATEWAY_TOPICS = "tenants/#"
 RELOAD_TIMEOUT_S = 5.0
 INFLIGHT = 2000  # a gateway acknowledges whole batches
+INFLIGHT_BYTES = 64 * 2**20
+TOPIC_BYTES = 2**16  # of a packet, beside its message
 QUEUED = 1_000_000
 ACCEPTED = b"\x20\x02\x00\x00"
 
@@ -68,7 +70,8 @@ class MqttBroker(Server):
         tls = self._certificate()
         if program is None:
             files = [str(path) for path in (self.passwords, self.topics, *tls)]
-            return Launch([sys.executable, "-m", "iotops.stack.amqtt_broker", str(mqtt.port), *files])
+            numbers = [str(mqtt.port), str(self.settings.ingest.max_body_bytes)]
+            return Launch([sys.executable, "-m", "iotops.stack.amqtt_broker", *numbers, *files])
         configuration = self.settings.home / "mosquitto.conf"
         lines = [
             f"listener {mqtt.port} 127.0.0.1",
@@ -77,6 +80,9 @@ class MqttBroker(Server):
             f"acl_file {self.topics}",
             "persistence true",
             f"max_inflight_messages {INFLIGHT}",
+            f"max_inflight_bytes {INFLIGHT_BYTES}",
+            # It ends the connection; `message_size_limit` acknowledges the message and drops it.
+            f"max_packet_size {self.settings.ingest.max_body_bytes + TOPIC_BYTES}",
             f"max_queued_messages {QUEUED}",
             f"persistence_location {self.data}/",
             "log_type warning",
@@ -155,7 +161,7 @@ def grant_devices(
     broker = MqttBroker(settings)
     root = broker.root()
     if root is None:
-        raise StackError("the MQTT broker does not run: `iotops up` starts it")
+        raise StackError("the MQTT broker is not running: `iotops up` starts it")
     granted, topics = {}, {}
     for device_id in device_ids:
         if not re.fullmatch(DEVICE_ID, device_id):

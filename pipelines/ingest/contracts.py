@@ -12,7 +12,7 @@ from iotops.refusals import refusals
 
 READING = {"ts": "2026-11-24T23:00:00Z", "metrics": {"vibration": 58.8, "volt": 170.1}, "model": "HX-200"}
 EVENT = {"ts": "2026-11-24T23:00:00Z", "type": "error", "severity": "error", "error_code": "E421"}
-REFUSED = refusals(400, 401, 403, 413, 415, 429, 503)
+REFUSED = refusals(400, 401, 403, 408, 413, 415, 429, 503)
 
 
 class LineError(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated
 
 import msgspec
@@ -40,19 +41,18 @@ def list_all(
     """
     from pipelines.ingest.deadletter import read_letters
 
-    found = sorted(
-        read_letters(get_settings(), Tenant(tenant), code), key=lambda each: -each.letter.rejected_at
-    )
+    newest = islice(read_letters(get_settings(), Tenant(tenant), code, newest_first=True), limit)
+    found = sorted(newest, key=lambda each: -each.letter.rejected_at)
     if as_json:
         print_json(
             [
                 {"partition": each.partition, "offset": each.offset, **msgspec.to_builtins(each.letter)}
-                for each in found[:limit]
+                for each in found
             ]
         )
         return
     table = Table("when", "kind", "device", "reason", "message", "sent")
-    for letter in (each.letter for each in found[:limit]):
+    for letter in (each.letter for each in found):
         when = datetime.fromtimestamp(letter.rejected_at / 1000, UTC)
         sent = letter.sent[:60].decode(errors="replace")
         row = (letter.kind, letter.device_id or "", letter.code, letter.message, sent)
@@ -63,7 +63,7 @@ def list_all(
 
 
 def replay(tenant: TenantOption, code: Code = None, as_json: Json = False) -> None:
-    """Check refused records by the contract of now, and send those that pass.
+    """Check refused records against the current contract, and send those that pass.
 
     Example: iotops deadletter replay --tenant acme --code future_timestamp
     """

@@ -11,10 +11,10 @@ from ray import serve
 from ray.serve import Application
 
 from iotops.auth import Principal
+from iotops.bounds import Places
 from iotops.errors import TenantError
 from iotops.http import ApiError, Front, caller, install
 from iotops.kafka import KafkaUnavailable
-from iotops.rate_limit import RateLimit
 from iotops.records import Parsed
 from iotops.settings import get_settings
 from iotops.tenancy import Tenant
@@ -23,10 +23,10 @@ from pipelines.ingest.body import read_body
 from pipelines.ingest.contracts import LineError, Taken
 from pipelines.ingest.deadletter import Kind
 from pipelines.ingest.intake import Intake, Sent
+from pipelines.ingest.quota import Quota
 
 RETRY_AFTER_S = 2
 CONCURRENT = 64  # as many as `max_ongoing_requests` lets in; nearly all of each waits for Kafka
-LIMIT_WINDOW_S = 10
 LINGER_MS = 50  # what senders post within it goes to Kafka in one request
 MAX_REPORTED_REJECTIONS = 100
 
@@ -55,9 +55,9 @@ class Gateway:
         settings = get_settings()
         self._limits = settings.ingest
         self._intake = Intake(settings, "http", linger_ms=LINGER_MS)
+        self._places = Places("batches", CONCURRENT // 2)
         self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="accept")
-        self._rate = RateLimit(settings.cache, "ingest", LIMIT_WINDOW_S)
-        self._burst = settings.ingest.tenant_records_per_s * LIMIT_WINDOW_S
+        self._quota = Quota(settings)
 
     @app.post(
         "/telemetry",
@@ -87,21 +87,11 @@ class Gateway:
         return {"status": "ok"}
 
     async def _take(self, request: Request, principal: Principal, kind: Kind) -> Taken:
-        lines = (await read_body(request, self._limits.max_body_bytes)).split(b"\n")
-        await self._admit(principal.tenant, len(lines))
-        device_id = principal.subject if principal.role == "device" else None
-        sent = Sent(principal.tenant, kind, device_id, lines)
-        try:
-            parsed = await asyncio.get_running_loop().run_in_executor(self._threads, self._accept, sent)
-        except TenantError as error:
-            raise ApiError(403, "unknown_tenant", str(error)) from None
-        except KafkaUnavailable as error:
-            raise ApiError(
-                503,
-                "broker_unavailable",
-                f"{error}; nothing was accepted: send it again",
-                retry_after_s=RETRY_AFTER_S,
-            ) from None
+        with self._places.of(principal.tenant):
+            lines = (await read_body(request, self._limits.max_body_bytes)).split(b"\n")
+            await self._admit(principal.tenant, len(lines))
+            device_id = principal.subject if principal.role == "device" else None
+            parsed = await self._stored(Sent(principal.tenant, kind, device_id, lines))
         return Taken(
             accepted=len(parsed.accepted),
             rejected=len(parsed.rejected),
@@ -111,6 +101,19 @@ class Gateway:
             ],
         )
 
+    async def _stored(self, sent: Sent) -> Parsed:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._accept, sent)
+        except TenantError as error:
+            raise ApiError(403, "unknown_tenant", str(error)) from None
+        except KafkaUnavailable as error:
+            raise ApiError(
+                503,
+                "broker_unavailable",
+                f"{error}; nothing was accepted: send it again",
+                retry_after_s=RETRY_AFTER_S,
+            ) from None
+
     def _accept(self, sent: Sent) -> Parsed:
         self._intake.require(sent.tenant)
         [parsed] = self._intake.take([sent])
@@ -118,12 +121,9 @@ class Gateway:
 
     async def _admit(self, tenant: Tenant, records: int) -> None:
         """Refuse a tenant's batch where its quota is used up for now."""
-        if records > self._burst:
-            raise ApiError(
-                413, "too_large", f"{records} records in one batch; a tenant may send {self._burst}"
-            )
-        if not await self._rate.take(tenant, records, self._burst):
-            wait_s = (await self._rate.standing(tenant, self._burst, records)).wait_s
+        if records > (burst := self._quota.burst):
+            raise ApiError(413, "too_large", f"{records} records in one batch; a tenant may send {burst}")
+        if wait_s := await self._quota.take(tenant, records):
             raise ApiError(
                 429,
                 "rate_limited",

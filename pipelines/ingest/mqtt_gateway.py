@@ -2,16 +2,19 @@
 
 The broker authenticates the device and keeps it to its own topics; so the topic says who sends, and the
 payload is never asked. A message is acknowledged to the broker once Kafka has it: the broker keeps what a
-killed gateway had not acknowledged, and delivers it again.
+killed gateway had not acknowledged, and delivers it again. MQTT cannot refuse a message for now: what goes
+beyond its tenant's quota waits, and the broker holds what comes behind it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hmac
 import logging
 import queue
 import re
 import threading
-import time
+from collections import Counter
 from typing import Any, cast
 
 import paho.mqtt.client as mqtt
@@ -24,13 +27,14 @@ from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.deadletter import Kind
 from pipelines.ingest.intake import Intake, Sent
+from pipelines.ingest.quota import Quota
 from pipelines.ingest.worker import Progress
 
 TOPIC = re.compile(rf"tenants/([a-z0-9_]+)/devices/({DEVICE_ID})/(telemetry|events)")
 FILTERS = ("tenants/+/devices/+/telemetry", "tenants/+/devices/+/events")
-SHARE = "$share/iotops/"
 QOS = 1
 BATCH = 1000
+WAITING = 2 * BATCH  # messages that are received and not yet taken
 IDLE_S = 0.5
 KEEPALIVE_S = 30
 SUBSCRIBE_TIMEOUT_S = 15.0
@@ -44,20 +48,28 @@ Received = tuple[int, mqtt.MQTTMessage]
 
 
 class MqttGateway:
-    """One member of the shared subscription; `number` names its session with the broker."""
+    """One member of the shared subscription; `number` names its session with the broker.
+
+    A broker hands a session to whoever may connect and names its client id: so this one's follows from the
+    password, and nobody else can guess it. So does the name that the gateways share their subscription by:
+    a session that an earlier password has left behind takes no part in it.
+    """
 
     def __init__(self, settings: Settings, number: int = 0) -> None:
         self.progress = Progress()
         self._settings = settings.mqtt
         self._max_bytes = settings.ingest.max_body_bytes
         self._intake = Intake(settings, "mqtt")
-        self._received: queue.Queue[Received] = queue.Queue()
+        self._quota, self._runner = Quota(settings), asyncio.Runner()
+        self._received: queue.Queue[Received] = queue.Queue(WAITING)
         self._connections = 0
         self._refused: object = None
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._subscribed = threading.Event()
-        self._client = self._build_client(f"iotops-gateway-{number}")
+        password = self._settings.password.get_secret_value().encode()
+        self._group = f"iotops-gateway-{hmac.digest(password, b'client id', 'sha256').hex()[:32]}"
+        self._client = self._build_client(f"{self._group}-{number}")
         self._client.connect(self._settings.host, self._settings.port, KEEPALIVE_S)
         self._client.loop_start()
         if not self._subscribed.wait(SUBSCRIBE_TIMEOUT_S) or self._refused:
@@ -72,9 +84,11 @@ class MqttGateway:
                 if received := self._next():
                     self._take(received)
         finally:
+            self.stop()  # also where an error ends it: nobody makes room in the queue any more
             # Not `disconnect`, after which the broker may hand the rest of this session to nobody.
             self._client.loop_stop()
             self._intake.close()
+            self._runner.close()
 
     def stop(self) -> None:
         """End `run` after the batch in hand."""
@@ -99,12 +113,13 @@ class MqttGateway:
     def _take(self, received: list[Received]) -> None:
         """Hand over, then acknowledge; waits as long as Kafka is away, and the broker holds the rest."""
         batch = [sent for _, message in received if (sent := self._read(message)) is not None]
+        self._wait_for_quotas(batch)
         while not self._stop.is_set():
             try:
                 results = self._intake.take(batch)
             except KafkaUnavailable as error:
                 logger.warning("%s; trying again", error)
-                time.sleep(RETRY_S)
+                self._stop.wait(RETRY_S)
                 continue
             with self._lock:
                 for connection, message in received:
@@ -113,6 +128,17 @@ class MqttGateway:
             self.progress.stored += sum(len(parsed.accepted) for parsed in results)
             self.progress.commits += 1
             return
+
+    def _wait_for_quotas(self, batch: list[Sent]) -> None:
+        records: Counter[Tenant] = Counter()
+        for sent in batch:
+            records[sent.tenant] += len(sent.lines)
+        for tenant, count in records.items():
+            units = min(count, self._quota.burst)
+            while wait_s := self._runner.run(self._quota.take(tenant, units)):
+                logger.warning("tenant %s has sent what its quota allows: waiting %d s", tenant.id, wait_s)
+                if self._stop.wait(wait_s):
+                    return
 
     def _read(self, message: mqtt.MQTTMessage) -> Sent | None:
         """Who sent a message, by its topic; None for a topic that is no device's of a known tenant."""
@@ -143,7 +169,13 @@ class MqttGateway:
         return client
 
     def _receive(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
-        self._received.put((self._connections, message))
+        received = self._connections, message
+        while not self._stop.is_set():
+            try:
+                self._received.put(received, timeout=IDLE_S)
+            except queue.Full:
+                continue
+            return
 
     def _connected(self, client: mqtt.Client, _userdata: Any, _flags: Any, reason: Any, _props: Any) -> None:
         """Begin anew: the broker delivers again what an earlier connection did not acknowledge."""
@@ -155,7 +187,7 @@ class MqttGateway:
             self._connections += 1
             while not self._received.empty():
                 self._received.get_nowait()
-        prefix = SHARE if self._settings.shared_subscription else ""
+        prefix = f"$share/{self._group}/" if self._settings.shared_subscription else ""
         client.subscribe([(f"{prefix}{each}", QOS) for each in FILTERS])
 
     def _granted(self, _client: mqtt.Client, _userdata: Any, _mid: int, reasons: Any, _props: Any) -> None:

@@ -12,9 +12,11 @@ import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
 from iotops.kafka import Batch
-from iotops.records import NUL
+from iotops.records import NUL, UNREADABLE
 
 DAY_MS = 86_400_000
+KEPT_DAYS = (-399, 1)
+"""Arrival days that a hot table may have, from today: `silver.add_day` refuses those beyond."""
 logger = logging.getLogger(__name__)
 
 
@@ -126,23 +128,27 @@ EVENTS = HotTable(
 )  # fmt: skip
 
 
-def staged(table: HotTable, batch: Batch) -> pa.RecordBatch:
+def staged(table: HotTable, batch: Batch, now_ms: int) -> pa.RecordBatch:
     """The staged row of each record, once within the batch; none for one that no gateway wrote, which bronze
-    and quarantine keep."""
+    and quarantine keep.
+
+    A record whose producer's clock was wrong counts as arrived on the nearest day that may be (`KEPT_DAYS`).
+    """
     found: dict[Any, tuple[Any, int]] = {}
     for index, value in enumerate(batch.values):
         try:
             if NUL in value:
-                raise ValueError("a NUL character, which Postgres cannot store")
+                raise msgspec.DecodeError("a NUL character, which Postgres cannot store")
             record = table.decode(value)
-        except ValueError as error:  # msgspec's errors are ValueErrors too
+        except UNREADABLE as error:
             place = (batch.partition, batch.offsets[index])
             logger.warning("%s offset %d breaks the contract: %s", *place, error)
             continue
         found.setdefault(table.key(record), (record, index))
     records = [record for record, _ in found.values()]
     kept = [index for _, index in found.values()]
-    days = pa.array([batch.timestamps[index] // DAY_MS for index in kept], pa.int32())
+    first, last = (now_ms // DAY_MS + ahead for ahead in KEPT_DAYS)
+    days = pa.array([min(max(batch.timestamps[index] // DAY_MS, first), last) for index in kept], pa.int32())
     columns = {name: [getattr(record, name) for record in records] for name in table.schema.names[:-2]}
     if "metrics" in columns:
         columns["metrics"] = [bytes(text).decode() for text in columns["metrics"]]

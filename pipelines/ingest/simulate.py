@@ -98,7 +98,7 @@ async def over_http(
     *,
     rate: float,
     seconds: float,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None],
 ) -> Progress:
     """Send through the HTTP gateway; each field gateway sends its batches in order."""
     progress, gate = Progress(), asyncio.Semaphore(CONCURRENCY)
@@ -153,7 +153,7 @@ async def over_mqtt(
     *,
     rate: float,
     seconds: float,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None],
 ) -> Progress:
     """Send through the MQTT broker, at QoS 1; taken is what the broker has acknowledged."""
     if len(fleet.names) > MAX_MQTT_DEVICES:

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 def simulate(
     tenant: TenantOption,
     devices: Annotated[int, typer.Option(help="Simulated devices.", min=1, max=1_000_000)] = 1000,
-    rate: Annotated[str, typer.Option(help="Readings per second of all together, e.g. 2000/s.")] = "200/s",
+    rate: Annotated[str, typer.Option(help="Readings per second of all devices, e.g. 2000/s.")] = "200/s",
     duration: Annotated[str, typer.Option("--for", help="How long, e.g. 60s, 10m.")] = "60s",
     over: Annotated[str, typer.Option(help="http or mqtt.")] = "http",
     as_json: Json = False,

@@ -106,7 +106,7 @@ async def run(batch: BatchAsk) -> None:
             if all(row["status"] is None for row in rows):
                 raise IotOpsError(
                     f"the copilot at {batch.settings.serve.url} does not answer: {rows[0]['error']}. "
-                    "`iotops serve` starts it; then run this again, it goes on where it stopped"
+                    "`iotops serve` starts it; then run this again: it resumes where it stopped"
                 )
             parts.write(name, pa.Table.from_pylist(rows, schema=ANSWERS))
             asked += len(rows)

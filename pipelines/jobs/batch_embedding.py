@@ -93,7 +93,7 @@ def batch_embedding(
         ),
     ] = 1,
     part_rows: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Texts of a part: what a kill costs at most, per actor.")
+        int, typer.Option(min=1, max=100_000, help="Texts per part: the most that a kill costs an actor.")
     ] = 2000,
     check: Check = False,
 ) -> None:

@@ -51,7 +51,7 @@ class ListedJob:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    jobs = typer.Typer(help="Submit jobs to the Ray cluster, and see to them.", no_args_is_help=True)
+    jobs = typer.Typer(help="Submit jobs to the Ray cluster, and manage them.", no_args_is_help=True)
     submits = typer.Typer(help="Check a job's arguments and submit it.", no_args_is_help=True)
     for name, job in JOBS.items():
         submits.command(name, help=job.__doc__)(_submitting(name, job))
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
     jobs.command("logs")(logs)
     jobs.command("stop")(stop)
     app.add_typer(jobs, name="job")
-    models = typer.Typer(help="Models of the platform's own making.", no_args_is_help=True)
+    models = typer.Typer(help="Models that the platform trains.", no_args_is_help=True)
     models.command("tune-reranker", help=tune_reranker.__doc__)(_submitting("tune-reranker", tune_reranker))
     app.add_typer(models, name="models")
 
@@ -182,6 +182,6 @@ def _submitting(name: str, job: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter("context", keyword, annotation=typer.Context),
         inspect.Parameter("following", keyword, annotation=Follow, default=False),
     ]
-    submit.__signature__ = inspect.Signature([*added, *own])  # type: ignore[attr-defined]
+    vars(submit)["__signature__"] = inspect.Signature([*added, *own])
     submit.__annotations__ = {each.name: each.annotation for each in (*added, *own)}
     return submit

@@ -74,7 +74,7 @@ class Heard:
     def listen(self, log: str) -> None:
         """Take in the log, which holds what was heard before too; a line that is not ended waits."""
         whole = log[: log.rfind("\n") + 1]
-        for line in whole[self._read :].splitlines():
+        for line in whole[self._read :].split("\n"):  # and no more: JSON text may hold other ends of lines
             if line.startswith(PROGRESS):
                 self._on_progress(line.removeprefix(PROGRESS))
             for kind in (RESULT, ERROR, REFUSED):

@@ -11,7 +11,16 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from iotops.records import MAX_METRICS, NUL, Contract, Event, Reading, RecordError, epoch_ms, read_record
+from iotops.records import (
+    NUL,
+    UNREADABLE,
+    Contract,
+    Event,
+    Reading,
+    epoch_ms,
+    read_record,
+    record_error,
+)
 from iotops.tenancy import Tenant
 
 LATEST_MS = 253_402_300_799_999  # the last millisecond of the year 9999
@@ -19,8 +28,6 @@ NO_ENVELOPE = "invalid_envelope: the line is not a record as the bronze sink wri
 NUL_TEXT = NUL.decode()
 CHUNK = 256
 """Texts that are decoded together: a bad one makes the others of its chunk be decoded one by one."""
-# What a decoder raises for a bad document: also where it is nested too deeply.
-UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 Record = TypeVar("Record", bound=Reading | Event)
 
@@ -89,17 +96,11 @@ def _record(value: str, decoder: msgspec.json.Decoder[Record]) -> Record | None:
 
 
 def refusal(value: str, contract: Contract, tenant: Tenant, latest_ms: int) -> str:
-    """Why a text is no record of its contract: `code: reason`."""
+    """Why a text is no record of its contract: `code: reason`. Raises nothing."""
     try:
         _, record = read_record(value.encode(), contract, tenant.id)
         epoch_ms(record.ts, latest_ms)
-    except RecordError as error:
-        return f"{error.code}: {error}"
+    except Exception as error:  # whatever it is, the other lines of the object are not lost for it
+        why = record_error(error)
+        return f"{why.code}: {why}"
     return "invalid_json: not a document as the contract has it"  # the two JSON readers do not agree on it
-
-
-def sound(record: Reading | Event | None, tenant: Tenant) -> bool:
-    """Whether a decoded record keeps what its contract asks beyond types: `refusal` says why it does not."""
-    if record is None or record.tenant_id not in (None, tenant.id):
-        return False
-    return not isinstance(record, Reading) or 0 < len(record.metrics) <= MAX_METRICS

@@ -85,6 +85,9 @@ def fleet(settings: Settings) -> Tenant:
         "ALERTS",
         "TREND",
         "KNOWN",
+        "REPORTED",
+        "DEVICE_OPEN_ALERTS",
+        "DEVICE_ALERTS_WITHIN",
         "CODES",
         "FLEET_EVENTS",
         "FLEET_CODES",
@@ -150,9 +153,11 @@ def test_an_error_is_told_however_much_else_happened_since(settings: Settings):
         mine | {"ts": now - timedelta(minutes=n), "type": "note", "code": None, "offset": n}
         for n in range(1, 41)
     ]
+    rows.append(mine | {"device": "CNC-07", "ts": now, "type": "note", "code": None, "offset": 41})
     with tenant_transaction(engine(settings.database), tenant) as connection:
         connection.execute(INSERT, rows)
     records, period = DeviceRecords(settings.database), Period(now - timedelta(hours=2), now)
+    assert records.known(tenant, ["cnc-07", "Pump-1", "CNC-7"]) == ["CNC-07", "pump-1"]
     within = records.insights(tenant, "pump-1", period)
     assert within
     assert "E421 (1 time" in incidents(within["codes"], "pump-1", period)[0]
@@ -207,10 +212,11 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
     assert records.lacking(tenant, "errors", Period(now - timedelta(days=9), period.since))["spared"] == 6
     assert records.lacking(tenant, "alerts", None)["spared"] == 6
     assert records.lacking(tenant, "readings", period)["spared"] == 6
-    counted = records.insights(tenant, "pump-2", period, ["e-7", "E99", "V2", "P-500"])
+    counted = records.insights(tenant, "pump-2", period, ["e-7", "E99", "V2", "P-500", "pump-99"])
     assert counted
     times = [(row["error_code"], row["times"]) for row in counted["asked_codes"]]
-    assert times == [("e-7", 1), ("E99", 0)], "nothing is said of a part's or a model's name"
+    assert times == [("e-7", 1), ("E99", 0)], "nothing is said of the name of a part, a model or a device"
+    assert records.reported(tenant, ["E-421", "e7", "E99"]) == {"e421", "e7"}
     asked = records.incidents(tenant, codes=["e-7"])
     assert [(row["error_code"], row["times"]) for row in asked["codes"]] == [("E7", 1)]
     assert [event["error_code"] for event in asked["events"]] == ["E7"]
@@ -269,6 +275,8 @@ def test_what_went_wrong_can_be_asked_of_the_devices_of_a_model(settings: Settin
 def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, fleet: Tenant):
     records, now, hour = DeviceRecords(settings.database), datetime.now(UTC), timedelta(hours=1)
     assert records.incidents(fleet)["open_alerts"] == 100
+    of_device = [records.insights(fleet, "pump-7", each) for each in (EVER, Period(now - 9000 * hour, now))]
+    assert [found["open_alerts"] for found in of_device if found] == [1, 10]
     assert records.lacking(fleet, "alerts", None)["spared"] == 2000 - 100
     assert records.lacking(fleet, "alerts", Period(now - 1000 * hour, now))["named"] == ["pump-2000"]
     assert records.lacking(fleet, "readings", Period(now - hour, now))["named"] == ["pump-2000"]

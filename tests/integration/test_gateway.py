@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import islice
 
 import httpx
 import orjson
 import pytest
 
 from iotops.auth import issue_token
-from iotops.kafka import open_producer
+from iotops.kafka import Batch, Partition, Producer, Record, open_producer
+from iotops.lake import lake_filesystem, put
 from iotops.provisioning import create_tenant
+from iotops.records import Rejection
 from iotops.serving import GATEWAY, deploy, wait_until_running
 from iotops.settings import Settings
 from iotops.stack import embedded
 from iotops.stack.kafka_broker import KafkaBroker
 from iotops.tenancy import Tenant
 from pipelines.ingest import deadletter
+from pipelines.ingest.bronze import HOUR_MS, encode, object_key
+from pipelines.ingest.gateway import CONCURRENT
 from tests.integration.sinks import running, stored
 
 TENANT, OTHER, RESENDING = Tenant("gated"), Tenant("gated_other"), Tenant("gated_resending")
@@ -66,6 +74,25 @@ def test_a_hostile_body_is_refused(
 ):
     answer = post(gateway, settings, content, **{"Content-Encoding": encoding})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def begun(settings: Settings, tenant: Tenant) -> socket.socket:
+    """A post whose body has one byte to come."""
+    connection = socket.create_connection((settings.serve.host, settings.serve.port), timeout=60)
+    token = issue_token(settings.auth, tenant, "pump-1", "device")
+    headers = f"Host: here\r\nAuthorization: Bearer {token}\r\nContent-Length: 2"
+    connection.sendall(f"POST /v1/telemetry HTTP/1.1\r\n{headers}\r\n\r\n{{".encode())
+    return connection
+
+
+def test_slow_bodies_of_a_tenant_leave_room_for_the_others(gateway: httpx.Client, settings: Settings):
+    with ExitStack() as opened:
+        slow = [opened.enter_context(begun(settings, TENANT)) for _ in range(CONCURRENT)]
+        assert post(gateway, settings, reading(1), OTHER).status_code == 202
+        for connection in slow:
+            connection.sendall(b"}")
+        answers = [connection.recv(12).decode() for connection in slow]
+    assert answers.count("HTTP/1.1 202") == answers.count("HTTP/1.1 503") == CONCURRENT // 2
 
 
 def test_a_tenant_beyond_its_quota_waits_and_the_others_do_not(gateway: httpx.Client, settings: Settings):
@@ -119,3 +146,39 @@ def test_refused_records_are_kept_with_their_reason_and_sent_again(gateway: http
     producer.close()
     assert (first.accepted, first.refused, first.replayed_before) == (1, 3, 0)
     assert (second.accepted, second.refused, second.replayed_before) == (0, 3, 1)
+
+
+class Counting(Producer):
+    """The real producer, and how much it was given at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.producer, self.sent = open_producer(settings.kafka), list[int]()
+
+    def send_all(self, records: Sequence[Record]) -> None:
+        self.sent.append(len(records))
+        self.producer.send_all(records)
+
+    def close(self) -> None:
+        self.producer.close()
+
+
+def test_letters_are_read_when_they_are_asked_for_and_sent_together(settings: Settings) -> None:
+    tenant, lake = Tenant("gated_letters"), lake_filesystem(settings.lake)
+    create_tenant(settings, tenant)
+    refused = Rejection(1, "future_timestamp", "ahead", reading(1))
+    letter = deadletter.letter_of(refused, "telemetry", "http", "pump-1", 1000)
+    for hour, offsets in ((0, [0]), (30, [1, 2]), (31, [3, 4])):
+        stamps = [hour * HOUR_MS] * len(offsets)
+        place = Partition(tenant.deadletter_topic, 0)
+        batch = Batch(place, offsets, stamps, [b""] * len(offsets), [letter] * len(offsets))
+        put(lake, object_key(batch), encode(batch) if hour else b"torn")
+    newest = islice(deadletter.read_letters(settings, tenant, newest_first=True), 3)
+    assert [each.offset for each in newest] == [4, 3, 2]
+    with pytest.raises(gzip.BadGzipFile):
+        next(deadletter.read_letters(settings, tenant))
+    lake.delete_dir(f"{tenant.prefix('deadletter')}/raw/1970-01-01")
+    producer = Counting(settings)
+    assert deadletter.replay(settings, tenant, producer) == deadletter.ReplayOutcome(accepted=4)
+    assert deadletter.replay(settings, tenant, producer) == deadletter.ReplayOutcome(replayed_before=4)
+    producer.close()
+    assert producer.sent == [4, 0]

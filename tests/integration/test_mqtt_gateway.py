@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +31,8 @@ from iotops.stack.mqtt import MqttBroker, grant_devices
 from iotops.tenancy import Tenant
 from pipelines.ingest import deadletter, members
 from pipelines.ingest.mqtt_devices import MqttDevices
+from pipelines.ingest.mqtt_gateway import MqttGateway
+from pipelines.ingest.quota import Quota
 from tests.embedded import stack_settings
 from tests.integration.sinks import running, stored
 from tests.waiting import eventually
@@ -121,6 +125,24 @@ def test_the_example_of_the_documentation_works(gateway: Settings):
     subprocess.run([sys.executable, "-c", code], env={**os.environ, **account}, check=True, timeout=60)
     with running(gateway, "silver"):
         eventually(lambda: stored(gateway, TENANT) == before + 3)
+
+
+def test_what_goes_beyond_the_quota_of_all_gateways_waits(gateway: Settings):
+    members.stop()
+    limits = gateway.ingest.model_copy(update={"tenant_records_per_s": 1})
+    slow = gateway.model_copy(update={"ingest": limits})
+    own, burst = MqttGateway(slow), Quota(slow).burst
+    taking = threading.Thread(target=own.run)
+    taking.start()
+    try:
+        with MqttDevices(gateway, TENANT, ["pump-1"]) as devices:
+            for more in (1, 2):
+                devices.publish("pump-1", b"\n".join(reading(seq) for seq in range(burst)))
+                eventually(lambda all_taken=more * burst: own.progress.stored == all_taken)
+                assert asyncio.run(Quota(slow).take(TENANT, burst)), "another gateway would have room for it"
+    finally:
+        own.stop()
+        taking.join()
 
 
 def test_a_broker_with_tls_takes_only_those_that_speak_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

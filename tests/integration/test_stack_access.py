@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import queue
 import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
 import pytest
 from amqtt.client import MQTTClient
 from amqtt.errors import ConnectError
+from paho.mqtt.enums import CallbackAPIVersion
 from pyarrow.fs import FileSelector
 from pydantic import SecretStr
 
@@ -20,6 +28,7 @@ from iotops.settings import Settings
 from iotops.stack import embedded
 from iotops.stack.files import write_private
 from iotops.stack.mqtt import grant_devices
+from iotops.stack.mqtt_accounts import Accounts, hash_password
 from iotops.stack.object_store import (
     BROKER_BUCKET,
     RIGHTS,
@@ -31,9 +40,19 @@ from iotops.stack.object_store import (
 from iotops.stack.ray_node import RayNode
 from iotops.stack.server import Server
 from iotops.tenancy import WRITTEN_BY_TENANTS, Tenant
+from tests.embedded import free_ports
 from tests.waiting import eventually
 
 ACME = Tenant("acme_access")
+GATEWAY, PUMP, RIVAL = "gateway", "acme/pump-1", "rival/pump-1"
+TOPICS = {
+    GATEWAY: "tenants/#",
+    PUMP: "tenants/acme/devices/pump-1/#",
+    RIVAL: "tenants/rival/devices/pump-1/#",
+}
+TELEMETRY = {user: TOPICS[user].replace("#", "telemetry") for user in (PUMP, RIVAL)}
+MOST_BYTES = 1000
+PATIENCE_S = 20
 
 
 def test_the_brokers_storage_key_and_a_tenants_reach_nothing_of_each_other(settings: Settings):
@@ -125,6 +144,118 @@ def test_a_device_reaches_its_own_topics_only(settings: Settings):
 def _url(settings: Settings, user: str, password: SecretStr) -> str:
     name = user.replace("/", "%2F")
     return f"mqtt://{name}:{password.get_secret_value()}@127.0.0.1:{settings.mqtt.port}/"
+
+
+@pytest.fixture
+def amqtt(tmp_path: Path) -> Iterator[int]:
+    """The port of an amqtt with an account of a gateway and of two tenants' devices."""
+    files = tmp_path / "passwords", tmp_path / "topics"
+    accounts = Accounts(
+        {user: hash_password(user) for user in TOPICS}, {user: [topic] for user, topic in TOPICS.items()}
+    )
+    files[0].write_text(accounts.password_file())
+    files[1].write_text(accounts.topic_file())
+    [port] = free_ports(1)
+    command = [
+        sys.executable,
+        "-m",
+        "iotops.stack.amqtt_broker",
+        str(port),
+        str(MOST_BYTES),
+        *map(str, files),
+    ]
+    with subprocess.Popen(command) as broker, socket.socket() as probe:
+        eventually(lambda: probe.connect_ex(("127.0.0.1", port)) == 0)
+        yield port
+        broker.kill()
+
+
+class Peer:
+    """A connection to the broker, whose user's password is its name: what it was told."""
+
+    def __init__(
+        self,
+        port: int,
+        user: str,
+        client_id: str = "one",
+        password: str = "",
+        will: str = "",
+        clean: bool = False,
+    ) -> None:
+        self.received: queue.Queue[bytes] = queue.Queue()
+        self.ended = threading.Event()
+        self._told = told = queue.Queue[bool]()
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, clean, reconnect_on_failure=False)
+        self.client.username_pw_set(user, password or user)
+        if will:
+            self.client.will_set(will, b"will", qos=1)
+        self.client.on_connect = lambda *answer: told.put(not answer[3].is_failure)
+        self.client.on_subscribe = lambda *_: told.put(True)
+        self.client.on_message = lambda _client, _userdata, message: self.received.put(message.payload)
+        self.client.on_disconnect = lambda *_: self.ended.set()
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        self.accepted = told.get(timeout=PATIENCE_S)
+
+    def subscribe(self, topics: str) -> None:
+        self.client.subscribe(topics, qos=1)
+        assert self._told.get(timeout=PATIENCE_S)
+
+    def publish(self, topic: str, message: bytes, retain: bool = False) -> None:
+        self.client.publish(topic, message, 1, retain).wait_for_publish(PATIENCE_S)
+
+    def next(self) -> bytes:
+        return self.received.get(timeout=PATIENCE_S)
+
+    def leave(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def test_a_session_is_its_users_and_no_strangers(amqtt: int):
+    gateway, rival = Peer(amqtt, GATEWAY), Peer(amqtt, RIVAL)
+    gateway.subscribe("tenants/+/devices/+/telemetry")
+    assert not Peer(amqtt, GATEWAY, password="guessed", clean=True).accepted
+    rival.publish(TELEMETRY[RIVAL], b"beside a stranger")
+    assert gateway.next() == b"beside a stranger"
+    gateway.leave()
+    rival.publish(TELEMETRY[RIVAL], b"kept")
+    thief = Peer(amqtt, PUMP)
+    assert Peer(amqtt, GATEWAY).next() == b"kept"
+    assert (thief.accepted, thief.received.empty()) == (True, True)
+
+
+def test_a_will_is_for_a_topic_of_its_user(amqtt: int):
+    assert not Peer(amqtt, PUMP, will=TELEMETRY[RIVAL]).accepted
+    gateway = Peer(amqtt, GATEWAY)
+    gateway.subscribe("tenants/+/devices/+/telemetry")
+    leaving = Peer(amqtt, PUMP, will=TELEMETRY[PUMP]).client.socket()
+    assert leaving is not None
+    leaving.shutdown(socket.SHUT_RDWR)
+    assert gateway.next() == b"will"
+
+
+def test_what_is_retained_goes_to_those_who_subscribe_to_it(amqtt: int):
+    gateway, rival = Peer(amqtt, GATEWAY), Peer(amqtt, RIVAL)
+    gateway.subscribe("tenants/+/devices/+/telemetry")
+    rival.publish(TELEMETRY[RIVAL], b"retained", retain=True)
+    assert gateway.next() == b"retained"
+    pump = Peer(amqtt, PUMP)
+    pump.subscribe(TOPICS[PUMP])
+    pump.publish(TELEMETRY[PUMP], b"its own")
+    assert pump.next() == b"its own"
+    later = Peer(amqtt, GATEWAY, "two")
+    later.subscribe("tenants/#")
+    assert later.next() == b"retained"
+
+
+def test_a_message_that_is_too_large_ends_its_senders_connection(amqtt: int):
+    gateway, pump = Peer(amqtt, GATEWAY), Peer(amqtt, PUMP)
+    gateway.subscribe("tenants/#")
+    pump.publish(TELEMETRY[PUMP], b"x" * MOST_BYTES)
+    assert gateway.next() == b"x" * MOST_BYTES
+    pump.client.publish(TELEMETRY[PUMP], b"x" * (MOST_BYTES + 1), qos=1)
+    assert pump.ended.wait(PATIENCE_S)
 
 
 def test_nobody_else_may_enter_the_folders(settings: Settings):

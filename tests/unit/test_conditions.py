@@ -14,8 +14,9 @@ from ray_apps.copilot.evidence import sentences
 from ray_apps.copilot.evidence.devices import Scope
 from ray_apps.copilot.evidence.evidence import APART, Evidence
 from ray_apps.copilot.evidence.lookup import Lookup
+from ray_apps.copilot.evidence.names import Names
 from ray_apps.copilot.question.conditions import Condition, Conditions, conditions
-from ray_apps.copilot.question.follow_up import Turn, resolve
+from ray_apps.copilot.question.follow_up import resolve
 from ray_apps.copilot.question.leaving_out import LeftOut
 from ray_apps.copilot.question.period import Period
 from ray_apps.copilot.question.planner import plan
@@ -190,8 +191,8 @@ def test_the_fleet_is_asked_for_those_who_meet_them_and_nothing_else():
     [("and yesterday?", [YESTERDAY, YESTERDAY]), ("and which errors?", []), ("and?", [LATELY, None])],
 )
 def test_they_are_asked_again_of_another_time(then: str, times: list[Period | None]):
-    before = [Turn(question="Which machines had errors but no alerts?")]
-    assert [each.period for each in resolve(then, None, before, NOW).plan.conditions.all] == times
+    before = resolve("Which machines had errors but no alerts?", None, [], NOW).turn()
+    assert [each.period for each in resolve(then, None, [before], NOW).plan.conditions.all] == times
 
 
 class Met(Eventful):
@@ -206,10 +207,14 @@ class Met(Eventful):
 
 
 def gathered(question: str) -> tuple[Met, Evidence]:
-    records = Met()
-    lookup = Lookup(Shelf(hangs=False), None, alike(), records)
-    asked = resolve(question, None, [], NOW)
-    return records, asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
+    records, shelf = Met(), Shelf(hangs=False)
+    lookup = Lookup(shelf, None, alike(), records)
+
+    async def find() -> Evidence:
+        asked = await Names(records, shelf).placed(ACME, resolve(question, None, [], NOW))
+        return await lookup.gather(ACME, asked, 5, lambda event: None)
+
+    return records, asyncio.run(find())
 
 
 def test_the_records_tell_who_meets_them():

@@ -26,9 +26,8 @@ def test_the_settings_page_is_what_the_command_writes():
 
 
 def test_the_http_page_lists_every_route():
-    from ray_apps.copilot.api import app as copilot
-
     from pipelines.ingest.gateway import app as gateway
+    from ray_apps.copilot.http.api import app as copilot
 
     served = {
         f"{method} {prefix}{route.path}"

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from pipelines.jobs.protocol import JobFailed, attend
+from pipelines.jobs.protocol import RESULT, Heard, JobFailed, attend, progress, reported
 
 
 class Endless:
@@ -32,3 +32,13 @@ def test_a_job_that_takes_too_long_is_stopped_and_has_failed():
     with pytest.raises(JobFailed, match="timeout: job j-1 had not ended"):
         attend(cast(JobSubmissionClient, cluster), "j-1", timeout_s=0.2)
     assert cluster.stopped == ["j-1"]
+
+
+def test_a_result_is_heard_whole_whatever_ends_of_lines_its_texts_hold(capsys: pytest.CaptureFixture[str]):
+    titles = ["pump\u2028guide", "pump\u0085guide", "pump\x0bguide", "pump\r\nguide"]
+    progress("reading")
+    reported(lambda: titles)
+    passed_on: list[str] = []
+    heard = Heard(passed_on.append)
+    heard.listen(capsys.readouterr().out)
+    assert (passed_on, heard.end) == (["reading"], (RESULT, titles))

@@ -1,8 +1,10 @@
 import pytest
 
-from ray_apps.copilot.question.follow_up import Turn, resolve
+from ray_apps.copilot.question.follow_up import resolve
 from ray_apps.copilot.question.leaving_out import LeftOut, split
-from ray_apps.copilot.question.planner import of_fleet, of_models, plan
+from ray_apps.copilot.question.naming import Known
+from ray_apps.copilot.question.placing import placed
+from ray_apps.copilot.question.planner import of_fleet, plan
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_a_device_that_is_left_out_is_so_in_each_spelling():
 def test_what_is_left_out_is_neither_asked_for_nor_named(
     question: str, reported: tuple[str, ...], left_out: LeftOut
 ):
-    asked = of_models(of_fleet(plan(question)), ["HX-200"])
+    asked = placed(of_fleet(plan(question)), Known(models=("HX-200",)))
     assert asked.fleet
     assert (asked.reported, asked.left_out) == (reported, left_out)
     assert not asked.codes & {"hx200"}
@@ -76,5 +78,5 @@ def test_those_who_had_neither_are_those_who_lack_both():
 
 
 def test_what_was_left_out_stays_so_in_a_follow_up():
-    before = [Turn(question="Which machines other than press_a.3 had E421 today?", codes=["E421"])]
-    assert resolve("and yesterday?", None, before).plan.left_out == LeftOut(("press_a.3",))
+    before = resolve("Which machines other than press_a.3 had E421 today?", None, []).turn()
+    assert resolve("and yesterday?", None, [before]).plan.left_out == LeftOut(("press_a.3",))

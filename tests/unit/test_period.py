@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ray_apps.copilot.evidence.evidence import Evidence
 from ray_apps.copilot.evidence.lookup import Lookup
 from ray_apps.copilot.question.follow_up import Turn, resolve
+from ray_apps.copilot.question.naming import Known
 from ray_apps.copilot.question.period import EVER, Period, period, without_period
-from ray_apps.copilot.question.planner import of_models, plan
+from ray_apps.copilot.question.placing import placed
+from ray_apps.copilot.question.planner import plan
 from ray_apps.copilot.question.unread import without_unread
 from tests.unit.guards import alike
 from tests.unit.test_tools import ACME, Eventful, Manual
@@ -229,21 +233,22 @@ def test_words_for_a_time_that_is_not_read_are_told_apart(question: str, rest: s
     ],
 )
 def test_that_a_time_was_not_understood_comes_first(question: str, told: str):
-    asked = resolve(question, None, [], NOW)
-    lookup = Lookup(Manual(hangs=False), None, alike(), Eventful())
-    found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
-    assert found.passages[0].text == (
-        f'The time "{asked.plan.unread}" was not understood: what follows is {told}.'
-    )
+    unread, found = gathered(question)
+    assert found.passages[0].text == f'The time "{unread}" was not understood: what follows is {told}.'
     assert (found.lead, found.of_fleet) == (2, True)
 
 
 def test_of_documents_alone_no_time_is_told():
-    asked = resolve("How often is the oil changed in the last quarter?", None, [], NOW)
-    found = asyncio.run(
-        Lookup(Manual(hangs=False), None, alike(), Eventful()).gather(ACME, asked, 5, lambda event: None)
-    )
+    _, found = gathered("How often is the oil changed in the last quarter?")
     assert [passage.title for passage in found.passages] == ["Press"]
+
+
+def gathered(question: str) -> tuple[str, Evidence]:
+    """The words for a time that are not read, and what is found for a question."""
+    asked = resolve(question, None, [], NOW)
+    asked = replace(asked, plan=placed(asked.plan, Known()))
+    lookup = Lookup(Manual(hangs=False), None, alike(), Eventful())
+    return asked.plan.unread, asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
 
 
 def test_a_time_to_come_is_the_risks_own():
@@ -251,7 +256,7 @@ def test_a_time_to_come_is_the_risks_own():
 
 
 def test_a_time_that_is_not_read_is_so_of_codes_and_in_a_follow_up():
-    assert of_models(plan("E421 last quarter", now=NOW), []).reported == ("E421",)
+    assert placed(plan("E421 last quarter", now=NOW), Known(codes=frozenset({"e421"}))).reported == ("E421",)
     machine = Turn(question="Is machine-006 ok?", devices=["machine-006"])
     found = resolve("and last quarter?", None, [machine], NOW).plan
     assert (found.unread, found.state, found.of_device) == ("last quarter", True, True)

@@ -12,6 +12,7 @@ import pytest
 from burner_redis import BurnerRedis
 from sqlalchemy.exc import OperationalError
 
+from indexes.codes import code_key
 from iotops.auth import Principal
 from iotops.tenancy import Tenant
 from ray_apps.chat import Completion
@@ -20,8 +21,9 @@ from ray_apps.copilot.cache import AnswerCache, CacheServer
 from ray_apps.copilot.contracts import AskRequest, AskResponse, GuardReport, Token, ToolCall, Trace, Usage
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import heard, unheard
+from ray_apps.copilot.evidence.names import Names
 from ray_apps.copilot.pipeline import Pipeline
-from ray_apps.copilot.question.follow_up import Turn
+from ray_apps.copilot.question.period import EVER
 from ray_apps.copilot.question.planner import Plan
 from ray_apps.copilot.versions import Version
 from tests.unit.guards import rules_alone
@@ -47,14 +49,16 @@ class Echo:
         self.asked: list[str] = []
         self.plans: list[Plan] = []
         self.complete, self.stopped = True, False
+        self.indexes = frozenset[str]()
         self.go = asyncio.Event()
         self.go.set()
 
     async def answer(self, tenant, asked, top_k, tell):
         self.asked.append(asked.whole)
         self.plans.append(asked.plan)
-        devices = [name for name in asked.plan.device_ids if re.fullmatch(r"machine-\d{3}", name)]
-        tools = [ToolCall(name="look", arguments={"device_id": name}, result={}) for name in devices]
+        tools = [
+            ToolCall(name="look", arguments={"device_id": name}, result={}) for name in asked.plan.devices
+        ]
         tell(Trace(message="looking"))
         tell(Token(text=asked.whole))
         try:
@@ -64,7 +68,8 @@ class Echo:
             raise
         tell(Token(text=" told."))
         told = f"{asked.whole} told."
-        return Draft(told, [], True, False, tools, GuardReport(), {}, [COMPLETION], "author", self.complete)
+        draft = Draft(told, [], True, False, tools, GuardReport(), {}, [COMPLETION], "author", self.complete)
+        return replace(draft, indexes=self.indexes)
 
 
 class Fixed:
@@ -78,15 +83,37 @@ class Fixed:
 
 
 class Fleet:
-    """Devices of one model, unless the database that knows of them is away."""
+    """Machines and pumps, some of one model, unless the database that knows of them is away."""
 
     def __init__(self) -> None:
         self.away = False
 
-    def models(self, tenant, about):
+    def known(self, tenant, names):
         if self.away:
             raise OperationalError("SELECT", {}, ConnectionError("the database is away"))
+        return [name for name in map(str.upper, names) if re.fullmatch(r"P-10\d", name)] + [
+            name for name in names if re.fullmatch(r"machine-00\d", name)
+        ]
+
+    def models(self, tenant, about):
         return ["HX-200"] if "hx200" in about else []
+
+    def reported(self, tenant, codes):
+        return {"e421", "e425"} & {*map(code_key, codes)}
+
+
+class Undeclared:
+    """A retriever of documents that declare no code."""
+
+    @property
+    def search(self):
+        return self
+
+    def options(self, *, multiplexed_model_id):
+        return self
+
+    async def remote(self, tenant, *asked):
+        return {"hits": []}
 
 
 class Desk:
@@ -101,7 +128,7 @@ class Desk:
             self.versions,
             AnswerCache(server, 60),
             Conversations(server, 60),
-            self.fleet,
+            Names(self.fleet, Undeclared()),
         )
 
     async def ask(self, question, conversation=None, caller=ANNA, earlier=None) -> AskResponse:
@@ -182,8 +209,8 @@ def test_conditions_are_a_part_of_what_is_asked():
 def test_a_device_that_is_named_beside_a_question_is_another_question_than_one_in_it():
     async def run() -> None:
         desk = Desk()
-        for device, cached in (("plc-9", False), (None, False), ("plc-9", True)):
-            request = AskRequest(question="Errors of plc-9 yesterday?", device_id=device)
+        for device, cached in (("P-101", False), (None, False), ("p-101", True)):
+            request = AskRequest(question="Errors yesterday?", device_id=device)
             answer = await desk.pipeline.ask(ANNA, request, "request", unheard)
             assert answer.cached is cached
 
@@ -200,14 +227,46 @@ def test_a_conversation_that_the_caller_keeps_is_not_kept_here():
     asyncio.run(run())
 
 
-def test_what_a_question_refers_to_is_found_in_a_thread():
-    class Earlier(list[Turn]):
-        def __reversed__(self):
+CONVERSATIONS = """
+Which machines had E421 yesterday? | and today? | and which did not?
+Which machines are offline? | and how many are online?
+What is wrong with machine-007? | and its bearings? | how do I replace them?
+What is wrong with P-101? | did it have E421? | which machines had it?
+p-101 errors today | and yesterday? | and P-102?
+What is wrong with P-999? | and its errors today?
+E421 today | and yesterday? | and on the HX-200s?
+What does E421 mean on an HX-200? | how do I fix it? | and which machines had it this week?
+How do I align the coupling? | and how often?
+"""
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS.strip().splitlines())
+def test_a_conversation_is_read_alike_whoever_keeps_it(conversation: str):
+    async def run() -> None:
+        questions = conversation.split(" | ")
+        here, there = Desk(), Desk()
+        for place, question in enumerate(questions):
+            await here.ask(question, "talk")
+            await there.ask(question, earlier=questions[:place])
+        assert here.echo.asked == there.echo.asked
+        assert [_timeless(plan) for plan in here.echo.plans] == [_timeless(plan) for plan in there.echo.plans]
+
+    asyncio.run(run())
+
+
+def _timeless(plan: Plan) -> Plan:
+    """The plan but for the moment of its question, until which times go on that are not over."""
+    return replace(plan, period=None, usual=None, conditions=plan.conditions.within(EVER))
+
+
+def test_a_question_is_read_in_a_thread():
+    class Earlier(str):
+        def split(self, *at):
             threads.append(threading.current_thread())
-            return super().__reversed__()
+            return super().split(*at)
 
     threads: list[threading.Thread] = []
-    asyncio.run(Desk().ask("and its oil?", earlier=Earlier([Turn(question="Is machine-007 ok?")])))
+    asyncio.run(Desk().ask("and its oil?", earlier=[Earlier("Is oil hot?")]))
     assert threads
     assert threading.main_thread() not in threads
 
@@ -265,6 +324,17 @@ def test_an_answer_without_the_models_part_is_not_kept():
         desk = Desk()
         desk.echo.complete = False
         assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, False]
+
+    asyncio.run(run())
+
+
+def test_an_answer_from_another_index_than_its_key_names_is_not_kept():
+    async def run() -> None:
+        desk = Desk()
+        for indexes, kept in (({"index-0"}, False), ({"index-0", "index-1"}, False), (set(), True)):
+            desk.echo.indexes = frozenset(indexes)
+            question = f"Why is it hot? {len(desk.echo.asked)}"
+            assert [(await desk.ask(question)).cached for _ in range(2)] == [False, kept]
 
     asyncio.run(run())
 

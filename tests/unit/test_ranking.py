@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ray_apps.copilot.question.follow_up import Turn, resolve
-from ray_apps.copilot.question.planner import of_fleet, of_models, plan
+from ray_apps.copilot.question.follow_up import resolve
+from ray_apps.copilot.question.naming import Known
+from ray_apps.copilot.question.placing import placed
+from ray_apps.copilot.question.planner import of_fleet, plan
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ from ray_apps.copilot.question.planner import of_fleet, of_models, plan
     ],
 )
 def test_the_healthiest_are_told_from_the_least_healthy(question: str, best: bool):
-    asked = of_models(of_fleet(plan(question)), ["HX-450"])
+    asked = placed(of_fleet(plan(question)), Known(models=("HX-450",)))
     assert (asked.fleet_health, asked.best) == (True, best)
 
 
@@ -46,7 +48,7 @@ def test_the_healthiest_are_told_from_the_least_healthy(question: str, best: boo
     ],
 )
 def test_what_is_best_is_not_always_a_machine(question: str):
-    assert not of_models(of_fleet(plan(question)), ["CR-310"]).fleet
+    assert not placed(of_fleet(plan(question)), Known(models=("CR-310",))).fleet
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,7 @@ def test_what_is_best_is_not_always_a_machine(question: str):
     ],
 )
 def test_alerts_that_are_over_are_told_from_those_that_are_open(question: str, resolved: bool):
-    asked = of_models(of_fleet(plan(question)), ["HX-200"])
+    asked = placed(of_fleet(plan(question)), Known(models=("HX-200",)))
     assert (asked.fleet_incidents, asked.alerts, asked.resolved) == (True, True, resolved)
 
 
@@ -76,20 +78,29 @@ def test_those_without_an_alert_that_is_over_are_not_told():
     assert (asked.lack, asked.conditions.apart) == (None, True)
 
 
-def test_after_the_worst_the_best_may_be_asked_for_and_the_other_way_round():
-    for first, then, best in (
+@pytest.mark.parametrize(
+    ("first", "then", "best"),
+    [
         ("worst machines?", "and the best?", True),
         ("best machines?", "and the worst?", False),
         ("best machines?", "and yesterday?", True),
-    ):
-        asked = resolve(then, None, [Turn(question=first)]).plan
-        assert (asked.fleet_health, asked.best) == (True, best), then
+        ("Which machines need attention?", "and which don't?", True),
+        ("Which machines are healthy?", "and which are not?", False),
+    ],
+)
+def test_after_the_worst_the_best_may_be_asked_for_and_the_other_way_round(first: str, then: str, best: bool):
+    asked = resolve(then, None, [resolve(first, None, []).turn()]).plan
+    assert (asked.fleet_health, asked.best) == (True, best)
 
 
 def test_after_the_open_alerts_those_that_are_over_may_be_asked_for_and_the_other_way_round():
-    fleet = [Turn(question="Which alerts are open?")]
-    closed = resolve("and closed?", None, fleet)
-    assert (closed.plan.fleet_incidents, closed.plan.alerts, closed.plan.resolved) == (True, True, True)
-    again = [*fleet, Turn(question=closed.whole)]
+    open_ones = resolve("Which alerts are open?", None, [])
+    for question in ("and closed?", "which were closed?"):
+        closed = resolve(question, None, [open_ones.turn()])
+        assert (closed.plan.fleet_incidents, closed.plan.alerts, closed.plan.resolved) == (True, True, True)
     for question, resolved in (("and yesterday?", True), ("and open?", False)):
-        assert resolve(question, None, again).plan.resolved is resolved
+        assert resolve(question, None, [closed.turn()]).plan.resolved is resolved
+
+
+def test_what_is_closed_is_not_asked_of_the_fleet_unless_alerts_are():
+    assert not resolve("Which were closed?", None, []).plan.fleet

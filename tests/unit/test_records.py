@@ -13,7 +13,7 @@ NOW = int(time.time() * 1000)
 def parse(*lines, contract=Reading, device="pump-1"):
     raw = [line if isinstance(line, bytes) else orjson.dumps(line) for line in lines]
     return parse_batch(
-        raw, contract, tenant_id="acme", device_id=device, max_line_bytes=1000, max_future_s=600
+        raw, contract, tenant_id="acme", device_id=device, max_line_bytes=4000, max_future_s=600
     )
 
 
@@ -29,6 +29,12 @@ def test_a_reading_is_stamped_with_its_sender_and_keeps_unknown_fields():
         "device_id": "pump-1", "tenant_id": "acme", "ts": 1767319445000, "metrics": {"volt": 170.5},
         "site": "hall 4", "v": 1,
     }  # fmt: skip
+
+
+def deep(levels, field):
+    """A reading with a field of nested lists."""
+    nested = b"[" * levels + b"]" * levels
+    return orjson.dumps(reading(**{field: {"volt": "deep"}})).replace(b'"deep"', nested)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +62,10 @@ def test_a_reading_is_stamped_with_its_sender_and_keeps_unknown_fields():
         (reading(device_id="pump-2"), "identity_mismatch"),
         (reading(device_id="../../etc"), "invalid_type"),
         (reading(model="x\u0000y"), "invalid_text"),
-        (reading(note="x" * 2000), "too_large"),
+        (reading(note="x" * 5000), "too_large"),
+        (deep(300, "note"), "too_deep"),
+        (deep(1500, "note"), "too_deep"),
+        (deep(1020, "metrics"), "invalid_type"),
     ],
 )
 def test_each_defect_has_its_own_code(line, code):
@@ -78,6 +87,17 @@ def test_an_event_has_a_severity_from_the_list():
         contract=Event,
     )
     assert (len(parsed.accepted), len(parsed.rejected)) == (1, 1)
+
+
+def test_an_error_that_nobody_foresaw_refuses_the_record_that_raises_it_alone(caplog):
+    class Unforeseen(Reading):
+        def __post_init__(self):
+            if self.seq == 7:
+                raise ZeroDivisionError
+
+    parsed = parse(reading(), reading(seq=7), reading(), contract=Unforeseen)
+    assert [(each.line, each.code) for each in parsed.rejected] == [(2, "internal_error")]
+    assert (len(parsed.accepted), "ZeroDivisionError" in caplog.text) == (2, True)
 
 
 @given(st.lists(st.binary(max_size=200).filter(lambda line: b"\n" not in line)))

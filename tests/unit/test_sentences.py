@@ -32,7 +32,8 @@ CODES = [code("E9", 2, 23, 2, ("press-2", "press-1")), code("E7", 1, 3)]
 def record(**changes):
     return {
         "device_id": "press-1", "model": "P", "day": START.date(), "score": 41.0, "components": [],
-        "trend": TREND, "events": [], "codes": CODES, "alerts": [], "asked_codes": [], **changes,
+        "trend": TREND, "events": [], "codes": CODES, "alerts": [], "open_alerts": 0,
+        "asked_codes": [], **changes,
     }  # fmt: skip
 
 
@@ -205,9 +206,10 @@ def test_alerts_of_a_time_are_told_though_they_are_over():
         "1 alert of the fleet was open from 2026-11-24 00:00 to 2026-11-25 00:00 UTC.",
         "The alert hot of press-3 was open from 2026-11-24 00:00 UTC to 2026-11-24 00:00 UTC.",
     ]
-    assert sentences.alerts([over], "press-3", "alerts?", asked.period) == told[1:2]
-    assert sentences.alerts([], "press-3", "alerts?", asked.period) == [
-        "No alerts of press-3 were open from 2026-11-24 00:00 to 2026-11-25 00:00 UTC."
+    of = record(device_id="press-3", alerts=[over], open_alerts=1)
+    assert sentences.alerts(of, "Is it ok?", asked.period) == told[1:2]
+    assert sentences.alerts(record(), "alerts?", asked.period) == [
+        "No alerts of press-1 were open from 2026-11-24 00:00 to 2026-11-25 00:00 UTC."
     ]
 
 
@@ -226,14 +228,16 @@ def test_what_a_question_names_of_the_health_is_told_though_it_weighs_little():
     assert told[1:] == ["Volt is low.", "Last serviced 9 days ago."]
 
 
-def test_open_alerts_are_told_and_that_there_is_none_where_it_is_asked_for():
+def test_open_alerts_are_told_and_how_many_there_are_where_it_is_asked_for_or_not_all_are_told():
     still = {"rule": "hot", "opened_at": START, "resolved_at": None}
-    over = still | {"resolved_at": START}
-    assert sentences.alerts([over, still], "press-1", "Is it ok?") == [
-        "The alert hot of press-1 has been open since 2026-11-24 00:00 UTC."
-    ]
-    assert sentences.alerts([over], "press-1", "Is it ok?") == []
-    assert sentences.alerts([over], "press-1", "Any alarms?") == ["No alerts of press-1 are open."]
+    told = "The alert hot of press-1 has been open since 2026-11-24 00:00 UTC."
+    one = record(alerts=[still | {"resolved_at": START}, still], open_alerts=1)
+    assert sentences.alerts(one, "Is it ok?") == [told]
+    assert sentences.alerts(one, "Which alarms?") == ["1 alert of press-1 is open.", told]
+    assert sentences.alerts(record(), "Is it ok?") == []
+    assert sentences.alerts(record(), "Any alarms?") == ["No alerts of press-1 are open."]
+    many = record(alerts=[still] * 7, open_alerts=7)
+    assert sentences.alerts(many, "Is it ok?") == ["7 alerts of press-1 are open.", told, told, told]
 
 
 def test_alerts_that_were_resolved_are_told_where_they_are_asked_for():
@@ -250,12 +254,12 @@ def test_alerts_that_were_resolved_are_told_where_they_are_asked_for():
     assert told[:2] == [f"1 alert of the fleet was resolved {DAY}.", loud]
     ever = evidence.incident_passage(found, plan("Which alerts are closed?")).text.split("\n\n")
     assert ever == ["1 alert of the fleet was resolved.", loud]
-    device = sentences.alerts([still, *over], "press-3", "Which alerts were resolved?", DAY)
-    assert device == [loud, open_one]
-    assert sentences.alerts([still], "press-3", "Was the alert closed?") == [
-        "No alerts of press-3 were resolved.",
-        open_one,
-    ]
+    device = record(device_id="press-3", alerts=[still, *over], open_alerts=1, resolved_alerts=1)
+    told = sentences.alerts(device, "Which alerts were resolved?", DAY)
+    assert told == [f"1 alert of press-3 was resolved {DAY}.", loud, open_one]
+    device |= {"alerts": [still], "resolved_alerts": 0}
+    told = sentences.alerts(device, "Was the alert closed?")
+    assert told == ["No alerts of press-3 were resolved.", open_one]
 
 
 def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():

@@ -68,6 +68,11 @@ _KEY = r"""lower(regexp_replace(regexp_replace(error_code, '(?<=\d)[-_/\s]+(?=\d
 _ASKED = f"(CAST(:keys AS text[]) IS NULL OR {_KEY} = ANY(CAST(:keys AS text[])))"
 _COUNTS = f"(CAST(:other_codes AS text[]) IS NULL OR {_KEY} <> ALL(CAST(:other_codes AS text[])))"
 _WANTED = f"{_ASKED} AND {_COUNTS}"
+# The newest first, until there is one: most codes that are asked for were reported a short while ago.
+REPORTED = text(f"""
+    SELECT key FROM unnest(CAST(:keys AS text[])) AS key
+    WHERE (SELECT true FROM silver.events
+        WHERE error_code IS NOT NULL AND {_KEY} = key ORDER BY ts DESC LIMIT 1)""")
 CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
 ASKED_CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device AND {_ASKED}"))
 _KEPT = f"""(CAST(:other_devices AS text[]) IS NULL OR device_id <> ALL(CAST(:other_devices AS text[])))
@@ -91,13 +96,16 @@ FLEET_RESOLVED = text(f"""
     SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
     WHERE resolved_at >= :since AND resolved_at < :until AND {_BY_THEM}
     ORDER BY resolved_at DESC LIMIT :limit""")
-RESOLVED_ALERTS = text(f"""
-    SELECT count(*) FROM silver.alerts WHERE resolved_at >= :since AND resolved_at < :until AND {_BY_THEM}""")
-OPEN_ALERTS = text(f"""
-    SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {_BY_THEM}""")
-ALERTS_WITHIN = text(f"""
-    SELECT count(*) FROM silver.alerts
-    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_THEM}""")
+_OPEN = "SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {}"
+_WITHIN = """SELECT count(*) FROM silver.alerts
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {}"""
+_RESOLVED = "SELECT count(*) FROM silver.alerts WHERE resolved_at >= :since AND resolved_at < :until AND {}"
+OPEN_ALERTS, ALERTS_WITHIN, RESOLVED_ALERTS = (
+    text(count.format(_BY_THEM)) for count in (_OPEN, _WITHIN, _RESOLVED)
+)
+DEVICE_OPEN_ALERTS, DEVICE_ALERTS_WITHIN, DEVICE_RESOLVED_ALERTS = (
+    text(count.format("device_id = :device")) for count in (_OPEN, _WITHIN, _RESOLVED)
+)
 _SPARED = f"""
     SELECT count(*) AS devices, count(*) FILTER (WHERE struck IS NULL) AS spared,
         (array_agg(device_id ORDER BY device_id) FILTER (WHERE struck IS NULL))[1:10] AS named

@@ -17,7 +17,7 @@ from ray_apps.copilot.question.lacking import ALERTS, Lack
 from ray_apps.copilot.question.period import Period
 from ray_apps.copilot.question.planner import INCIDENTS, RISK, Plan
 
-MOST_DEVICES, MOST_LINES = 5, 6
+MOST_ALERTS, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
 WHOLE_STATE = re.compile(
     r"\b(?:wrong|problems?|issues?|troubles?|status|state|summary|overview|report on|ok|okay|fine|matter|why|"
@@ -43,6 +43,8 @@ class Result:
     passages: list[Passage]
     failed: bool = False
     """Whether a part of the search failed: with it there might be others."""
+    indexes: frozenset[str] = frozenset()
+    """Those searched."""
 
 
 @dataclass
@@ -58,12 +60,12 @@ class Evidence:
     focus: frozenset[str] = frozenset()
     tools: list[ToolCall] = field(default_factory=list)
     timings_ms: dict[str, float | str | None] = field(default_factory=dict)
-    left_out: frozenset[str] = frozenset()
-    """Devices that the question names beside those that were read."""
     unreported: frozenset[str] = frozenset()
     """Error codes that the question names and its device never reported."""
-    lacking: bool = False
+    incomplete: bool = False
     """Whether a look-up, or a part of one, failed or took too long: the next time there may be more."""
+    indexes: frozenset[str] = frozenset()
+    """All that were searched: a replica may know of a newer one than another."""
     read: int = 0
     sources: list[Quote] = field(default_factory=list)
     question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
@@ -138,7 +140,7 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     that the question names. One that asks for a single thing, such as the model, is told that and the score.
     """
     device = insights["device_id"]
-    alerts = sentences.alerts(insights["alerts"], device, question, period)
+    alerts = sentences.alerts(insights, question, period)
     incidents = sentences.incidents(insights["codes"], device, period)
     health = [*sentences.health(insights, question), *sentences.metrics(insights, question)]
     lines = sentences.reported(insights["asked_codes"], device, period)
@@ -161,6 +163,12 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
 def record_passage(device: str, text: str) -> Passage:
     """Something that a device's record says, as a source."""
     return Passage(f"{DEVICE}{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
+
+
+def left_out_passage(devices: Sequence[str], most: int) -> Passage:
+    """That a question names other devices than the `most` that are told of."""
+    text = sentences.left_out(devices, most)
+    return Passage(f"{FLEET}left out", "Fleet devices", "/insights", "Devices that are left out", text, 0)
 
 
 def device_codes(insights: dict[str, Any]) -> list[str]:
@@ -260,7 +268,7 @@ def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
     resolved = incidents.get("resolved_alerts")
     whole = plan.period or resolved is not None
     alerts = incidents["alerts"] if whole else sentences.still_open(incidents["alerts"])
-    told = [sentences.alert(each, each["device_id"]) for each in alerts[:MOST_DEVICES]]
+    told = [sentences.alert(each, each["device_id"]) for each in alerts[:MOST_ALERTS]]
     if resolved is not None:
         lines = [sentences.resolved_alerts(resolved, of, plan.period), *told, *lines]
     elif plan.alerts:

@@ -82,17 +82,19 @@ def fleet(scope: Mapping[str, Any]) -> str:
     return f"the {called}" if (called := _devices(scope)) != "devices" else "the fleet"
 
 
-def alerts(found: list[dict[str, Any]], of: str, question: str, period: Period | None = None) -> list[str]:
-    """The alerts of a device that are open, or were in a period; that there is none only where a question
-    asks for alerts. Before them, where it asks for these, those that were resolved, the last first."""
-    told = [alert(each, of) for each in (found if period else still_open(found))[:MOST_ALERTS]]
-    if not ALERTS.search(question):
-        return told
-    if not of_resolved(question):
-        return told or [open_alerts(0, of, period)]
-    over = sorted(_resolved(found, period or EVER), key=lambda each: each["resolved_at"], reverse=True)
-    told = [alert(each, of) for each in [*over, *still_open(found)][:MOST_ALERTS]]
-    return told if over else [resolved_alerts(0, of, period), *told]
+def alerts(insights: dict[str, Any], question: str, period: Period | None = None) -> list[str]:
+    """The first alerts of a device that are open, or were in a period; before them how many there are where a
+    question asks for alerts or not all are told. Where it asks for those that were resolved these come first,
+    the last of them before the others, and then those that still are open."""
+    of, found, count = insights["device_id"], insights["alerts"], insights["open_alerts"]
+    still = [alert(each, of) for each in still_open(found)[:MOST_ALERTS]]
+    if ALERTS.search(question) and of_resolved(question):
+        over = sorted(_resolved(found, period or EVER), key=lambda each: each["resolved_at"], reverse=True)
+        told = [alert(each, of) for each in over[:MOST_ALERTS]]
+        return [resolved_alerts(insights["resolved_alerts"], of, period), *told, *still]
+    told = [alert(each, of) for each in found[:MOST_ALERTS]] if period else still
+    counted = ALERTS.search(question) or count > len(told)
+    return [open_alerts(count, of, period), *told] if counted else told
 
 
 def still_open(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -236,6 +238,13 @@ def reported(codes: list[dict[str, Any]], of: str, period: Period | None = None)
         else:
             lines += incidents([], of, period, [row["error_code"]])
     return lines
+
+
+def left_out(devices: Sequence[str], most: int) -> str:
+    """That a question names other devices than the `most` that are told of."""
+    *others, last = devices
+    named = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+    return f"{named} left out: {most} devices are the most that are told of at once."
 
 
 def last_reading(insights: dict[str, Any], question: str, period: Period | None = None) -> list[str]:

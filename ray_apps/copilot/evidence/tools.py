@@ -178,5 +178,6 @@ class Toolbox:
                 result={"documents": [{"title": title, "uri": uri} for uri, title in titles.items()]},
             ),
             evidence.document_passages(hits),
-            bool(search.get("failed")),
+            bool(search["failed"]),
+            frozenset({search["indexes"]}),
         )

@@ -23,12 +23,17 @@ LEAST_WORDS = 3
 _FENCE = re.compile(r"(?:```|~~~)[^\n]*\n.*?(?:```|~~~|\Z)", re.S)
 
 
+def visible(text: str) -> str:
+    """The text in compatibility form, without invisible characters."""
+    return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+
+
 def undisguised(text: str) -> str:
-    """The text in compatibility form, without invisible characters; what they or Base64 hid is appended."""
+    """The visible text; what invisible characters or Base64 hid is appended."""
     hidden = ["".join(chr(ord(each) - 0xE0000) for each in run) for run in _TAGS.findall(text)]
-    visible = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
-    hidden += [found for blob in _BASE64.findall(visible) if (found := _decoded(blob))]
-    return "\n".join([visible, *hidden])
+    seen = visible(text)
+    hidden += [found for blob in _BASE64.findall(seen) if (found := _decoded(blob))]
+    return "\n".join([seen, *hidden])
 
 
 def _decoded(blob: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from iotops.bounds import whole_body
 from iotops.http import ApiError, refused
 from iotops.models.catalogue import MOST_ANSWER_S
 
@@ -46,41 +48,18 @@ class Bounded:
 
         try:
             async with asyncio.timeout(self._most_s) as limit:
-                body = await self._in_time(receive)
-                if body is not None:
-                    await self._app(scope, _again(body, receive), notice)
+                body = await whole_body(receive, self._most_bytes, self._most_body_s)
+                await self._app(scope, _again(body, receive), notice)
         except TimeoutError:
             if begun or not limit.expired():
                 raise
             logger.warning("%s %s took longer than %g s", scope["method"], scope["path"], self._most_s)
-            late = f"there was no answer within {self._most_s:g} s: send this again in a while"
+            late = f"there was no answer within {self._most_s:g} s: try again shortly"
             await refused(scope, ApiError(504, "timed_out", late))(scope, receive, send)
+        except ClientDisconnect:
+            return  # nobody waits for an answer
         except ApiError as error:
             await refused(scope, error)(scope, receive, send)
-
-    async def _in_time(self, receive: Receive) -> bytes | None:
-        """The body; raises `ApiError` 408 where it takes too long."""
-        try:
-            async with asyncio.timeout(self._most_body_s):
-                return await self._body(receive)
-        except TimeoutError:
-            slow = f"the body was not here within {self._most_body_s:g} s: send it at once"
-            raise ApiError(408, "too_slow", slow) from None
-
-    async def _body(self, receive: Receive) -> bytes | None:
-        """The whole body; None where the caller went away before. Raises `ApiError` 413 where it is too
-        large."""
-        body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._most_bytes:
-                large = f"the body has more than {self._most_bytes} bytes: send less at once"
-                raise ApiError(413, "too_large", large)
-        return bytes(body)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

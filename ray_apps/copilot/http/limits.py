@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Annotated, get_args
 
@@ -13,6 +12,7 @@ from fastapi import Depends
 from ray.serve.exceptions import BackPressureError
 
 from iotops.auth import Principal
+from iotops.bounds import Places, overloaded
 from iotops.errors import SnapshotError, TenantError
 from iotops.http import ApiError, caller
 from iotops.rate_limit import RateLimit, Standing
@@ -23,7 +23,6 @@ from ray_apps.copilot.evidence.documents import SEARCH_AGAIN_S, UNSEARCHED
 from ray_apps.copilot.recording import note
 
 WINDOW_S = 60
-OVERLOAD_RETRY_S = 2
 logger = logging.getLogger(__name__)
 Authenticated = Annotated[Principal, Depends(caller("operator", "analyst", "admin"))]
 
@@ -37,9 +36,9 @@ class Admission:
         self._rates = {
             call: RateLimit(settings.cache, f"copilot-{call}", WINDOW_S) for call in get_args(Call)
         }
-        self._places = settings.copilot.asks_in_flight
-        self._asks: Counter[Tenant] = Counter()
-        self._others: Counter[Tenant] = Counter()
+        places = settings.copilot.asks_in_flight
+        self._asks = Places("questions", max(1, places // 2), places)
+        self._others = Places("calls", places)
 
     @asynccontextmanager
     async def admitted(self, tenant: Tenant, call: Call) -> AsyncIterator[None]:
@@ -49,7 +48,7 @@ class Admission:
         more of the tenant's, or one behind it has none, and 429 where the tenant's minute is used up. A call
         that finds no room is not counted.
         """
-        with self._place(tenant, call):
+        with (self._asks if call == "ask" else self._others).of(tenant):
             try:
                 policy = await self._policies.of(tenant)
             except TenantError as error:
@@ -61,25 +60,6 @@ class Admission:
             except (BackPressureError, SnapshotError) as error:
                 raise refusal(error) from None
 
-    @contextmanager
-    def _place(self, tenant: Tenant, call: Call) -> Iterator[None]:
-        """One of the places for questions, of which a tenant has half at most, or room for another call, of
-        which it makes as many as there are places: its flood of either leaves room for others."""
-        if call == "ask":
-            taken, share, what = self._asks, max(1, self._places // 2), "questions"
-            if taken.total() >= self._places:
-                raise _overloaded(f"{taken.total()} questions are being answered here")
-        else:
-            taken, share, what = self._others, self._places, "calls"
-        if taken[tenant] >= share:
-            raise _overloaded(f"{taken[tenant]} {what} of tenant {tenant.id} are being answered here")
-        taken[tenant] += 1
-        try:
-            yield
-        finally:
-            taken[tenant] -= 1
-            taken += Counter()  # who has none is forgotten
-
     async def _count(self, tenant: Tenant, policy: Policy, call: Call) -> None:
         limit, rate = self._tiers.limit(policy.tier, call), self._rates[call]
         taken = await rate.take(tenant, 1, limit)
@@ -90,7 +70,7 @@ class Admission:
                 429,
                 "rate_limited",
                 f"tenant {tenant.id} has made the {limit} {call} calls a minute of its tier {policy.tier}: "
-                f"come again in {standing.wait_s} s",
+                f"try again in {standing.wait_s} s",
                 retry_after_s=standing.wait_s,
             )
 
@@ -126,17 +106,8 @@ def refusal(error: Exception) -> Exception:
     """An error as a caller is told of it: that a part of the copilot is too busy, or that an index is not to
     be had now, is no failure of it."""
     if isinstance(error, BackPressureError):
-        return _overloaded("a part of the copilot has no room for more")
+        return overloaded("a part of the copilot has no room for more")
     if isinstance(error, SnapshotError):
         logger.error("the documents cannot be searched: %s", error)
         return ApiError(503, "search_unavailable", UNSEARCHED, retry_after_s=SEARCH_AGAIN_S)
     return error
-
-
-def _overloaded(why: str) -> ApiError:
-    return ApiError(
-        503,
-        "overloaded",
-        f"{why}: send this again in {OVERLOAD_RETRY_S} s",
-        retry_after_s=OVERLOAD_RETRY_S,
-    )

@@ -37,7 +37,7 @@ _SAYS_MORE = re.compile(
 _HEALTH = re.compile(r"\b(?:(?:un)?healthy|worst|best|ok|okay|fine|good|bad|critical|serious|urgent)\b", re.I)
 """Says so too, beside a condition."""
 _WHO = re.compile(
-    rf"\bwho\b|\b(?:any|every)(?:one|body)\b|\bwhich (?:of|had|has|have)\b|\b(?:{KINDS})s\b"
+    rf"\bwho\b|\b(?:any|every)(?:one|body)\b|\bwhich (?:of|had|has|have)\b|\bhow many are\b|\b(?:{KINDS})s\b"
     rf"|\b(?:which|what|any|every|each)(?: \S+)? (?:{KINDS})\b|(?:\b(?:which|how many)(?: \S+)? |^)\S*\d",
     re.I,
 )
@@ -111,6 +111,13 @@ class Condition:
         if self.bound:
             return f"reported {codes or f'error codes{other}'} {often} time{plural}"
         return f"reported {no}{codes}" if codes else f"reported {an}error code{other}"
+
+    @property
+    def otherwise(self) -> Condition:
+        """What the other devices have."""
+        if self.bound and self.of != "score":
+            return replace(self, bound=_OTHERWISE[self.bound])
+        return replace(self, has=not self.has)
 
     @property
     def alone(self) -> bool:
@@ -251,7 +258,8 @@ def _conditions(
         ((bound, number),) = bounds(often)
         if number < 1 and bound in ("at least", "below"):
             return []
-        own = replace(own, has=True, bound=_OTHERWISE[bound] if denied else bound, number=number)
+        own = replace(own, has=True, bound=bound, number=number)
+        own = own.otherwise if denied else own
     if of == "alerts":
         still = (mention["open"] or _OPEN & set(said)) and not _PAST & set(said)
         return [replace(own, period=named or (None if still else asked))]

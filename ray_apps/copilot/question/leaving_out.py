@@ -48,7 +48,8 @@ class LeftOut:
 
 def split(question: str) -> tuple[str, LeftOut]:
     """A question without the words that leave something out, and what they leave out."""
-    question = _WITH.sub(lambda found: "without " if found["out"] else "with ", question)
+    spelt = " ".join(question.split())
+    question = _WITH.sub(lambda found: "without " if found["out"] else "with ", spelt)
     rest, lacking = _cut(question, LACKING)
     rest, others = _cut(rest, OTHERS)
     return rest, LeftOut(others, lacking)

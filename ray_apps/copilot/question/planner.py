@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from indexes.codes import code_key, codes_in, singular
-from ray_apps.copilot.language.words import content_words
+from indexes.codes import code_key, codes_in
+from ray_apps.copilot.language.words import NEGATION, content_words
 from ray_apps.copilot.question.conditions import Conditions, conditions
 from ray_apps.copilot.question.lacking import (
     ALERTS,
@@ -22,7 +21,7 @@ from ray_apps.copilot.question.lacking import (
     without_silence,
 )
 from ray_apps.copilot.question.leaving_out import LeftOut, split
-from ray_apps.copilot.question.naming import KINDS, NUMBERED, mentions
+from ray_apps.copilot.question.naming import KINDS, NUMBERED, Known, mentions, ranged
 from ray_apps.copilot.question.period import Period, period, without_period
 from ray_apps.copilot.question.ranking import of_the_healthiest
 from ray_apps.copilot.question.resolution import of_resolved
@@ -97,12 +96,13 @@ ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 @dataclass(frozen=True)
 class Plan:
     """What a question is about: words that may name devices or their models; of devices that it names by kind
-    and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
-    asked for; the time that it names, or is usually meant where it names none, and words for one that is not
-    read; whether it surely names a device, and whether it asks of the fleet as a whole, of health, for the
-    healthiest, what happened, what those lack whom it asks for, which conditions they meet at once, what is
-    left out of them, who or what is silent, alerts, or those that are over, what to do, who reported what it
-    names, and of nothing but how what it names is, or (`bare`) of nothing at all."""
+    and number, or in a range, the ids that each may have; codes; codes, as they are spelt, that some device
+    of the fleet is asked for; the time that it names, or is usually meant where it names none, and words for
+    one that is not read; whether it surely names a device, and whether it asks of the fleet as a whole, of
+    health, for the healthiest, what happened, what those lack whom it asks for, which conditions they meet
+    at once, what is left out of them, who or what is silent, alerts, or those that are over, what to do, who
+    reported what it names, and of nothing but how what it names is, or (`bare`) of nothing at all, and
+    whether it does so with a `no` or `not`."""
 
     names: tuple[str, ...]
     numbered: tuple[tuple[str, ...], ...]
@@ -126,26 +126,24 @@ class Plan:
     reporters: bool
     state: bool
     bare: bool
+    denies: bool
+    known: Known | None = None
+    """What the tenant has of that which it names, which the words do not say: see `placed`."""
 
     @property
     def device_ids(self) -> list[str]:
-        """The ids that it may name: words as they are spelt, and lower, and those of numbered devices."""
-        return list(dict.fromkeys([*self._spelt, *(each for ids in self.numbered for each in ids)]))
+        """The ids that it may name: words as they are spelt, and those of numbered devices."""
+        return list(dict.fromkeys([*self.names, *(each for ids in self.numbered for each in ids)]))
 
     @property
-    def _spelt(self) -> list[str]:
-        return [form for name in self.names for form in (name, name.lower())]
-
-    def devices(self, known: Collection[str]) -> list[str]:
-        """The devices that it names, of those that are known."""
-        numbered = (next((each for each in ids if each in known), None) for ids in self.numbered)
-        return list(
-            dict.fromkeys([*(each for each in self._spelt if each in known), *filter(None, numbered)])
-        )
+    def devices(self) -> tuple[str, ...]:
+        """The known devices that it names."""
+        return self.known.devices if self.known else ()
 
     @property
     def error_codes(self) -> list[str]:
-        """The words that may be error codes, as they are spelt; models may be among them."""
+        """The words that may be error codes, as they are spelt; until it is placed, devices and models may be
+        among them."""
         codes = (name for name in self.names if ERROR_CODE.fullmatch(code_key(name)))
         return [code for code in codes if not NUMBERED.fullmatch(code)]
 
@@ -195,7 +193,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         lack = None
     own = Plan(
         names=tuple(dict.fromkeys(names))[:MOST_NAMES],
-        numbered=numbered,
+        numbered=(*numbered, *ranged(timeless))[:MOST_NAMES],
         codes=frozenset(codes_in(timeless)),
         reported=(),
         period=period(question, now),
@@ -215,9 +213,10 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
         action=bool(ACTION.search(question)),
         reporters=bool(WHOLE.search(timeless) or REPORTERS.search(timeless)),
         state=state,
-        bare=state and not _asked(timeless) and not lack,
+        bare=state and not asked_words(timeless) and not lack,
+        denies=bool(NEGATION.search(question)),
     )
-    return _of_all(own, _reported(question), now) if fleet else own
+    return of_all(own, _reported(question), now) if fleet else own
 
 
 def _usual(lack: Lack | None, question: str, now: datetime) -> Period | None:
@@ -228,15 +227,16 @@ def _usual(lack: Lack | None, question: str, now: datetime) -> Period | None:
     return lately(now) if counted else None
 
 
-def _of_all(own: Plan, reported: tuple[str, ...] = (), now: datetime | None = None) -> Plan:
+def of_all(own: Plan, reported: tuple[str, ...] = (), now: datetime | None = None) -> Plan:
     """The same, of the whole fleet, which may be asked for some codes by name."""
-    counted = lately(now or datetime.now(UTC)) if reported else None
+    usual = own.usual or (lately(now or datetime.now(UTC)) if reported else None)
     return replace(
         own,
         fleet=True,
         reported=reported,
         incidents=own.incidents or bool(reported) or own.lack is not None,
-        period=own.period or own.usual or counted,
+        period=own.period or usual,
+        usual=usual,
     )
 
 
@@ -244,31 +244,16 @@ def of_fleet(own: Plan) -> Plan:
     """The same; of the fleet, where it asks how things are and names nothing: `Is anything wrong today?`."""
     named = own.names or own.numbered or own.codes or (own.resolved and not own.alerts)
     whole = own.state and not (named or own.action)
-    return _of_all(own, own.reported) if whole else own
-
-
-def of_models(own: Plan, models: Collection[str]) -> Plan:
-    """The same; of the fleet, where it asks how things are and all that it names are models of its devices:
-    `Are there alerts on HX-200 machines?`; or codes, and who reported them, or when: `E421 today`."""
-    if not own.state or own.action or own.of_device or not own.names:
-        return own
-    known = set(map(code_key, models))
-    codes = tuple(name for name in own.names if code_key(name) not in known)
-    reportable = bool(codes) and all(ERROR_CODE.fullmatch(code_key(code)) for code in codes)
-    if reportable and (own.reporters or own.period or own.unread or own.lack):
-        return _of_all(own, codes)
-    # A bare `and the HX-450?` asks for what was asked before.
-    asks = not own.bare or any(singular(name) != name for name in own.names)
-    return _of_all(own) if asks and not codes else own
+    return of_all(own, own.reported) if whole else own
 
 
 def asks_state(question: str, named: bool) -> bool:
     """Whether no word of a question asks for more than how what it names, or the fleet, is."""
-    words = _asked(question)
+    words = asked_words(question)
     return words <= STATE and (named or bool(words or WHOLE.search(_unnamed(question))))
 
 
-def _asked(question: str) -> set[str]:
+def asked_words(question: str) -> set[str]:
     """Stems of the words that say what a question asks of what it names, or of the fleet."""
     return content_words(REPORTED.sub(" ", WHOLE.sub(" ", without_silence(_unnamed(question)))))
 

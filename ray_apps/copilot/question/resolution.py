@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 _OVER = (
-    r"resolved|closed|cleared|ended|gone|finished|done|inactive|no longer (?:open|active)|no open ones?"
-    r"|(?:we|they|you) (?:close|resolve|clear)|(?:past|old|previous|earlier|former) (?:alert|alarm)s?"
+    r"resolved|closed|cleared|ended|gone|finished|done|inactive|no longer (?:open|active)"
+    r"|(?:no|without) open ones?|(?:we|they|you) (?:close|resolve|clear)"
+    r"|(?:past|old|previous|earlier|former) (?:alert|alarm)s?"
 )
 _SAYS = re.compile(rf"\b(?:(?P<over>{_OVER})|open|active|unresolved|ongoing)\b", re.I)
 _DENIED = re.compile(r"(?:\b(?:not|never)|n['’]t)(?: (?:yet|been|be|get|got|still|currently))* $", re.I)

@@ -60,7 +60,10 @@ def reported(guide: Guide, number: int, outcome: Outcome, note: str, version: in
     if version not in (None, guide.version):
         if told == steps[number]:
             return guide
-        raise GuideChanged(f"guide {guide.id} has changed meanwhile, this was not kept: see how it stands")
+        raise GuideChanged(
+            f"guide {guide.id} has changed in the meantime; your report was not saved: fetch the guide and "
+            "report again"
+        )
     past = [
         step.model_copy(update={"outcome": "done"}) if step.outcome == "solved" else step
         for step in guide.steps
