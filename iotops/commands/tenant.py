@@ -139,9 +139,11 @@ def mqtt(
 
     Example: iotops token mqtt --tenant acme pump-1 pump-2
     """
+    from iotops.provisioning import known_tenant
     from iotops.stack.mqtt import grant_devices
 
-    granted = grant_devices(get_settings(), Tenant(tenant), devices)
+    settings = get_settings()
+    granted = grant_devices(settings, known_tenant(settings, tenant), devices)
     rows = [
         {"device_id": device, "user": user, "password": password.get_secret_value()}
         for device, (user, password) in granted.items()

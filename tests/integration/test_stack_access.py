@@ -21,8 +21,10 @@ from amqtt.errors import ConnectError
 from paho.mqtt.enums import CallbackAPIVersion
 from pyarrow.fs import FileSelector
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
-from iotops.errors import StackError
+from iotops.cli import build
+from iotops.errors import StackError, TenantError
 from iotops.lake import get, lake_filesystem, put, storage_filesystem
 from iotops.settings import Settings
 from iotops.stack import embedded
@@ -114,6 +116,14 @@ def test_a_key_of_an_earlier_version_gets_the_rights_of_this(settings: Settings)
     eventually(lambda: not writes("indexes/x"))
     assert writes("documents/x")
     assert grant_tenant(settings, tenant) == granted
+
+
+def test_no_device_of_a_tenant_that_does_not_exist_gets_an_account(settings: Settings):
+    accounts = settings.home / "mqtt.passwd"
+    before = accounts.read_text()
+    refused = CliRunner().invoke(build(), ["token", "mqtt", "--tenant", "access_no_one", "pump-1"])
+    assert isinstance(refused.exception, TenantError)
+    assert accounts.read_text() == before
 
 
 def test_a_device_reaches_its_own_topics_only(settings: Settings):
