@@ -35,7 +35,7 @@ def backfill(
 
     If interrupted, run it again to do the rest. `iotops flow backfill` is the same with a progress bar.
 
-    Example: bronze-to-silver --tenant acme --from 2026-11-01 --to 2026-11-20
+    Example: iotops job submit backfill bronze-to-silver --tenant acme --from 2026-11-01 --to 2026-11-20
     """
     if check:
         check_flow(flow)

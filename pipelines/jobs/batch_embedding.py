@@ -102,8 +102,8 @@ def batch_embedding(
     The output is in the lake, since actors of several nodes write it. A run after a kill embeds only the
     parts that are not there yet.
 
-    Example: --tenant acme --column message --input lake://acme/exports/notes.parquet
-    --output lake://acme/exports/vectors
+    Example: iotops job submit batch-embedding --tenant acme --column message
+    --input lake://acme/exports/notes.parquet --output lake://acme/exports/vectors
     """
     settings = get_settings()
     planned = plan(
