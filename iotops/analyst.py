@@ -28,6 +28,7 @@ from sqlalchemy.exc import OperationalError
 from iotops.errors import IotOpsError
 from iotops.lake import iceberg_catalog, storage_filesystem
 from iotops.lake_dataset import Stream, lake_dataset
+from iotops.outages import Unanswered, outage
 from iotops.settings import DatabaseSettings, LakeSettings, Settings, get_settings
 
 ENVIRONMENT = "IOTOPS_TENANT_"
@@ -120,9 +121,11 @@ def _lake_sources(credentials: Credentials, settings: Settings) -> dict[tuple[st
     )
     try:
         datasets = _lake_datasets(credentials, own, _own_database(credentials, settings.database))
-    except OperationalError as error:
-        raise _refused_role(credentials, settings.database, str(error.orig)) from None
-    except OSError as error:
+    except (OperationalError, OSError) as error:
+        if isinstance(told := outage(error, settings), Unanswered):
+            raise told from None
+        if isinstance(error, OperationalError):
+            raise _refused_role(credentials, settings.database, str(error.orig)) from None
         raise IotOpsError(
             f"the object store at {own.endpoint} refuses the key {own.access_key!r} of "
             f"{credentials.tenant_id}: {error}. {_renew(credentials)}"

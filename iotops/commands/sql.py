@@ -101,17 +101,21 @@ def explained(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def _write(reader: pa.RecordBatchReader, output: Path) -> int:
-    if output.suffix == ".csv":
-        with output.open("wb") as file:
-            return _write_csv(reader, file)
     import pyarrow.parquet as pq
 
-    rows = 0
-    with pq.ParquetWriter(output, reader.schema, compression="zstd") as writer:
-        for batch in reader:
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
+    try:
+        file = output.open("wb")
+    except OSError as error:
+        raise IotOpsError(f"{output} cannot be written: {error.strerror}") from None
+    with file:
+        if output.suffix == ".csv":
+            return _write_csv(reader, file)
+        rows = 0
+        with pq.ParquetWriter(file, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        return rows
 
 
 def _write_csv(reader: pa.RecordBatchReader, file: Any) -> int:
