@@ -15,7 +15,6 @@ from iotops.commands.console import print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.errors import IotOpsError
 from iotops.settings import get_settings
-from iotops.tenancy import Tenant
 from pipelines.lineage.datasets import Dataset
 from pipelines.lineage.runs import Run
 from pipelines.lineage.upstream import Source, last_runs, upstream
@@ -40,9 +39,12 @@ def show(
 
     Example: iotops lineage show gold.device_health --tenant acme
     """
-    owner = Tenant(tenant)
+    from iotops.provisioning import known_tenant
+
+    settings = get_settings()
+    owner = known_tenant(settings, tenant)
     name = f"{tenant}.{table.removeprefix('silver.')}" if table.startswith("silver.") else table
-    found = last_runs(get_settings().database, owner)
+    found = last_runs(settings.database, owner)
     written = sorted({dataset.name for run in found for dataset in run.outputs})
     if name not in written:
         raise IotOpsError(
@@ -64,7 +66,10 @@ def runs(
 
     Example: iotops lineage runs --tenant acme
     """
-    found = last_runs(get_settings().database, Tenant(tenant), limit)
+    from iotops.provisioning import known_tenant
+
+    settings = get_settings()
+    found = last_runs(settings.database, known_tenant(settings, tenant), limit)
     if as_json:
         print_json([asdict(run) for run in found])
         return

@@ -16,7 +16,6 @@ from rich.table import Table
 from iotops.commands.console import errors, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.settings import get_settings
-from iotops.tenancy import Tenant
 
 Code = Annotated[str | None, typer.Option(help="Only those refused for this reason, e.g. future_timestamp.")]
 
@@ -39,10 +38,12 @@ def list_all(
 
     Example: iotops deadletter list --tenant acme --code future_timestamp
     """
+    from iotops.provisioning import known_tenant
     from pipelines.ingest.deadletter import read_letters
 
-    newest = islice(read_letters(get_settings(), Tenant(tenant), code, newest_first=True), limit)
-    found = sorted(newest, key=lambda each: -each.letter.rejected_at)
+    settings = get_settings()
+    letters = read_letters(settings, known_tenant(settings, tenant), code, newest_first=True)
+    found = sorted(islice(letters, limit), key=lambda each: -each.letter.rejected_at)
     if as_json:
         print_json(
             [
@@ -68,12 +69,14 @@ def replay(tenant: TenantOption, code: Code = None, as_json: Json = False) -> No
     Example: iotops deadletter replay --tenant acme --code future_timestamp
     """
     from iotops.kafka import open_producer
+    from iotops.provisioning import known_tenant
     from pipelines.ingest import deadletter
 
     settings = get_settings()
+    owner = known_tenant(settings, tenant)
     producer = open_producer(settings.kafka)
     with errors.status("replaying"):
-        outcome = deadletter.replay(settings, Tenant(tenant), producer, code)
+        outcome = deadletter.replay(settings, owner, producer, code)
     producer.close()
     if as_json:
         print_json(asdict(outcome))

@@ -8,12 +8,16 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import islice
+from pathlib import Path
 
 import httpx
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 from iotops.auth import issue_token
+from iotops.cli import build
+from iotops.errors import IotOpsError, TenantError
 from iotops.kafka import Batch, Partition, Producer, Record, open_producer
 from iotops.lake import lake_filesystem, put
 from iotops.provisioning import create_tenant
@@ -182,3 +186,31 @@ def test_letters_are_read_when_they_are_asked_for_and_sent_together(settings: Se
     assert deadletter.replay(settings, tenant, producer) == deadletter.ReplayOutcome(replayed_before=4)
     producer.close()
     assert producer.sent == [4, 0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "simulate --over mqtt --devices 1 --for 1s",
+        "alert list",
+        "deadletter list",
+        "deadletter replay",
+        "lineage runs",
+        "lineage show gold.device_health",
+    ],
+)
+def test_a_mistyped_tenant_is_told(settings: Settings, command: str):
+    ended = CliRunner().invoke(build(), [*command.split(), "--tenant", "gatde"])
+    assert isinstance(ended.exception, TenantError), ended.output
+    assert "no tenant 'gatde'" in str(ended.exception)
+
+
+@pytest.mark.parametrize("command", ["replay pdm {}", "simulate --devices 200 --for 2s"])
+def test_what_the_gateway_refuses_is_one_error(gateway: httpx.Client, tmp_path: Path, command: str):
+    header, row = "datetime,machineID,volt,rotate,pressure,vibration", "2026-11-01 06:00:00,{},1,1,1,1"
+    (tmp_path / "PdM_machines.csv").write_text("machineID,model\n1,model3\n2,model4\n")
+    (tmp_path / "PdM_telemetry.csv").write_text("\n".join([header, row.format(1), row.format(2)]))
+    ended = CliRunner().invoke(build(), [*command.format(tmp_path).split(), "--tenant", "gatde"])
+    assert isinstance(ended.exception, IotOpsError), ended.output
+    assert "403" in str(ended.exception)
+    assert "gatde" in str(ended.exception)

@@ -11,7 +11,6 @@ from sqlalchemy import text
 from iotops.commands.console import print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.settings import get_settings
-from iotops.tenancy import Tenant
 
 ALERTS = text("""
     SELECT alert_id::text, device_id, rule, kind, metric, severity, opened_at, resolved_at, resolved_because,
@@ -41,8 +40,10 @@ def list_alerts(
     Example: iotops alert list --tenant acme
     """
     from iotops.database import engine, tenant_transaction
+    from iotops.provisioning import known_tenant
 
-    with tenant_transaction(engine(get_settings().database), Tenant(tenant)) as connection:
+    settings = get_settings()
+    with tenant_transaction(engine(settings.database), known_tenant(settings, tenant)) as connection:
         asked = {"all": resolved, "device": device, "limit": limit}
         found = [dict(row) for row in connection.execute(ALERTS, asked).mappings()]
     if as_json:
