@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from typing import NoReturn
 
 import typer
+from rich.markup import escape
 
 from iotops.commands.console import errors, quiet
 from iotops.errors import IotOpsError
@@ -46,5 +47,5 @@ def main() -> None:
 
 
 def _fail(why: str) -> NoReturn:
-    errors.print(f"[bold red]error:[/] {why}", highlight=False)
+    errors.print(f"[bold red]error:[/] {escape(why)}", highlight=False, soft_wrap=True)
     sys.exit(1)

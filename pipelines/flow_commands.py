@@ -78,7 +78,7 @@ def run(
     if as_json:
         print_json({"flow": name, "tenant_id": tenant, **outcome.counts, "url": outcome.url})
     else:
-        results.print(f"{name} for {tenant or 'every tenant'}: {outcome}\n{outcome.url}", highlight=False)
+        print(f"{name} for {tenant or 'every tenant'}: {outcome}\n{outcome.url}")
 
 
 def list_all(as_json: Json = False) -> None:

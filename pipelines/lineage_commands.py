@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from iotops.commands.console import print_json, results
+from iotops.commands.console import cell, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.errors import IotOpsError
 from iotops.settings import get_settings
@@ -75,14 +75,13 @@ def runs(
         return
     table = Table("started (UTC)", "job", "state", "wrote", "code", box=box.SIMPLE)
     for run in found:
-        wrote = [f"{each.name}{_rows(each)}" for each in run.outputs]
+        told = [f"{each.name}{_rows(each)}" for each in run.outputs] + [run.message]
         state = f"[{STATE_COLOUR[run.state]}]{run.state}[/]"
-        said = [escape(run.message)] if run.message else []
         table.add_row(
             f"{run.started_at:%Y-%m-%d %H:%M:%S}",
             run.job,
             state,
-            "\n".join(wrote + said),
+            cell("\n".join(filter(None, told))),
             run.code_version[:12],
         )
     results.print(table)

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from rich import box
 from rich.table import Table
 
-from iotops.commands.console import print_json, results
+from iotops.commands.console import cell, print_json, results
 from iotops.commands.tenant import Json
 from iotops.settings import Settings, get_settings, variable
 
@@ -62,7 +62,7 @@ def settings(
     table = Table("variable", "value", "what it is", box=box.SIMPLE, pad_edge=False)
     table.columns[0].no_wrap = True
     for row in found:
-        table.add_row(*map(str, row.values()))
+        table.add_row(*(cell(str(value)) for value in row.values()))
     results.print(table)
 
 

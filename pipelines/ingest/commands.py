@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from iotops.commands.console import errors, print_json, results
+from iotops.commands.console import cell, errors, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.errors import IotOpsError
 from iotops.settings import get_settings
@@ -110,7 +110,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     for column in rows[0] if rows else ():
         table.add_column(column, justify="right" if isinstance(rows[0][column], int) else "left")
     for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else value for value in row.values()))
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else cell(value) for value in row.values()))
     return table
 
 

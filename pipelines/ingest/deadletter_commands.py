@@ -10,10 +10,9 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from iotops.commands.console import errors, print_json, results
+from iotops.commands.console import cell, errors, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.settings import get_settings
 
@@ -57,7 +56,7 @@ def list_all(
         when = datetime.fromtimestamp(letter.rejected_at / 1000, UTC)
         sent = letter.sent[:60].decode(errors="replace")
         row = (letter.kind, letter.device_id or "", letter.code, letter.message, sent)
-        table.add_row(f"{when:%m-%d %H:%M:%S}", *map(escape, row))
+        table.add_row(f"{when:%m-%d %H:%M:%S}", *map(cell, row))
     results.print(table)
     reasons = Counter(each.letter.code for each in found)
     results.print(", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common()) or "none")

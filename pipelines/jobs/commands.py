@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from iotops.commands.console import print_json, results
+from iotops.commands.console import print_columns, print_json
 from iotops.commands.tenant import Json
 from iotops.errors import IotOpsError
 from iotops.settings import get_settings
@@ -87,9 +87,7 @@ def list_all(as_json: Json = False) -> None:
         )
         for job in listed
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:  # not a table of rich, which cuts what is wider than the terminal: an id is to be copied
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
+    print_columns(*rows)
 
 
 def logs(job_id: JobId, following: Follow = False) -> None:
@@ -115,7 +113,7 @@ def stop(job_id: JobId) -> None:
     if state.is_terminal():
         raise IotOpsError(f"job {job_id} has ended already: {state.value}")
     client.stop_job(job_id)
-    results.print(f"{job_id} is being stopped", highlight=False)
+    print(f"{job_id} is being stopped")
 
 
 def attend(client: JobSubmissionClient, job_id: str) -> None:
@@ -167,7 +165,7 @@ def _submitting(name: str, job: Callable[..., None]) -> Callable[..., None]:
             words,
             metadata={"tenant": arguments["tenant"]},
         )
-        results.print(f"{name} is job {job_id}: `iotops job logs {job_id} --follow`", highlight=False)
+        print(f"{name} is job {job_id}: `iotops job logs {job_id} --follow`")
         if following:
             attend(client, job_id)
 

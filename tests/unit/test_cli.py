@@ -1,4 +1,4 @@
-"""The command: a failure that is known is told in a line."""
+"""The command: a failure that is known is told in a line, and what is to be copied stays whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
+from iotops.commands.console import cell, print_columns
 from tests.listening import listening
 
 NOBODY = "127.0.0.1:1"
@@ -77,3 +80,33 @@ def test_a_gateway_that_does_not_answer_is_named(command: list[str], tmp_path: P
     arguments = [str(tmp_path) if word == "." else word for word in command]
     settings = {"IOTOPS_SERVE__PORT": "1", "IOTOPS_RAY__ADDRESS": NOBODY, "IOTOPS_AUTH__JWT_SECRET": "s" * 40}
     assert failure([*arguments, "--tenant", "acme"], **settings).startswith(GATEWAY)
+
+
+def test_an_error_is_told_as_it_is_and_on_one_line() -> None:
+    file = f"[draft]/{'folder/' * 20}[/old].json"
+    told = failure(["sql", "SELECT 1", "--credentials", file])
+    assert told.startswith(f"the credentials in {file} cannot be read: ")
+
+
+def test_what_is_to_be_copied_is_neither_cut_nor_folded(capsys: pytest.CaptureFixture[str]) -> None:
+    print_columns(("device", "password"), ("pump-1", "x" * 200), ("a-longer-name", ""))
+    assert capsys.readouterr().out.splitlines() == [
+        "device         password",
+        f"pump-1         {'x' * 200}",
+        "a-longer-name",
+    ]
+
+
+def test_progress_tells_names_as_they_are() -> None:
+    program = "from iotops.commands.console import progress\nwith progress('a') as say: say('[/old].md')"
+    terminal = os.environ | {"FORCE_COLOR": "1"}
+    shown = subprocess.run([sys.executable, "-c", program], env=terminal, capture_output=True, check=True)
+    assert b"[/old].md" in shown.stderr
+
+
+def test_names_in_a_table_are_no_markup_and_are_folded() -> None:
+    table, console = Table(box=None, padding=0), Console(width=10)
+    table.add_row(cell("[draft]/manual.md[/old]"))
+    with console.capture() as shown:
+        console.print(table)
+    assert "".join(shown.get().split()) == "[draft]/manual.md[/old]"
