@@ -394,8 +394,7 @@ def get_settings() -> Settings:
         for problem in error.errors(include_input=False, include_url=False):
             name = ".".join(map(str, problem["loc"])) or "settings"
             unknown = problem["type"] == "extra_forbidden"
-            told = f"{files}: {no_setting(name, names)}" if unknown else f"{name}: {problem['msg']}"
-            problems.append(told)
+            problems.append(f"{files}: {no_setting(name, names)}" if unknown else f"{name}: {problem['msg']}")
         raise SettingsError("; ".join(problems)) from None
     except (ValueError, YAMLError) as error:
         raise SettingsError(f"IOTOPS_* variables or {files} cannot be read: {error}") from None

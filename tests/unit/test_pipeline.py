@@ -1,143 +1,19 @@
-"""The way of a question: conversations, the cache, and the same answer for every way of asking."""
+"""The way of a question: conversations, streams, and the same answer for every way of asking."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
-from burner_redis import BurnerRedis
-from sqlalchemy.exc import OperationalError
 
-from indexes.codes import code_key
-from iotops.auth import Principal
-from iotops.tenancy import Tenant
-from ray_apps.chat import Completion
-from ray_apps.copilot.answer.answer import Draft
-from ray_apps.copilot.cache import AnswerCache, CacheServer
-from ray_apps.copilot.contracts import AskRequest, AskResponse, GuardReport, Token, ToolCall, Trace, Usage
-from ray_apps.copilot.conversation import Conversations
-from ray_apps.copilot.events import heard, unheard
-from ray_apps.copilot.evidence.names import Names
-from ray_apps.copilot.pipeline import Pipeline
+from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, Trace
+from ray_apps.copilot.events import unheard
 from ray_apps.copilot.question.period import EVER
 from ray_apps.copilot.question.planner import Plan
-from ray_apps.copilot.versions import Version
-from tests.unit.guards import rules_alone
-
-ANNA = Principal(Tenant("acme"), "anna", "operator")
-BERT = Principal(Tenant("acme"), "bert", "operator")
-RIVAL = Principal(Tenant("rival"), "anna", "operator")
-COMPLETION = Completion(
-    text="told",
-    prompt_tokens=90,
-    completion_tokens=7,
-    ttft_s=0.1,
-    total_s=0.2,
-    finish_reason="",
-    model="author",
-)
-
-
-class Echo:
-    """Answers with the whole question, in two pieces, and counts."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.plans: list[Plan] = []
-        self.complete, self.stopped = True, False
-        self.indexes = frozenset[str]()
-        self.go = asyncio.Event()
-        self.go.set()
-
-    async def answer(self, tenant, asked, top_k, tell):
-        self.asked.append(asked.whole)
-        self.plans.append(asked.plan)
-        tools = [
-            ToolCall(name="look", arguments={"device_id": name}, result={}) for name in asked.plan.devices
-        ]
-        tell(Trace(message="looking"))
-        tell(Token(text=asked.whole))
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.stopped = True
-            raise
-        tell(Token(text=" told."))
-        told = f"{asked.whole} told."
-        draft = Draft(told, [], True, False, tools, GuardReport(), {}, [COMPLETION], "author", self.complete)
-        return replace(draft, indexes=self.indexes)
-
-
-class Fixed:
-    """Versions that a test sets."""
-
-    def __init__(self) -> None:
-        self.version = Version("index-1", "data-1", "model-1", "author")
-
-    async def of(self, tenant, plan):
-        return self.version
-
-
-class Fleet:
-    """Machines and pumps, some of one model, unless the database that knows of them is away."""
-
-    def __init__(self) -> None:
-        self.away = False
-
-    def known(self, tenant, names):
-        if self.away:
-            raise OperationalError("SELECT", {}, ConnectionError("the database is away"))
-        return [name for name in map(str.upper, names) if re.fullmatch(r"P-10\d", name)] + [
-            name for name in names if re.fullmatch(r"machine-00\d", name)
-        ]
-
-    def models(self, tenant, about):
-        return ["HX-200"] if "hx200" in about else []
-
-    def reported(self, tenant, codes):
-        return {"e421", "e425"} & {*map(code_key, codes)}
-
-
-class Undeclared:
-    """A retriever of documents that declare no code."""
-
-    @property
-    def search(self):
-        return self
-
-    def options(self, *, multiplexed_model_id):
-        return self
-
-    async def remote(self, tenant, *asked):
-        return {"hits": []}
-
-
-class Desk:
-    """A pipeline over an in-process Redis."""
-
-    def __init__(self) -> None:
-        server = CacheServer(BurnerRedis())
-        self.echo, self.versions, self.fleet = Echo(), Fixed(), Fleet()
-        self.pipeline = Pipeline(
-            rules_alone(),
-            self.echo,
-            self.versions,
-            AnswerCache(server, 60),
-            Conversations(server, 60),
-            Names(self.fleet, Undeclared()),
-        )
-
-    async def ask(self, question, conversation=None, caller=ANNA, earlier=None) -> AskResponse:
-        request = AskRequest(question=question, conversation_id=conversation)
-        return await self.pipeline.ask(caller, request, "request", unheard, earlier)
-
-    def stream(self, question):
-        request = AskRequest(question=question)
-        return heard(lambda tell: self.pipeline.ask(ANNA, request, "request", tell))
+from tests.unit.desk import ANNA, BERT, RIVAL, Desk
 
 
 def test_a_follow_up_is_resolved_within_its_conversation_alone():
@@ -269,87 +145,6 @@ def test_a_question_is_read_in_a_thread():
     asyncio.run(Desk().ask("and its oil?", earlier=[Earlier("Is oil hot?")]))
     assert threads
     assert threading.main_thread() not in threads
-
-
-def test_a_question_is_answered_from_the_cache_until_something_changes():
-    async def run() -> None:
-        desk = Desk()
-        first, second = await desk.ask("Why is it HOT?"), await desk.ask("why is it  hot")
-        assert (first.cached, second.cached) == (False, True)
-        assert (second.answer, second.usage) == (first.answer, Usage())
-        assert first.usage == Usage(prompt_tokens=90, completion_tokens=7, total_tokens=97)
-        assert first.conversation_id != second.conversation_id
-        for version in (
-            Version("index-2", "data-1", "model-1", "author"),
-            Version("index-2", "data-2", "model-1", "author"),
-            Version("index-2", "data-2", "model-2", "author"),
-        ):
-            desk.versions.version = version
-            assert not (await desk.ask("Why is it hot?")).cached
-        assert not (await desk.ask("Why is it hot?", caller=RIVAL)).cached
-        assert (await desk.ask("Why is it hot?", caller=BERT)).cached
-
-    asyncio.run(run())
-
-
-def test_while_the_version_of_the_data_is_unknown_no_answer_is_kept_or_found():
-    async def run() -> None:
-        desk = Desk()
-        known = desk.versions.version
-        unknown = replace(known, data=None)
-        cached = []
-        for version in (unknown, unknown, known, known, unknown):
-            desk.versions.version = version
-            cached.append((await desk.ask("Why is it hot?")).cached)
-        assert cached == [False, False, False, True, False]
-
-    asyncio.run(run())
-
-
-def test_while_the_database_is_away_a_question_that_may_be_of_the_fleet_is_answered_and_not_kept():
-    async def run() -> None:
-        desk = Desk()
-        desk.fleet.away = True
-        question = "Are there alerts on HX-200 machines?"
-        assert not (await desk.ask(question)).cached
-        desk.fleet.away = False
-        assert not (await desk.ask(question)).cached
-        assert [plan.fleet for plan in desk.echo.plans] == [False, True]
-
-    asyncio.run(run())
-
-
-def test_an_answer_without_the_models_part_is_not_kept():
-    async def run() -> None:
-        desk = Desk()
-        desk.echo.complete = False
-        assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, False]
-
-    asyncio.run(run())
-
-
-def test_an_answer_from_another_index_than_its_key_names_is_not_kept():
-    async def run() -> None:
-        desk = Desk()
-        for indexes, kept in (({"index-0"}, False), ({"index-0", "index-1"}, False), (set(), True)):
-            desk.echo.indexes = frozenset(indexes)
-            question = f"Why is it hot? {len(desk.echo.asked)}"
-            assert [(await desk.ask(question)).cached for _ in range(2)] == [False, kept]
-
-    asyncio.run(run())
-
-
-def test_what_a_fallback_wrote_is_kept_only_while_it_is_the_one_to_write():
-    async def run() -> None:
-        desk = Desk()
-        desk.versions.version = replace(desk.versions.version, author="primary")
-        assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, False]
-        desk.versions.version = replace(desk.versions.version, author="author")
-        assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, True]
-        desk.versions.version = replace(desk.versions.version, author="primary")
-        assert not (await desk.ask("Why is it hot?")).cached
-
-    asyncio.run(run())
 
 
 @pytest.mark.parametrize("times", [1, 2])
