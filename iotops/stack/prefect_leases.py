@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect.server.concurrency.lease_storage import filesystem
 
 
-class ConcurrencyLeaseStorage(filesystem.ConcurrencyLeaseStorage):  # type: ignore[misc]
+class ConcurrencyLeaseStorage(filesystem.ConcurrencyLeaseStorage):
     """Prefect's own, whose index loses entries and keeps dead ones where two change it at once."""
 
     async def _load_expiration_index(self) -> dict[str, str]:
