@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from pydantic import BaseModel
+
 NEAR, ALMOST = 0.75, 0.9
 """How alike (0-1) names are, of which one may be meant, or is: IOTOPS_MODEL_LLM is no setting, and right."""
+
+
+def dotted_names(tree: type[BaseModel]) -> list[str]:
+    """Every area and every setting of a tree, such as `kafka` and `kafka.client`."""
+    names = list(tree.model_fields)
+    for area, field in tree.model_fields.items():
+        names += [f"{area}.{name}" for name in getattr(field.annotation, "model_fields", ())]
+    return names
 
 
 def mistyped_variables(variables: Iterable[str], known: Sequence[str]) -> list[str]:

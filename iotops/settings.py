@@ -23,7 +23,7 @@ from sqlalchemy import URL
 from yaml import YAMLError
 
 from iotops.errors import SettingsError
-from iotops.mistyped import mistyped_variables, no_setting
+from iotops.mistyped import dotted_names, mistyped_variables, no_setting
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_SECRETS = frozenset({"changeme", "changethis", "secret", "password", "postgres", "admin", "iotops"})
@@ -361,14 +361,6 @@ def settings_files() -> list[Path]:
     return [file for folder in folders if (file := folder / "settings.yaml").is_file()]
 
 
-def setting_names() -> list[str]:
-    """Every area and every setting, by its dotted name."""
-    names = list(Settings.model_fields)
-    for area, field in Settings.model_fields.items():
-        names += [f"{area}.{name}" for name in getattr(field.annotation, "model_fields", ())]
-    return names
-
-
 def variable(name: str) -> str:
     """The environment variable of a setting, such as `kafka.partitions`."""
     return f"IOTOPS_{name.replace('.', '__')}".upper()
@@ -382,7 +374,7 @@ def _is_weak(secret: SecretStr) -> bool:
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The process's settings, read once; raises `SettingsError` naming what is wrong."""
-    names = setting_names()
+    names = dotted_names(Settings)
     variables = [variable(name) for name in names]
     if mistyped := mistyped_variables(os.environ, variables):
         raise SettingsError("; ".join(no_setting(name, variables) for name in mistyped))
