@@ -95,38 +95,51 @@ ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a question is about: words that may name devices or their models; of devices that it names by kind
-    and number, or in a range, the ids that each may have; codes; codes, as they are spelt, that some device
-    of the fleet is asked for; the time that it names, or is usually meant where it names none, and words for
-    one that is not read; whether it surely names a device, and whether it asks of the fleet as a whole, of
-    health, for the healthiest, what happened, what those lack whom it asks for, which conditions they meet
-    at once, what is left out of them, who or what is silent, alerts, or those that are over, what to do, who
-    reported what it names, and of nothing but how what it names is, or (`bare`) of nothing at all, and
-    whether it does so with a `no` or `not`."""
+    """What a question is about, and what of it is asked."""
 
     names: tuple[str, ...]
+    """Words that may name devices, their models or codes, as they are spelt."""
     numbered: tuple[tuple[str, ...], ...]
+    """Of each device that it names by kind and number, or in a range, the ids that this may have."""
     codes: frozenset[str]
+    """Keys of the codes that it names, those of models among them."""
     reported: tuple[str, ...]
+    """Codes, as they are spelt, that some device of the fleet is asked for."""
     period: Period | None
+    """The time that it names."""
     usual: Period | None
+    """The time that is meant where it names none."""
     unread: str
+    """Words for a time that is not read."""
     of_device: bool
+    """Whether it surely names a device."""
     fleet: bool
+    """Whether it asks of the fleet as a whole."""
     health: bool
     best: bool
+    """For the healthiest, not the least healthy."""
     incidents: bool
+    """What happened."""
     lack: Lack | None
+    """What those devices lack whom it asks for."""
     conditions: Conditions
+    """What those devices meet at once whom it asks for."""
     left_out: LeftOut
     silent: bool
+    """Who or what sends nothing."""
     alerts: bool
     resolved: bool
+    """Alerts that are over."""
     action: bool
+    """What to do."""
     reporters: bool
+    """Who reported what it names."""
     state: bool
+    """Nothing but how what it names is."""
     bare: bool
+    """Nothing at all beside what it names."""
     denies: bool
+    """Whether it asks with a `no` or `not`."""
     known: Known | None = None
     """What the tenant has of that which it names, which the words do not say: see `placed`."""
 
