@@ -142,7 +142,7 @@ def test_refused_records_are_kept_with_their_reason_and_sent_again(gateway: http
             found = list(deadletter.read_letters(settings, OTHER))
     assert sorted(each.letter.code for each in found) == reasons
     assert {each.letter.sent for each in found} == set(lines[:4])
-    assert list(deadletter.read_letters(settings, TENANT)) == []
+    assert list(deadletter.read_letters(settings, RESENDING)) == []
     time.sleep(max(0.0, future / 1000 - settings.ingest.max_future_s - time.time()))
     producer = open_producer(settings.kafka)
     first = deadletter.replay(settings, OTHER, producer)
