@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 
@@ -14,12 +14,14 @@ _BETWEEN_DIGITS = re.compile(r"(?<=\d)[-_/\s]+(?=\d)")
 _SEPARATORS = re.compile(r"(?<!\d)[-_/\s]|[-_/\s](?!\d)")
 _CONSTANT = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 _WITH_DIGIT = re.compile(r"(?<!\S)[^\s\d]*\d\S*")
+_JOINTS, _DIGITS = re.compile(r"[-/]"), re.compile(r"\d+")
 _DASHES = str.maketrans({**dict.fromkeys("\u2010\u2011\u2012\u2212", "-"), "\u00ad": None})
 _EN_DASH = re.compile(r"(?<=[^\W\d_])\u2013(?=\d)")  # between codes it is a range: `E101–E104`
 _DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
 _MAXIMUM_LENGTH = 40
 
 
+@lru_cache(maxsize=2048)  # a search asks for those that each of its candidates declares
 def code_key(code: str) -> str:
     """The form in which spellings of one code meet: `HX-200`, `hx200`, `HX_200s`; or `v2.4.1`, `2.4.1`.
 
@@ -37,28 +39,36 @@ def singular(code: str) -> str:
 
 
 def codes_in(text: str) -> set[str]:
-    """Keys of what looks like a code in a text: letters with digits, `A_B` in capitals, `1.2.3`."""
+    """Keys of what looks like a code in a text: letters with digits, `A_B` in capitals, `1.2.3`.
+
+    `E421/E425` is two codes; `E421-E425` may be a code of its own, or a range, whose ends are codes too.
+    """
     text = _plain(text)
     words = [word for run in _WITH_DIGIT.findall(text) for word in _WORD.findall(run)]
-    found = [*filter(_looks_like_code, words), *(_CONSTANT.findall(text) if "_" in text else ())]
-    return {code_key(word) for word in found}
+    codes = filter(_looks_like_code, (code for word in words for code in _codes_of(word)))
+    return {code_key(code) for code in (*codes, *(_CONSTANT.findall(text) if "_" in text else ()))}
 
 
 def numbers_in(text: str, declared: Iterable[str]) -> set[str]:
     """Those of the declared codes that are digits alone and stand in a text: no other number is a code."""
     numbers = {key for key in keys(declared) if key.isdecimal()}
-    return numbers & set(_WORD.findall(text)) if numbers else numbers
+    if not numbers:
+        return numbers
+    lists = map(_JOINTS.split, _WORD.findall(text))  # a date is none, though its day may be a code
+    return {number for listed in lists if numbers.issuperset(listed) for number in listed}
 
 
 @lru_cache(maxsize=64)  # a search asks several times
 def codes_asked(query: str) -> tuple[str, ...]:
-    """Keys that a query may mean, in its order: every word, and neighbours joined (`HX 200`, `error E 421`).
+    """Keys that a query may mean, in its order: every word, what it joins, and neighbours joined (`HX 200`,
+    `error E 421`).
 
     Wider than `codes_in` on purpose: only those that some chunk carries as a code can match.
     """
     words = re.findall(r"\w+(?:[-./]\w+)*", _plain(query))
-    joined = [left + right for left, right in pairwise(words) if right[:1].isdigit()]
-    return tuple(dict.fromkeys(key for word in [*words, *joined] if (key := code_key(word)) and _fits(key)))
+    meant = [code for word in words for code in (word, *_codes_of(word))]
+    meant += [left + right for left, right in pairwise(words) if right[:1].isdigit()]
+    return tuple(dict.fromkeys(key for code in meant if (key := code_key(code)) and _fits(key)))
 
 
 def keys(codes: Iterable[str]) -> set[str]:
@@ -69,6 +79,18 @@ def keys(codes: Iterable[str]) -> set[str]:
 def _plain(text: str) -> str:
     """A text with the hyphens of typesetters as the one of keyboards, and without soft ones."""
     return text if text.isascii() else _EN_DASH.sub("-", text.translate(_DASHES))
+
+
+def _codes_of(word: str) -> Iterator[str]:
+    """The codes of a list, `E421/E425` or `421/425`, or else the word, `X1/2`; and the ends of ranges."""
+    parts = word.split("/")
+    listed = all(map(_looks_like_code, parts)) or all(map(str.isdecimal, parts))
+    for code in parts if listed else [word]:
+        yield code
+        ends = code.split("-")
+        # They differ in their digits alone: `AB12-CD34` is one code.
+        if len(ends) == 2 and _DIGITS.sub("0", ends[0]) == _DIGITS.sub("0", ends[1]):
+            yield from filter(_looks_like_code, ends)
 
 
 def _looks_like_code(word: str) -> bool:

@@ -12,17 +12,19 @@ from sentence_transformers import CrossEncoder
 from iotops.models import ResolvedModel
 from iotops.models.hardware import preferred_device, preferred_dtype, texts_at_once
 
+MAX_TOKENS = 512
+
 
 class RelevanceScorer:
-    """A loaded cross-encoder with one output; `max_tokens` bounds what it reads of query plus text."""
+    """A loaded cross-encoder with one output, which reads `MAX_TOKENS` of query plus text."""
 
-    def __init__(self, model: ResolvedModel, *, max_tokens: int = 512) -> None:
+    def __init__(self, model: ResolvedModel) -> None:
         self.model = model
         self.device = preferred_device()
         self._encoder = CrossEncoder(
             str(model.path),
             device=self.device,
-            max_length=max_tokens,
+            max_length=MAX_TOKENS,
             local_files_only=True,
             trust_remote_code=False,
             # A sigmoid would make one of all that fit well: in bfloat16 it is 1 from a score of 6.3 on.

@@ -98,6 +98,15 @@ class ForwardIndex:
         found = ((term, self._place(term)) for term in terms)
         return Counter({term: int(self._documents[place]) for term, place in found if place is not None})
 
+    def holding(self, rows: NDArray[np.int64], terms: Sequence[str]) -> NDArray[np.bool_]:
+        """Which of some chunks hold which terms, in any field: shape (terms, n)."""
+        owners, at = self._entries(rows)
+        found = np.zeros((len(terms), len(rows)), np.bool_)
+        for number, place in enumerate(map(self._place, terms)):
+            if place is not None:
+                found[number, owners[self._terms[at] == place]] = True
+        return found
+
     def score(
         self,
         rows: NDArray[np.int64],

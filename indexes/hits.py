@@ -11,7 +11,7 @@ from functools import cached_property
 from indexes.codes import codes_in, keys
 from indexes.fusion import blend
 
-_NUMBER = re.compile(r"\d+")
+_NUMBER, _WORD = re.compile(r"\d+"), re.compile(r"\w+")
 _SHINGLE_WORDS = 3
 
 
@@ -78,9 +78,10 @@ def documents(hits: Sequence[Hit]) -> list[str]:
 def distinct(hits: Sequence[Hit], limit: int, similarity: float) -> list[Hit]:
     """The first `limit` hits of which no two say the same; the better one of a pair stays.
 
-    Two say the same where their word triples have a Jaccard similarity of at least `similarity`, they name
-    the same codes, and their documents declare the same models and firmware: runbooks cut from one template
-    and the manuals of two models differ in little else.
+    Two say the same where their word triples have a Jaccard similarity of at least `similarity`, they and
+    their headings name the same codes, their documents declare the same codes, models and firmware, and no
+    word of a heading stands in one text alone: runbooks cut from one template, the manuals of two models and
+    what is told of the inlet valve and of the outlet valve differ in little else.
     """
     kept: list[Hit] = []
     alike: defaultdict[int, list[_Wording]] = defaultdict(list)
@@ -118,10 +119,22 @@ class _Wording:
         """Whether the two say the same; see `distinct`."""
         both = len(self._triples & other._triples)
         either = len(self._triples) + len(other._triples) - both
-        return both >= similarity * either and self._names == other._names
+        if both < similarity * either or self._names != other._names:
+            return False
+        differing = self._text_words ^ other._text_words
+        return differing.isdisjoint(self._heading_words | other._heading_words)
 
     @cached_property
     def _names(self) -> tuple[set[str], ...]:
-        """What it is about: codes and numbers, models, firmware."""
-        numbers = set(_NUMBER.findall(self._hit.text))
-        return codes_in(self._hit.text) | numbers, keys(self._hit.models), keys(self._hit.firmware)
+        """What it is about: codes and numbers, what is declared."""
+        hit = self._hit
+        named = codes_in(f"{hit.title} {hit.section} {hit.text}") | set(_NUMBER.findall(hit.text))
+        return named, keys(hit.error_codes), keys(hit.models), keys(hit.firmware)
+
+    @cached_property
+    def _text_words(self) -> set[str]:
+        return set(_WORD.findall(self._hit.text.lower()))
+
+    @cached_property
+    def _heading_words(self) -> set[str]:
+        return set(_WORD.findall(f"{self._hit.title} {self._hit.section}".lower()))

@@ -66,7 +66,7 @@ class Candidates:
     vector: Scores
     """Cosine with the query; NaN where it was not embedded."""
     exact: Scores
-    """Share of the codes asked for that the chunk carries."""
+    """Share of the codes asked for that the chunk carries, 0 to 1."""
     words: Scores
     """BM25F by the weights that chose the candidates; NaN where no word of the query occurs."""
     precedent: Scores
@@ -134,7 +134,7 @@ class HybridIndex:
             answering, alike = _answering(part, vector, answers, filters)
         spent.vector += clock.lap()
         _, worded = part.text.search(query, count * _LOOKED_THROUGH, filters, local, shared)
-        shares, coded = part.text.exact(query, count, filters, local, shared)
+        _, coded = part.text.exact(query, count, filters, local, shared)
         rows = np.unique(np.concatenate([near, worded, coded, answering]))
         scores = part.text.score(query, rows, shared, words)
         places = np.searchsorted(rows, worded)
@@ -148,7 +148,10 @@ class HybridIndex:
         if vector is not None:
             cosine = vectors.scores(vector, rows).astype(np.float64)
         spent.vector += clock.lap()
-        exact, precedent = _aligned(rows, coded, shares), _aligned(rows, answering, alike)
+        precedent = np.full(len(rows), np.nan)
+        precedent[np.searchsorted(rows, answering)] = alike
+        exact = part.text.shares(query, rows, part.snapshot.chunks, shared)
+        spent.bm25 += clock.lap()
         return Candidates(part, rows, cosine, exact, scores, precedent)
 
 
@@ -251,9 +254,9 @@ def fuse(vector: Scores, bm25: Scores, exact: Scores, precedent: Scores, weights
         fused = min_max(rankings, parts, floors=(None, 0.0))
     else:
         fused = reciprocal_rank(rankings, parts)
-    share, alike = np.minimum(np.nan_to_num(exact), 1), np.nan_to_num(precedent)
-    most = 1 + weights.code_lift * share.any() + weights.precedent * alike.max(initial=0)
-    lifted: Scores = (fused + weights.code_lift * share + weights.precedent * alike) / most
+    alike = np.nan_to_num(precedent)
+    most = 1 + weights.code_lift * exact.any() + weights.precedent * alike.max(initial=0)
+    lifted: Scores = (fused + weights.code_lift * exact + weights.precedent * alike) / most
     return lifted
 
 
@@ -300,12 +303,6 @@ def _answering(
 
 def _number(score: float) -> float | None:
     return None if np.isnan(score) else float(score)
-
-
-def _aligned(rows: NDArray[np.int64], found: NDArray[np.int64], scores: NDArray[np.float32]) -> Scores:
-    aligned = np.full(len(rows), np.nan)
-    aligned[np.searchsorted(rows, found)] = scores
-    return aligned
 
 
 class _Stopwatch:

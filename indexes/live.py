@@ -85,13 +85,11 @@ class LiveIndex:
         elif self.snapshot is None or self.snapshot.manifest.snapshot_id != snapshot_id:
             if snapshot_id == self._refused and time.monotonic() < self._retry_at:
                 return  # a damaged snapshot is not downloaded again at every check
-            self._refused, self._retry_at = (
-                snapshot_id,
-                time.monotonic() + _RETRY_FACTOR * self._check_every_s,
-            )
             try:
                 self._load(snapshot_id)
             except SnapshotError:
+                self._refused = snapshot_id
+                self._retry_at = time.monotonic() + _RETRY_FACTOR * self._check_every_s
                 if self.snapshot is None:
                     self._load_before(snapshot_id)
                 raise

@@ -23,6 +23,7 @@ from tantivy import FieldType, Occur, Query
 from indexes.codes import codes_asked, codes_in, keys, numbers_in
 from indexes.filters import EPOCH, Filters
 from indexes.forward import FIELDS, Bm25f, ForwardIndex, Terms
+from indexes.schema import rows_of
 
 BOOSTS = {"title": 2.0, "section": 1.5, "body": 1.0, "codes": 2.0}
 EXACT_FIELDS = ("declared", "models", "firmware", "error_codes", "doc_type")
@@ -33,6 +34,7 @@ _WIDER = 4
 _FORWARD = "forward"
 _CODE = "\x1f"  # before a code among the forward index's terms: no word begins so
 _DECLARED_SHARE = 0.5
+_DECLARING = ["models", "firmware", "error_codes", "version"]
 _TIE_BREAK = 1e-4
 _WRITER_HEAP_BYTES = 64_000_000
 
@@ -71,9 +73,11 @@ class TermStatistics:
         frequency = self.frequencies[term]
         return math.log(1 + (self.chunks - frequency + 0.5) / (frequency + 0.5))
 
-    def carries(self, code: str) -> bool:
-        """Whether some chunk, but not every one, carries the code."""
-        return self.rarity(code) > 0 and max(self._both(code)) > 0
+    def asked(self, query: str) -> dict[str, float]:
+        """The codes that a query names and some chunk, but not every one, carries, with each one's share."""
+        carried = (code for code in codes_asked(query) if any(self._both(code)))
+        rarities = {code: rarity for code in carried if (rarity := self.rarity(code)) > 0}
+        return {code: rarity / len(rarities) for code, rarity in rarities.items()}
 
     def rarity(self, code: str) -> float:
         """0 for a code that every chunk carries, near 1 for one that a single chunk of many carries."""
@@ -156,21 +160,15 @@ class TextIndex:
         local: TermStatistics | None = None,
         shared: TermStatistics | None = None,
     ) -> Ranked:
-        """Chunks that carry codes which the query names: share of the codes matched, 0 to 1, and rows.
-
-        A code in the chunk counts whole, one that only its document declares counts half; each is weighted
-        by its rarity, so that a code on every page lifts none. BM25 orders the equals. `local` and `shared`
-        as in `search`.
+        """Chunks that carry codes which the query names, those of the greatest share of them first: shares as
+        in `shares`, and rows. BM25 orders the equals. `local` and `shared` as in `search`.
         """
-        codes = codes_asked(query)
-        if not codes:
+        if not codes_asked(query):
             return _nothing()
         local = local or self.statistics(query)
         shared = shared or local
-        asked = [code for code in codes if shared.carries(code)]
         parts: list[tuple[Occur, Query]] = []
-        for code in asked:
-            share = shared.rarity(code) / len(asked)
+        for code, share in shared.asked(query).items():
             whole = Query.const_score_query(self._term(("codes", code)), share)
             half = Query.const_score_query(self._term(("declared", code)), share * _DECLARED_SHARE)
             parts.append((Occur.Should, Query.disjunction_max_query([whole, half])))
@@ -179,6 +177,23 @@ class TextIndex:
         order = Query.boost_query(self._bm25(query, local, shared), _TIE_BREAK)
         matched = Query.boolean_query([(Occur.Must, Query.boolean_query(parts)), (Occur.Should, order)])
         return self._top(matched, k, filters)
+
+    def shares(
+        self, query: str, rows: Rows, chunks: pa.Table, statistics: TermStatistics
+    ) -> NDArray[np.float64]:
+        """Share of the codes that the query names which chunks carry, whoever found them: shape (n,), 0 to 1.
+
+        A code in the chunk counts whole, one that only its document declares counts half; each is weighted
+        by its rarity, so that a code on every page lifts none. `chunks` is the table that the index is of.
+        """
+        asked, shares = statistics.asked(query), np.zeros(len(rows))
+        if asked:
+            held = self._forward.holding(rows, [_CODE + code for code in asked])
+            declared = [_declared(chunk) for chunk in rows_of(chunks.select(_DECLARING), rows).to_pylist()]
+            for (code, share), carries in zip(asked.items(), held, strict=True):
+                half = [_DECLARED_SHARE * (code in each) for each in declared]
+                shares += share * np.where(carries, 1, half)
+        return shares
 
     def rows_of_document(self, uri: str, filters: Filters | None = None) -> Rows:
         """The rows of a document's chunks, in any order; of a very long one the first."""
@@ -262,9 +277,7 @@ def _document(chunk: dict[str, Any], codes: list[str], row: int) -> tantivy.Docu
         document.add_text(name, chunk[column])
     values = {
         "codes": codes,
-        "declared": sorted(
-            keys([*chunk["models"], *chunk["firmware"], *chunk["error_codes"], chunk["version"]])
-        ),
+        "declared": sorted(_declared(chunk)),
         "models": sorted(keys(chunk["models"])),
         "firmware": sorted(keys(chunk["firmware"])),
         "error_codes": sorted(keys(chunk["error_codes"])),
@@ -274,6 +287,12 @@ def _document(chunk: dict[str, Any], codes: list[str], row: int) -> tantivy.Docu
         for code in found:
             document.add_text(name, code)
     return document
+
+
+def _declared(chunk: dict[str, Any]) -> set[str]:
+    """Keys of what a chunk's document declares; of digits alone only error codes: `version: 3` is no code."""
+    others = keys([*chunk["models"], *chunk["firmware"], chunk["version"]])
+    return keys(chunk["error_codes"]) | {key for key in others if not key.isdecimal()}
 
 
 def _english() -> tantivy.TextAnalyzer:

@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,6 +28,7 @@ from sqlalchemy.exc import OperationalError
 from iotops.errors import IotOpsError
 from iotops.lake import iceberg_catalog, storage_filesystem
 from iotops.lake_dataset import Stream, lake_dataset
+from iotops.outages import Unanswered, outage
 from iotops.settings import DatabaseSettings, LakeSettings, Settings, get_settings
 
 ENVIRONMENT = "IOTOPS_TENANT_"
@@ -119,9 +121,11 @@ def _lake_sources(credentials: Credentials, settings: Settings) -> dict[tuple[st
     )
     try:
         datasets = _lake_datasets(credentials, own, _own_database(credentials, settings.database))
-    except OperationalError as error:
-        raise _refused_role(credentials, settings.database, str(error.orig)) from None
-    except OSError as error:
+    except (OperationalError, OSError) as error:
+        if isinstance(told := outage(error, settings), Unanswered):
+            raise told from None
+        if isinstance(error, OperationalError):
+            raise _refused_role(credentials, settings.database, str(error.orig)) from None
         raise IotOpsError(
             f"the object store at {own.endpoint} refuses the key {own.access_key!r} of "
             f"{credentials.tenant_id}: {error}. {_renew(credentials)}"
@@ -170,9 +174,8 @@ def _postgres_sources(credentials: Credentials, database: DatabaseSettings) -> d
     except AdbcError as error:
         raise _refused_role(credentials, database, str(error)) from None
     return {
-        (schema, table): Stream(schemas[name], lambda name=name: read(name))  # type: ignore[misc]
-        for schema, table in names
-        if (name := f"{schema}.{table}")
+        (schema, table): Stream(columns, partial(read, name))
+        for (schema, table), (name, columns) in zip(names, schemas.items(), strict=True)
     }
 
 
@@ -184,7 +187,7 @@ def _own_database(credentials: Credentials, database: DatabaseSettings) -> Datab
 
 def _refused_role(credentials: Credentials, database: DatabaseSettings, reason: str) -> IotOpsError:
     return IotOpsError(
-        f"Postgres at {database.host}:{database.port} does not let {credentials.database_role} in: "
+        f"Postgres at {database.host}:{database.port} refuses the login of {credentials.database_role}: "
         f"{' '.join(reason.split())}. {_renew(credentials)}"
     )
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import jwt
 
 from iotops.errors import AuthError, SettingsError
-from iotops.settings import AuthSettings
+from iotops.settings import AuthSettings, home_folder
 from iotops.tenancy import Tenant
 
 Role = Literal["operator", "analyst", "admin", "device"]
@@ -106,6 +106,7 @@ def _signing_key(settings: AuthSettings) -> str:
     key = settings.jwt_secret.get_secret_value()
     if not key:
         raise SettingsError(
-            "IOTOPS_AUTH__JWT_SECRET is not set: `iotops up` generates one for the embedded stack"
+            "IOTOPS_AUTH__JWT_SECRET is not set: `iotops up` generates one for the embedded stack, in "
+            f"{home_folder()}"
         )
     return key

@@ -35,14 +35,16 @@ async def whole_body(receive: Receive, most_bytes: int, most_s: float) -> bytes:
                 if len(body) > most_bytes:
                     raise too_large(most_bytes)
     except TimeoutError:
-        slow = f"the body was not here within {most_s:g} s: send it at once"
+        slow = f"the body had not arrived within {most_s:g} s: send it without delay"
         raise ApiError(408, "too_slow", slow) from None
     return bytes(body)
 
 
 def too_large(most_bytes: int) -> ApiError:
     """The refusal of a body with more bytes."""
-    return ApiError(413, "too_large", f"the body has more than {most_bytes} bytes: send less at once")
+    return ApiError(
+        413, "too_large", f"the body has more than {most_bytes} bytes: send it in smaller requests"
+    )
 
 
 class Places:

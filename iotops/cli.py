@@ -7,9 +7,11 @@ from importlib.metadata import entry_points
 from typing import NoReturn
 
 import typer
+from rich.markup import escape
 
 from iotops.commands.console import errors, quiet
 from iotops.errors import IotOpsError
+from iotops.outages import outage
 from iotops.ray_cluster import prepare_environment
 from iotops.settings import get_settings
 
@@ -38,17 +40,12 @@ def main() -> None:
     except IotOpsError as error:
         _fail(str(error))
     except Exception as error:
-        from sqlalchemy.exc import OperationalError  # only here: it takes a while to load
-
-        if not isinstance(error, OperationalError) or error.statement is not None:
+        told = outage(error, get_settings())
+        if told is None:
             raise
-        database = get_settings().database
-        _fail(
-            f"the database at {database.host}:{database.port} does not answer: `iotops up` starts the "
-            "embedded one"
-        )
+        _fail(str(told))
 
 
 def _fail(why: str) -> NoReturn:
-    errors.print(f"[bold red]error:[/] {why}", highlight=False)
+    errors.print(f"[bold red]error:[/] {escape(why)}", highlight=False, soft_wrap=True)
     sys.exit(1)

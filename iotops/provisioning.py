@@ -21,6 +21,8 @@ from iotops.tenancy import Tenant, unknown_tenant
 from iotops.tiers import load_tiers
 
 CREATE = text("INSERT INTO platform.tenants (tenant_id, tier) VALUES (:tenant, :tier)")
+# Of a tenant's own transactions: retention waits for those that read, and everybody behind it.
+LIMITS = {"statement_timeout": "30min", "idle_in_transaction_session_timeout": "5min"}
 KNOWN = text("SELECT 1 FROM platform.tenants WHERE tenant_id = :tenant")
 
 
@@ -103,3 +105,6 @@ def _create_database_role(settings: Settings, tenant: Tenant, password: SecretSt
             if not exists:
                 cursor.execute(sql.SQL("CREATE ROLE {} IN ROLE iotops_analyst").format(role))
             cursor.execute(login)
+            limit = sql.SQL("ALTER ROLE {} SET {} = {}")
+            for name, value in LIMITS.items():
+                cursor.execute(limit.format(role, sql.Identifier(name), value))

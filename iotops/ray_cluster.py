@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+from collections.abc import Callable
+from typing import TypeVar
+from urllib.parse import urlsplit
 
+from iotops.errors import IotOpsError
+from iotops.outages import Unanswered, unanswered
 from iotops.settings import RaySettings
 
+Client = TypeVar("Client")
+
 NAMESPACE = "iotops"
+REACHED_S = 5.0
 LOCAL_NODE = {
     # Ray turns 127.0.0.1 into the machine's outward address unless it believes that no cluster is wanted.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -41,13 +50,51 @@ def prepare_environment(settings: RaySettings) -> None:
 
 
 def connect(settings: RaySettings) -> None:
-    """Make this process a driver of the cluster; does nothing where it is one already."""
+    """Make this process a driver of the cluster; does nothing where it is one already.
+
+    Raises `Unanswered` where the cluster does not take it, at once where nobody listens at the address: Ray
+    itself would try on for minutes.
+    """
     import ray
 
     if not ray.is_initialized():
-        ray.init(
-            address=settings.address,
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        _reach(settings.address)
+        try:
+            ray.init(
+                address=settings.address,
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except ConnectionError as error:
+            raise _away(settings.address, error) from None
+
+
+def dashboard_client(kind: Callable[[str], Client], settings: RaySettings) -> Client:
+    """A client of an API of Ray's dashboard.
+
+    Raises `Unanswered` where the dashboard does not answer, `IotOpsError` where it answers something else.
+    """
+    from ray.exceptions import AuthenticationError
+
+    url = settings.dashboard_url
+    try:
+        return kind(url)
+    except ConnectionError as error:
+        raise unanswered("Ray's dashboard", url, "IOTOPS_RAY__DASHBOARD_URL", error) from None
+    except (RuntimeError, AuthenticationError) as error:
+        raise IotOpsError(f"Ray's dashboard at {url} answers: {error}") from None
+
+
+def _reach(address: str) -> None:
+    place = urlsplit(address if "://" in address else f"//{address}")
+    if place.port is None:  # such as `auto`
+        return
+    try:
+        socket.create_connection((place.hostname, place.port), timeout=REACHED_S).close()
+    except OSError as error:
+        raise _away(address, error) from None
+
+
+def _away(address: str, error: OSError) -> Unanswered:
+    return unanswered("Ray", address, "IOTOPS_RAY__ADDRESS", error)

@@ -46,14 +46,14 @@ EXAMPLES = {
         "unknown_device",
         "device 'machine-999' has sent nothing for this tenant",
     ),
-    408: ("Too slow", "too_slow", "the body was not here within 10 s: send it at once"),
+    408: ("Too slow", "too_slow", "the body had not arrived within 10 s: send it without delay"),
     409: (
         "Changed by somebody else",
         "guide_changed",
-        "guide 3f0e8c5e-6f0a-4f5e-9d5e-2a4b1c7d9e10 has changed meanwhile, this was not kept: "
-        "see how it stands",
+        "guide 3f0e8c5e-6f0a-4f5e-9d5e-2a4b1c7d9e10 has changed in the meantime; your report "
+        "was not saved: fetch the guide and report again",
     ),
-    413: ("Too large", "too_large", "the body has more than 5242880 bytes: send less at once"),
+    413: ("Too large", "too_large", "the body has more than 5242880 bytes: send it in smaller requests"),
     415: (
         "Unknown encoding",
         "unsupported_encoding",
@@ -67,7 +67,7 @@ EXAMPLES = {
     429: (
         "The tenant has had what its limit allows",
         "rate_limited",
-        "tenant acme has made the 20 ask calls a minute of its tier free: come again in 12 s",
+        "tenant acme has made the 20 ask calls a minute of its tier free: try again in 12 s",
     ),
     503: (
         "No room now; from Serve's proxy as a line of text",
@@ -77,7 +77,7 @@ EXAMPLES = {
     504: (
         "No answer in time",
         "timed_out",
-        "there was no answer within 120 s: send this again in a while",
+        "there was no answer within 120 s: try again shortly",
     ),
 }
 

@@ -10,6 +10,7 @@ import yaml
 from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
 
 from iotops.errors import IotOpsError
+from iotops.ray_cluster import dashboard_client
 from iotops.settings import Settings
 
 COPILOT, LANGUAGE_MODEL = "copilot", "LanguageModel"
@@ -59,7 +60,7 @@ def wait_until_running(
 
 
 def _client(settings: Settings) -> ServeSubmissionClient:
-    return ServeSubmissionClient(settings.ray.dashboard_url)
+    return dashboard_client(ServeSubmissionClient, settings.ray)
 
 
 def _describe(application: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The one settings tree: a class per area, read once at the edge and passed in.
 
 Precedence: constructor, `IOTOPS_*` environment variables (`IOTOPS_KAFKA__BOOTSTRAP_SERVERS`), the
-`settings.yaml` that `iotops up` writes into the home folder, `configs/settings.yaml`, the defaults here.
+`settings.yaml` that `iotops up` writes into the home folder, the one in the `configs` folder, the defaults
+here. A name that is no setting is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,15 +20,23 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 from sqlalchemy import URL
+from yaml import YAMLError
 
 from iotops.errors import SettingsError
+from iotops.mistyped import dotted_names, mistyped_variables, no_setting
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_SECRETS = frozenset({"changeme", "changethis", "secret", "password", "postgres", "admin", "iotops"})
 MINIMUM_SECRET_LENGTH = 16
 
 
-class KafkaSettings(BaseModel):
+class Area(BaseModel):
+    """Settings that belong together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class KafkaSettings(Area):
     """The broker that telemetry and events flow through."""
 
     bootstrap_servers: str = Field("127.0.0.1:19092", description="Comma-separated host:port of the brokers.")
@@ -38,14 +47,16 @@ class KafkaSettings(BaseModel):
         300_000, description="A consumer that stores one batch for longer than this is replaced (ms)."
     )
     idempotent: bool = Field(
-        True, description="Whether the broker recognises a batch that is sent again; else they go one by one."
+        True,
+        description="Whether the broker recognises a batch that is sent again; otherwise batches are sent "
+        "one at a time.",
     )
     client: Literal["auto", "kafka-python", "confluent-kafka"] = Field(
         "auto", description="Client library; `auto` is confluent-kafka where it is installed."
     )
 
 
-class LakeSettings(BaseModel):
+class LakeSettings(Area):
     """The object store that holds bronze, silver, documents and indexes."""
 
     endpoint: str = Field("http://127.0.0.1:18333", description="S3 endpoint URL; empty for AWS itself.")
@@ -61,7 +72,7 @@ class LakeSettings(BaseModel):
     )
 
 
-class DatabaseSettings(BaseModel):
+class DatabaseSettings(Area):
     """Postgres: hot silver, gold, the Iceberg catalog and (in its own database) Prefect."""
 
     host: str = Field("127.0.0.1", description="Host of the Postgres server.")
@@ -78,7 +89,7 @@ class DatabaseSettings(BaseModel):
         return URL.create(driver, user, password.get_secret_value(), self.host, self.port, self.name)
 
 
-class CacheSettings(BaseModel):
+class CacheSettings(Area):
     """The Redis-protocol server: cache, limits, conversations."""
 
     host: str = Field("127.0.0.1", description="Host of the Redis-protocol server.")
@@ -87,7 +98,7 @@ class CacheSettings(BaseModel):
     answer_ttl_s: int = Field(1800, description="How long an answer may be served again (seconds).")
 
 
-class MqttSettings(BaseModel):
+class MqttSettings(Area):
     """The MQTT broker that devices connect to."""
 
     host: str = Field("127.0.0.1", description="Host of the MQTT broker.")
@@ -96,11 +107,12 @@ class MqttSettings(BaseModel):
     password: SecretStr = Field(SecretStr(""), description="Password of the platform's own gateway.")
     ca_file: Path | None = Field(None, description="Certificate authority of the broker; none: no TLS.")
     shared_subscription: bool = Field(
-        True, description="Whether the broker knows shared subscriptions, so that several gateways share."
+        True,
+        description="Whether the broker knows shared subscriptions, so that several gateways share the load.",
     )
 
 
-class AuthSettings(BaseModel):
+class AuthSettings(Area):
     """Bearer tokens."""
 
     jwt_secret: SecretStr = Field(SecretStr(""), description="HMAC key that signs and verifies tokens.")
@@ -108,7 +120,7 @@ class AuthSettings(BaseModel):
     device_token_ttl_s: int = Field(365 * 86400, description="Lifetime of a device's token (seconds).")
 
 
-class PrefectSettings(BaseModel):
+class PrefectSettings(Area):
     """The orchestrator's API."""
 
     api_url: str = Field("http://127.0.0.1:14200/api", description="URL of the Prefect API.")
@@ -131,14 +143,14 @@ class PrefectSettings(BaseModel):
     )
 
 
-class RaySettings(BaseModel):
+class RaySettings(Area):
     """The Ray cluster that runs the pipelines and the served graph."""
 
     address: str = Field("127.0.0.1:16380", description="GCS address of the cluster.")
     dashboard_url: str = Field("http://127.0.0.1:8265", description="URL of the Ray dashboard and job API.")
 
 
-class ServeSettings(BaseModel):
+class ServeSettings(Area):
     """The HTTP front of the copilot and the gateway."""
 
     host: str = Field("127.0.0.1", description="Interface that Serve's proxy binds.")
@@ -150,7 +162,7 @@ class ServeSettings(BaseModel):
         return f"http://{self.host}:{self.port}"
 
 
-class IngestSettings(BaseModel):
+class IngestSettings(Area):
     """Gateway limits and how the sinks roll their batches."""
 
     bronze_roll_records: int = Field(5000, description="A bronze object closes at this many records.", ge=1)
@@ -170,7 +182,7 @@ class IngestSettings(BaseModel):
     max_future_s: int = Field(600, description="A timestamp further ahead than this is refused (s).", ge=0)
 
 
-class RetrievalSettings(BaseModel):
+class RetrievalSettings(Area):
     """How documents are found."""
 
     fresh_days: int = Field(
@@ -178,13 +190,13 @@ class RetrievalSettings(BaseModel):
     )
 
 
-class CopilotSettings(BaseModel):
+class CopilotSettings(Area):
     """How an answer is built."""
 
     answer_tokens: int = Field(160, description="Length of a drafted answer at most (tokens).", ge=16)
     least_confidence: float = Field(
         0.65,
-        description="Below this relevance of the sources (0-1) the answer is that nobody knows.",
+        description="Below this relevance of the sources (0-1) the answer is 'I don't know'.",
         ge=0,
         le=1,
     )
@@ -199,7 +211,7 @@ class CopilotSettings(BaseModel):
     )
 
 
-class GuardSettings(BaseModel):
+class GuardSettings(Area):
     """What is refused, set aside or taken out around an answer."""
 
     lakera_api_key: SecretStr | None = Field(
@@ -218,15 +230,18 @@ class GuardSettings(BaseModel):
     )
 
 
-class AuditSettings(BaseModel):
+class AuditSettings(Area):
     """The record of who called."""
 
     keep_days: int = Field(
-        365, description="Days that a call stays in the audit; the nightly `lake-maintenance` ends it.", ge=30
+        365,
+        description="Days that a call stays in the audit, and a run in `gold.pipeline_runs`; the nightly "
+        "`lake-maintenance` deletes older rows.",
+        ge=30,
     )
 
 
-class LineageSettings(BaseModel):
+class LineageSettings(Area):
     """Where OpenLineage events of the pipelines' runs go, beside `gold.pipeline_runs` and the home folder."""
 
     url: str = Field(
@@ -236,7 +251,7 @@ class LineageSettings(BaseModel):
     )
 
 
-class StackSettings(BaseModel):
+class StackSettings(Area):
     """Loopback ports that only the embedded stack needs to know."""
 
     s3_port: int = Field(18333, description="SeaweedFS S3 gateway.")
@@ -302,8 +317,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment before the stack's own file before the committed defaults."""
-        files = [home_folder() / "settings.yaml", CONFIGS / "settings.yaml"]
-        yaml = [YamlConfigSettingsSource(settings_cls, file) for file in files if file.is_file()]
+        yaml = (YamlConfigSettingsSource(settings_cls, file) for file in settings_files())
         return (init_settings, env_settings, *yaml)
 
     @model_validator(mode="after")
@@ -317,7 +331,7 @@ class Settings(BaseSettings):
             return self
         weak = [name for name, value in self.secrets().items() if _is_weak(value)]
         if weak:
-            names = ", ".join(f"IOTOPS_{name.upper().replace('.', '__')}" for name in weak)
+            names = ", ".join(map(variable, weak))
             raise ValueError(
                 f"refusing to start in {self.environment}: missing or default secret {names}. "
                 f"Set each to a random value of at least {MINIMUM_SECRET_LENGTH} characters."
@@ -341,6 +355,17 @@ def home_folder() -> Path:
     return Path(os.environ.get("IOTOPS_HOME", ".iotops")).resolve()
 
 
+def settings_files() -> list[Path]:
+    """The files that settings are read from, the stronger first."""
+    folders = (home_folder(), Path(os.environ.get("IOTOPS_CONFIGS", CONFIGS)))
+    return [file for folder in folders if (file := folder / "settings.yaml").is_file()]
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting, such as `kafka.partitions`."""
+    return f"IOTOPS_{name.replace('.', '__')}".upper()
+
+
 def _is_weak(secret: SecretStr) -> bool:
     value = secret.get_secret_value()
     return len(value) < MINIMUM_SECRET_LENGTH or value.lower() in DEFAULT_SECRETS
@@ -349,11 +374,19 @@ def _is_weak(secret: SecretStr) -> bool:
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The process's settings, read once; raises `SettingsError` naming what is wrong."""
+    names = dotted_names(Settings)
+    variables = [variable(name) for name in names]
+    if mistyped := mistyped_variables(os.environ, variables):
+        raise SettingsError("; ".join(no_setting(name, variables) for name in mistyped))
+    files = " or ".join(map(str, settings_files()))
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        )
-        raise SettingsError(problems) from None
+        problems = []
+        for problem in error.errors(include_input=False, include_url=False):
+            name = ".".join(map(str, problem["loc"])) or "settings"
+            unknown = problem["type"] == "extra_forbidden"
+            problems.append(f"{files}: {no_setting(name, names)}" if unknown else f"{name}: {problem['msg']}")
+        raise SettingsError("; ".join(problems)) from None
+    except (ValueError, YAMLError) as error:
+        raise SettingsError(f"IOTOPS_* variables or {files} cannot be read: {error}") from None

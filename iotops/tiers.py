@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import Engine, Row, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from iotops.configs import read_config
 from iotops.database import engine, serving_engine, tenant_transaction
-from iotops.errors import SettingsError, TenantError
+from iotops.errors import TenantError
 from iotops.settings import DatabaseSettings, Settings
 from iotops.tenancy import Tenant, unknown_tenant
 
@@ -113,11 +113,7 @@ class Policies:
 
 def load_tiers(configs: Path) -> Tiers:
     """Read `tiers.yaml`; raises `SettingsError` naming what is wrong."""
-    file = configs / "tiers.yaml"
-    try:
-        return Tiers.model_validate(yaml.safe_load(file.read_text()))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise SettingsError(f"{file} cannot be used: {error}") from None
+    return read_config(configs / "tiers.yaml", Tiers)
 
 
 def tenant_policy(settings: Settings, tenant: Tenant) -> Policy:

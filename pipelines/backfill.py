@@ -16,6 +16,7 @@ from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.alone import alone
 from pipelines.jobs.protocol import JobRefused
+from pipelines.lake.loads import OWED
 from pipelines.stages import STAGES, Parameters, run_stage
 
 FLOWS = tuple(name for name, stage in STAGES.items() if stage.takes)
@@ -32,7 +33,9 @@ FINISH = text("""
     UPDATE ingest.backfills SET finished_at = clock_timestamp()
     WHERE flow = :flow AND first = :first AND last = :last AND finished_at IS NULL""")
 DONE = {
-    "bronze-to-silver": text("SELECT arrival_hour FROM ingest.lake_hours WHERE loaded_at >= :started"),
+    "bronze-to-silver": text(
+        f"SELECT arrival_hour FROM ingest.lake_hours WHERE loaded_at >= :started AND listing <> '{OWED}'"
+    ),
     "silver-to-gold": text("SELECT day FROM gold.customer_summary WHERE computed_at >= :started"),
 }
 
@@ -68,8 +71,11 @@ def backfill(
     """Do the range anew, whether it changed or not; of one that was broken off, only what is left.
 
     Progress reads `12 of 480 hours`. Raises `JobRefused` for a flow without a range, `TenantError` where
-    there is no such tenant.
+    there is no such tenant, and `QuarantineError` once all is done but the hours that were refused: these are
+    what is left.
     """
+    from pipelines.lake.refusal import QuarantineError  # loads the lake's libraries
+
     check_flow(flow)
     tenant = known_tenant(settings, tenant_id)
     key = {"flow": flow, "first": midnight(days.first), "last": midnight(days.last)}
@@ -83,10 +89,16 @@ def backfill(
         kind = "hours" if flow == "bronze-to-silver" else "days"
         count = len(parts) - len(left)
         on_progress(f"{count} of {len(parts)} {kind}")
+        refused: list[str] = []
         for chunk in chunks(left, CHUNK[flow]):
-            run_stage(flow, settings, tenant_id, Parameters(**{kind: tuple(chunk)}), on_progress)
+            try:
+                run_stage(flow, settings, tenant_id, Parameters(**{kind: tuple(chunk)}), on_progress)
+            except QuarantineError as error:
+                refused.append(str(error))
             count += len(chunk)
             on_progress(f"{count} of {len(parts)} {kind}")
+        if refused:
+            raise QuarantineError("\n".join(refused))
         with tenant_transaction(engine(settings.database), tenant) as connection:
             connection.execute(FINISH, key)
     return BackfillReport(len(parts), len(parts) - len(left))

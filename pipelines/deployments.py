@@ -12,6 +12,7 @@ import httpx
 import yaml
 
 from iotops.errors import IotOpsError
+from iotops.outages import unanswered
 from iotops.ray_cluster import prepare_environment
 from iotops.settings import PrefectSettings, Settings
 from iotops.stack.files import executable
@@ -121,8 +122,5 @@ def _call(
             return None
         answer.raise_for_status()
     except httpx.HTTPError as error:
-        raise IotOpsError(
-            f"Prefect at {settings.api_url} does not answer: {error}. Start it (`iotops up`), or set "
-            "IOTOPS_PREFECT__API_URL."
-        ) from None
+        raise unanswered("Prefect", settings.api_url, "IOTOPS_PREFECT__API_URL", error) from None
     return answer.json() if answer.content else {}

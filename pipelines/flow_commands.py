@@ -1,4 +1,4 @@
-"""`iotops flow`: run a flow here and now, apply and list the deployments, work for them, load anew."""
+"""`iotops flow`: run a flow here and now, apply and list the deployments, work for them, recompute days."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def run(
     if as_json:
         print_json({"flow": name, "tenant_id": tenant, **outcome.counts, "url": outcome.url})
     else:
-        results.print(f"{name} for {tenant or 'every tenant'}: {outcome}\n{outcome.url}", highlight=False)
+        print(f"{name} for {tenant or 'every tenant'}: {outcome}\n{outcome.url}")
 
 
 def list_all(as_json: Json = False) -> None:
@@ -141,7 +141,7 @@ def backfill(
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC), included.")],
     as_json: Json = False,
 ) -> None:
-    """Do a range of days anew on the cluster; broken off and started again, it does only what is left.
+    """Recompute a range of days on the cluster; if interrupted, run it again to do the rest.
 
     Example: iotops flow backfill bronze-to-silver --from 2026-11-01 --to 2026-11-20 --tenant acme
     """

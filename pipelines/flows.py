@@ -58,7 +58,7 @@ FLOW: dict[str, Any] = {
     retry_jitter_factor=0.5,
     retry_condition_fn=_worth_retrying,
     cache_policy=NO_CACHE,
-)  # type: ignore[untyped-decorator]
+)
 def stage_job(stage: str, tenant: str, hours: list[datetime], days: list[date]) -> StageResult:
     """Submit the stage to the cluster and wait for it; however this ends, the job ends with it.
 
@@ -88,37 +88,37 @@ def stage_job(stage: str, tenant: str, hours: list[datetime], days: list[date]) 
     return result
 
 
-@flow(name="bronze-to-silver", **FLOW)  # type: ignore[untyped-decorator]
+@flow(name="bronze-to-silver", **FLOW)
 def bronze_to_silver(tenant: str | None = None, hours: list[datetime] | None = None) -> Counts:
     """Bring the silver tables of a tenant, or of every one, to the state of bronze."""
     return _stage(bronze_to_silver, tenant, hours=hours)
 
 
-@flow(name="silver-to-gold", **FLOW)  # type: ignore[untyped-decorator]
+@flow(name="silver-to-gold", **FLOW)
 def silver_to_gold(tenant: str | None = None, days: list[date] | None = None) -> Counts:
     """Score the devices of a tenant, or of every one, on the days that changed, or on `days`."""
     return _stage(silver_to_gold, tenant, days=days)
 
 
-@flow(name="lake-maintenance", **FLOW)  # type: ignore[untyped-decorator]
+@flow(name="lake-maintenance", **FLOW)
 def lake_maintenance(tenant: str | None = None) -> Counts:
     """Remove what silver no longer needs and the audit no longer keeps, of a tenant or of every one."""
     return _stage(lake_maintenance, tenant)
 
 
-@flow(name="doc-ingestion", **FLOW)  # type: ignore[untyped-decorator]
+@flow(name="doc-ingestion", **FLOW)
 def doc_ingestion(tenant: str | None = None) -> Counts:
     """Bring the index of a tenant, of `shared`, or of all of them, up to date with its documents."""
     return _stage(doc_ingestion, tenant)
 
 
-@flow(name="enrichment", **FLOW)  # type: ignore[untyped-decorator]
+@flow(name="enrichment", **FLOW)
 def enrichment(tenant: str | None = None) -> Counts:
     """Explain the error codes in the fleet of a tenant, or of every one, with its articles."""
     return _stage(enrichment, tenant)
 
 
-@flow(name="rag-evaluation", **FLOW)  # type: ignore[untyped-decorator]
+@flow(name="rag-evaluation", **FLOW)
 def rag_evaluation(tenant: str | None = None) -> Counts:
     """Measure how well retrieval finds what the shelves of a tenant, or of every one, hold."""
     return _stage(rag_evaluation, tenant)
@@ -151,7 +151,8 @@ def _stage(
         retries=settings.retries,
         retry_delay_seconds=exponential_backoff(settings.retry_delay_s),
     )
-    with concurrency(slot, strict=True):
+    # A run outlives the server: the slot is for fairness, and no reason to break off.
+    with concurrency(slot, strict=True, raise_on_lease_renewal_failure=False):
         result: StageResult = job(flow.name, tenant, hours or [], days or [])
     _publish(flow.name, tenant, result)
     return result.counts

@@ -11,11 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from iotops.commands.console import print_json, results
+from iotops.commands.console import cell, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.errors import IotOpsError
 from iotops.settings import get_settings
-from iotops.tenancy import Tenant
 from pipelines.lineage.datasets import Dataset
 from pipelines.lineage.runs import Run
 from pipelines.lineage.upstream import Source, last_runs, upstream
@@ -40,9 +39,12 @@ def show(
 
     Example: iotops lineage show gold.device_health --tenant acme
     """
-    owner = Tenant(tenant)
+    from iotops.provisioning import known_tenant
+
+    settings = get_settings()
+    owner = known_tenant(settings, tenant)
     name = f"{tenant}.{table.removeprefix('silver.')}" if table.startswith("silver.") else table
-    found = last_runs(get_settings().database, owner)
+    found = last_runs(settings.database, owner)
     written = sorted({dataset.name for run in found for dataset in run.outputs})
     if name not in written:
         raise IotOpsError(
@@ -64,20 +66,22 @@ def runs(
 
     Example: iotops lineage runs --tenant acme
     """
-    found = last_runs(get_settings().database, Tenant(tenant), limit)
+    from iotops.provisioning import known_tenant
+
+    settings = get_settings()
+    found = last_runs(settings.database, known_tenant(settings, tenant), limit)
     if as_json:
         print_json([asdict(run) for run in found])
         return
     table = Table("started (UTC)", "job", "state", "wrote", "code", box=box.SIMPLE)
     for run in found:
-        wrote = [f"{each.name}{_rows(each)}" for each in run.outputs]
+        told = [f"{each.name}{_rows(each)}" for each in run.outputs] + [run.message]
         state = f"[{STATE_COLOUR[run.state]}]{run.state}[/]"
-        said = [escape(run.message)] if run.message else []
         table.add_row(
             f"{run.started_at:%Y-%m-%d %H:%M:%S}",
             run.job,
             state,
-            "\n".join(wrote + said),
+            cell("\n".join(filter(None, told))),
             run.code_version[:12],
         )
     results.print(table)

@@ -25,7 +25,7 @@ class Embedder:
         self._encoder = load_encoder(resolve_role(get_settings(), "embedder"))
 
     # None waits for others to share its batch: those that come while one is computed are the next.
-    @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
+    @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=0)
     async def encode_query(self, queries: list[str]) -> list[Vectors]:
         """Called with one query, answers its unit vector (d,), float32; queries that meet share a batch."""
         return list(await self.encode(queries))

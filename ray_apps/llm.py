@@ -48,7 +48,7 @@ REFUSALS = (400, 413, 422)
 """Statuses, in HTTP's words, of a request that is at fault itself."""
 
 
-class LanguageModel(LLMServer):  # type: ignore[misc]
+class LanguageModel(LLMServer):
     """`ray.serve.llm`'s server with weights from `iotops.models` and answers free of OpenAI's envelope."""
 
     async def __init__(self, llm_config: LLMConfig) -> None:  # type: ignore[misc]  # Serve awaits it
@@ -69,12 +69,12 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
         # Ray's own adds an actor that holds 230 MB to report which models are used; nothing here reports.
         await self.engine.start()
 
-    async def complete(self, messages: Messages, max_tokens: int, temperature: float = 0) -> dict[str, Any]:
+    async def complete(self, messages: Messages, max_tokens: int) -> dict[str, Any]:
         """The whole answer, as the fields of `Completion`."""
         started, first = time.perf_counter(), 0.0
         pieces: list[str] = []
         finish, usage = "", {"prompt_tokens": 0, "completion_tokens": 0}
-        async for event in self._events(messages, max_tokens, temperature):
+        async for event in self._events(messages, max_tokens):
             for choice in event["choices"]:
                 if piece := choice["delta"].get("content"):
                     first = first or time.perf_counter()
@@ -92,12 +92,10 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
             model=self._model.name,
         ).model_dump()
 
-    async def stream(
-        self, messages: Messages, max_tokens: int, temperature: float = 0
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def stream(self, messages: Messages, max_tokens: int) -> AsyncGenerator[dict[str, Any], None]:
         """The answer piece by piece, each as the fields of `Piece`."""
         usage = {"prompt_tokens": 0, "completion_tokens": 0}
-        async for event in self._events(messages, max_tokens, temperature):
+        async for event in self._events(messages, max_tokens):
             usage = event.get("usage") or usage
             for choice in event["choices"]:
                 yield Piece(
@@ -141,15 +139,13 @@ class LanguageModel(LLMServer):  # type: ignore[misc]
         window = self._llm_config.engine_kwargs.get("max_model_len")
         return {**model, "device": self._device, "max_tokens": window}
 
-    async def _events(
-        self, messages: Messages, max_tokens: int, temperature: float
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def _events(self, messages: Messages, max_tokens: int) -> AsyncGenerator[dict[str, Any], None]:
         """The engine's chat events."""
         request = ChatCompletionRequest(
             model=self._llm_config.model_id,
             messages=messages,
             max_completion_tokens=max_tokens,
-            temperature=temperature,
+            temperature=0,
             stream=True,
             # With every event, so that the cost of an answer that is broken off is known too.
             stream_options={"include_usage": True, "continuous_usage_stats": True},

@@ -88,11 +88,11 @@ class Reranker:
         scores: list[float] = await self._batched(Wanted(scorer, [(query, text) for text in texts]))
         return scores
 
-    @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=0)  # type: ignore[untyped-decorator]
+    @serve.batch(max_batch_size=QUERIES_PER_BATCH, batch_wait_timeout_s=0)
     async def _batched(self, wanted: list[Wanted]) -> list[list[float]]:
         return await asyncio.to_thread(scores_of, wanted)
 
-    @serve.multiplexed(max_num_models_per_replica=TUNED_PER_REPLICA)  # type: ignore[untyped-decorator]
+    @serve.multiplexed(max_num_models_per_replica=TUNED_PER_REPLICA)
     async def _tuned(self, name: str) -> RelevanceScorer:
         owner, _, model = name.partition("/")
         settings = get_settings()

@@ -35,19 +35,19 @@ TENANTS_PER_REPLICA = 32
 RERANK_POOL = 20
 """Hits that the reranker reads at least; each costs a pass of the cross-encoder."""
 UNAVAILABLE = "unavailable"
-EMBEDDER, RERANKER = "embedder", "reranker"
+EMBEDDER, RERANKER, SHARED_INDEX = "embedder", "reranker", "shared index"
+EMBEDDER_PATIENCE_S = 4.0
+"""A query takes milliseconds; in a full batch, on two cores that six processes share, 2 s. Whoever looks up
+documents as a tool waits 5 s, and is to have those that words find."""
 
 
 @serve.deployment
 class Retriever:
     """Answers searches; `embedder` and `reranker` are handles of deployments, either may have no model."""
 
-    def __init__(
-        self, embedder: DeploymentHandle, reranker: DeploymentHandle, ranking: Ranking | None = None
-    ) -> None:
+    def __init__(self, embedder: DeploymentHandle, reranker: DeploymentHandle, ranking: Ranking) -> None:
         settings = get_settings()
-        self._embedder, self._reranker = embedder, reranker
-        self._ranking = ranking or Ranking()
+        self._embedder, self._reranker, self._ranking = embedder, reranker, ranking
         self._lake = lake_filesystem(settings.lake)
         self._cache = settings.home / "index-cache"
         self._shared = LiveIndex(self._lake, SHARED_PREFIX, self._cache)
@@ -65,23 +65,23 @@ class Retriever:
     ) -> dict[str, Any]:
         """The `top_k` best chunks for a query: `hits` and `timings_ms` as `POST /search` answers them.
 
-        `vector` is the query's (d,) by the embedder, where the caller has it.
-        `index` and `shared_index` are the snapshots searched, None where there is none. Where the query
-        cannot be embedded, words alone are searched and `timings_ms` says "unavailable", as it does for the
-        reranker. `failed` names the parts that there are and that did not answer: a moment later the ranking
-        may be another.
+        `vector` is the query's (d,) by the embedder, where the caller has it. `indexes` are those searched,
+        as the method of that name has them. Where the query cannot be embedded, words alone are searched and
+        `timings_ms` says "unavailable", as it does for the reranker. `failed` names the parts that there are
+        and that did not answer: a moment later the ranking may be another.
         """
         started = time.perf_counter()
         wanted = Filters.of(filters)
-        tenant, shared = await self._snapshots(tenant_id)
+        failed: set[str] = set()
+        tenant, shared = await self._snapshots(tenant_id, failed)
         snapshots = [snapshot for snapshot in (tenant, shared) if snapshot is not None]
         timings: dict[str, float | str | None] = {"embed": None, **asdict(Timings()), "rerank": None}
         hits: list[Hit] = []
-        failed: set[str] = set()
         if snapshots:
-            if self._model is None:
+            if self._model is None:  # its vectors could be compared with none
                 failed.add(EMBEDDER)
-            if vector is None:
+                timings["embed"] = UNAVAILABLE
+            elif vector is None:
                 vector, timings["embed"] = await embedded(self._embedder, query, failed)
             indexes = [
                 HybridIndex(snapshot, self._ranking, self._comparable(snapshot)) for snapshot in snapshots
@@ -99,8 +99,7 @@ class Retriever:
         return {
             "hits": [asdict(hit) for hit in hits[:top_k]],
             "timings_ms": {name: round(t, 2) if isinstance(t, float) else t for name, t in timings.items()},
-            "index": tenant and tenant.manifest.snapshot_id,
-            "shared_index": shared and shared.manifest.snapshot_id,
+            "indexes": _ids(tenant, shared),
             "failed": sorted(failed),
         }
 
@@ -109,33 +108,24 @@ class Retriever:
 
         Empty where neither the tenant's index nor the shared one has it.
         """
-        for snapshot in await self._snapshots(tenant_id):
+        for snapshot in await self._snapshots(tenant_id, set()):
             if snapshot is not None and (found := await asyncio.to_thread(chunks_of, snapshot, uri, at)):
                 return found
         return []
 
-    async def describe(self, tenant_id: str) -> dict[str, Any]:
-        """What a search of the tenant's would read now: snapshot ids and counts; None where there is none."""
-        tenant, shared = await self._snapshots(tenant_id)
-        return {"index": _summary(tenant), "shared_index": _summary(shared)}
+    async def indexes(self, tenant_id: str) -> str:
+        """Ids of the snapshots that a search of the tenant's would read now, its own and the shared one."""
+        return _ids(*await self._snapshots(tenant_id, set()))
 
-    @serve.multiplexed(max_num_models_per_replica=TENANTS_PER_REPLICA)  # type: ignore[untyped-decorator]
+    @serve.multiplexed(max_num_models_per_replica=TENANTS_PER_REPLICA)
     async def _tenant(self, tenant_id: str) -> LiveIndex:
         # No I/O here: Serve loads one model at a time, and one tenant's download must not hold up another's.
         return LiveIndex(self._lake, Tenant(tenant_id).id, self._cache)
 
-    async def _snapshots(self, tenant_id: str) -> tuple[Snapshot | None, Snapshot | None]:
+    async def _snapshots(self, tenant_id: str, failed: set[str]) -> tuple[Snapshot | None, Snapshot | None]:
         live: LiveIndex = await self._tenant(Tenant(tenant_id).id)
         await self._identified()
-        tenant, shared = await asyncio.gather(
-            self._refreshes.current(live), self._refreshes.current(self._shared), return_exceptions=True
-        )
-        if isinstance(tenant, BaseException):
-            raise tenant
-        if isinstance(shared, BaseException):
-            logger.error("the shared index cannot be read, searching %s alone: %s", tenant_id, shared)
-            shared = None
-        return tenant, shared
+        return await current(self._refreshes, live, self._shared, failed)
 
     async def _identified(self) -> None:
         """Have the embedder asked which model it is, as often as the lake is asked what is current: only the
@@ -147,11 +137,7 @@ class Retriever:
             await asyncio.shield(asked)
 
     async def _identify(self) -> None:
-        try:
-            self._model = EmbedderId.model_validate(await self._embedder.describe.remote())
-        except Exception:
-            logger.exception("the embedder does not say which model it is: searching words alone")
-            self._model = None
+        self._model = await identified(self._embedder, self._model)
 
     def _comparable(self, snapshot: Snapshot) -> bool:
         made_by = snapshot.manifest.embedder
@@ -166,13 +152,46 @@ class Retriever:
         return same
 
 
+async def current(
+    refreshes: Refreshes, tenant: LiveIndex, shared: LiveIndex, failed: set[str]
+) -> tuple[Snapshot | None, Snapshot | None]:
+    """What a tenant's index and the shared one serve now; None where nothing was published, and for a shared
+    one that cannot be read, which is added to `failed`. Raises where the tenant's cannot be read."""
+    own, common = await asyncio.gather(
+        refreshes.current(tenant), refreshes.current(shared), return_exceptions=True
+    )
+    if isinstance(own, BaseException):
+        raise own
+    if isinstance(common, BaseException):
+        logger.error("the shared index cannot be read, searching %s alone: %s", tenant.owner, common)
+        failed.add(SHARED_INDEX)
+        common = None
+    return own, common
+
+
+async def identified(
+    embedder: DeploymentHandle, known: EmbedderId | None, patience_s: float = EMBEDDER_PATIENCE_S
+) -> EmbedderId | None:
+    """The embedder's model; the `known` one where it has no time to say, None where it fails to."""
+    try:
+        async with asyncio.timeout(patience_s):
+            return EmbedderId.model_validate(await embedder.describe.remote())
+    except TimeoutError:
+        logger.warning("the embedder has not said within %g s which model it is", patience_s)
+        return known
+    except Exception:
+        logger.exception("the embedder does not say which model it is: searching words alone")
+        return None
+
+
 async def embedded(
-    embedder: DeploymentHandle, query: str, failed: set[str]
+    embedder: DeploymentHandle, query: str, failed: set[str], patience_s: float = EMBEDDER_PATIENCE_S
 ) -> tuple[Vectors | None, float | str]:
-    """A query's vector (d,), and how long that took (ms); where there is none, `failed` says why."""
+    """A query's vector (d,), and how long that took (ms); where there is none in time, `failed` says why."""
     started = time.perf_counter()
     try:
-        vector = np.asarray(await embedder.encode_query.remote(query), np.float32)
+        async with asyncio.timeout(patience_s):
+            vector = np.asarray(await embedder.encode_query.remote(query), np.float32)
     except Exception:
         logger.exception("the query cannot be embedded: searching words alone")
         failed.add(EMBEDDER)
@@ -218,11 +237,8 @@ def chunks_of(snapshot: Snapshot, uri: str, at: int | None) -> list[dict[str, An
     return sorted(found, key=itemgetter("start"))
 
 
-def _summary(snapshot: Snapshot | None) -> dict[str, Any] | None:
-    if snapshot is None:
-        return None
-    manifest = snapshot.manifest
-    return {"snapshot_id": manifest.snapshot_id, "documents": manifest.documents, "chunks": manifest.chunks}
+def _ids(*snapshots: Snapshot | None) -> str:
+    return " ".join(each.manifest.snapshot_id if each else "none" for each in snapshots)
 
 
 def _milliseconds(since: float) -> float:

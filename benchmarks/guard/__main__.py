@@ -97,7 +97,7 @@ def speed(
         known = encode_known(found, encoder)
         started = time.perf_counter()
         readings = [read_passage(text) for text in chosen]
-        wanted = dict.fromkeys(window for reading in readings for window in reading.windows)
+        wanted = dict.fromkeys(window for reading in readings for window in reading.texts)
         left = [window for window in wanted if window not in known]
         embedding = time.perf_counter()
         vectors = {**known, **dict(zip(left, encoder.encode(left), strict=True))}

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from rich.console import Console
@@ -58,14 +59,14 @@ def measurements(settings: Settings, records: int, peer_folder: Path) -> dict[st
 
 def _peer(settings: Settings, task: str, records: int, folder: Path) -> float:
     database, lake = settings.database, settings.lake
-    postgres = {
+    postgres: dict[str, Any] = {
         "host": database.host,
         "port": database.port,
         "dbname": database.name,
         "user": "postgres",
         "password": settings.stack.postgres_password.get_secret_value(),
     }
-    with psycopg.connect(**postgres, autocommit=True) as connection:  # type: ignore[arg-type]
+    with psycopg.connect(**postgres, autocommit=True) as connection:
         connection.execute("DROP SCHEMA IF EXISTS peer CASCADE")
     return peer.rate(
         task,

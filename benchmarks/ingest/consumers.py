@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from pipelines.ingest.sink import POLL_MS
 DEVICES = 2000
 PART = 5000
 BATCH = 5000
-Clock = Callable[[int], None]
 CLIENTS = ("kafka-python", "confluent-kafka")
 
 
@@ -131,7 +129,7 @@ def sink_rate(settings: Settings, name: str, client: str, tenant: Tenant, record
 
     base: Any = SINKS[name]
 
-    class Measured(base):  # type: ignore[misc]
+    class Measured(base):
         """A sink that reads this tenant's readings alone, and stores the last ones as soon as it has them."""
 
         settings: Settings

@@ -6,10 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from iotops.commands.console import print_json, results
+from iotops.commands.console import print_columns, print_json
 from iotops.commands.tenant import Json, TenantOption
 from iotops.settings import get_settings
 
@@ -36,9 +34,9 @@ def audit(
     if as_json:
         print_json(found)
         return
-    table = Table("at (UTC)", "status", "latency (ms)", "cost", *(name.replace("_", " ") for name in SHOWN))
+    rows = [("at (UTC)", "status", "latency (ms)", "cost", *(name.replace("_", " ") for name in SHOWN))]
     for row in found:
         figures = (str(row["status"]), f"{row['latency_ms']:.0f}", f"{row['cost']:.6g}")
         at = f"{row['at'].astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-        table.add_row(at, *figures, *(escape(row[name]) for name in SHOWN))
-    results.print(table)
+        rows.append((at, *figures, *(row[name] for name in SHOWN)))
+    print_columns(*rows)

@@ -6,12 +6,14 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
 
 results = Console()
 errors = Console(stderr=True)
@@ -23,12 +25,24 @@ def print_json(value: Any) -> None:
     print(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str).decode())
 
 
+def print_columns(*rows: Sequence[str]) -> None:
+    """Print rows below each other, each on one line however long: what is to be copied stays whole."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # not a table of rich, which cuts or folds what is wider than the terminal
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def cell(text: str) -> Text:
+    """What others have named or written, for a table: it is no markup, and is folded rather than cut."""
+    return Text(text, overflow="fold")
+
+
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[str], None]]:
     """Say how long work goes on: in place on a terminal, else (a log) a line each `LINE_EVERY_S`."""
     if errors.is_terminal:
         with errors.status(title) as status:
-            yield status.update
+            yield lambda message: status.update(escape(message))
         return
     said = time.monotonic()
 
@@ -36,7 +50,7 @@ def progress(title: str) -> Iterator[Callable[[str], None]]:
         nonlocal said
         if time.monotonic() - said >= LINE_EVERY_S:
             said = time.monotonic()
-            errors.print(message, highlight=False)
+            errors.print(message, markup=False, highlight=False)
 
     yield say
 

@@ -111,7 +111,9 @@ def _asked(
                 raise IotOpsError(f"the copilot answered {response.status_code}: {answered[:500]}")
             yield response
     except httpx.TransportError as error:
-        raise IotOpsError(f"the copilot at {settings.serve.url} does not answer: {error}") from None
+        raise IotOpsError(
+            f"the copilot at {settings.serve.url} does not answer ({error}): `iotops serve` starts it"
+        ) from None
 
 
 def events(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:

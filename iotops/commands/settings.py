@@ -10,9 +10,9 @@ from pydantic.fields import FieldInfo
 from rich import box
 from rich.table import Table
 
-from iotops.commands.console import print_json, results
+from iotops.commands.console import cell, print_json, results
 from iotops.commands.tenant import Json
-from iotops.settings import Settings, get_settings
+from iotops.settings import Settings, get_settings, variable
 
 HEADER = """# Settings
 
@@ -20,7 +20,11 @@ Written by `iotops settings --markdown`; a test holds this page to the code.
 
 `IOTOPS_*` variables win over the stack's own `.iotops/settings.yaml`, which wins over `configs/settings.yaml`
 and the defaults here. With `IOTOPS_ENVIRONMENT=production` a missing or default secret stops the start and is
-named.
+named. A name that is no setting is refused.
+
+Gateways, sinks, jobs and replicas run in Ray with the variables of the `iotops up` that started it: what is
+to last belongs in `configs/settings.yaml`. A command reads a change at once; they do after `iotops down`,
+`iotops up`, `iotops serve` (or `iotops demo`) and `iotops ingest start`.
 """
 
 
@@ -45,7 +49,7 @@ def settings(
     in_force = get_settings()
     found = [
         {
-            "variable": variable(area, name),
+            "variable": variable(f"{area}.{name}" if area else name),
             "value": masked(getattr(getattr(in_force, area) if area else in_force, name)),
             "description": field.description,
         }
@@ -58,7 +62,7 @@ def settings(
     table = Table("variable", "value", "what it is", box=box.SIMPLE, pad_edge=False)
     table.columns[0].no_wrap = True
     for row in found:
-        table.add_row(*map(str, row.values()))
+        table.add_row(*(cell(str(value)) for value in row.values()))
     results.print(table)
 
 
@@ -70,7 +74,8 @@ def page() -> str:
         lines += ["| Variable | Default | What it is |", "|---|---|---|"]
         for name, field in fields(model):
             default = "the `configs` folder here" if name == "configs" else f"`{masked(field.default)}`"
-            lines.append(f"| `{variable(area, name)}` | {default} | {field.description} |")
+            named = variable(f"{area}.{name}" if area else name)
+            lines.append(f"| `{named}` | {default} | {field.description} |")
         lines.append("")
     return "\n".join(lines)
 
@@ -87,11 +92,6 @@ def areas() -> dict[str, type[BaseModel]]:
 def fields(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
     """The settings of one area."""
     return [(name, field) for name, field in model.model_fields.items() if field.description]
-
-
-def variable(area: str, name: str) -> str:
-    """The environment variable that sets it."""
-    return f"IOTOPS_{f'{area}__' if area else ''}{name}".upper()
 
 
 def masked(value: Any) -> Any:

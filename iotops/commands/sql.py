@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
-from iotops.commands.console import errors, print_json, results
+from iotops.commands.console import cell, errors, print_json, results
 from iotops.commands.tenant import Json
 from iotops.errors import IotOpsError
 
@@ -66,7 +66,7 @@ def sql(
         elif as_csv:
             _write_csv(reader, sys.stdout.buffer)
         elif output:
-            results.print(f"{_write(reader, output):,} rows in {output}", highlight=False)
+            print(f"{_write(reader, output):,} rows in {output}")
         else:
             _print(reader)
 
@@ -97,21 +97,25 @@ def explained(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
         known = ""
         if isinstance(error, duckdb.CatalogException) and "Table with name" in str(error):
             known = f"\nknown tables: {', '.join(table_names(connection))}"
-        raise IotOpsError(escape(f"{error}{known}")) from None
+        raise IotOpsError(f"{error}{known}") from None
 
 
 def _write(reader: pa.RecordBatchReader, output: Path) -> int:
-    if output.suffix == ".csv":
-        with output.open("wb") as file:
-            return _write_csv(reader, file)
     import pyarrow.parquet as pq
 
-    rows = 0
-    with pq.ParquetWriter(output, reader.schema, compression="zstd") as writer:
-        for batch in reader:
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    return rows
+    try:
+        file = output.open("wb")
+    except OSError as error:
+        raise IotOpsError(f"{output} cannot be written: {error.strerror}") from None
+    with file:
+        if output.suffix == ".csv":
+            return _write_csv(reader, file)
+        rows = 0
+        with pq.ParquetWriter(file, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        return rows
 
 
 def _write_csv(reader: pa.RecordBatchReader, file: Any) -> int:
@@ -150,14 +154,14 @@ def _print(reader: pa.RecordBatchReader) -> None:
     names = reader.schema.names
     widths = [max(map(len, column)) for column in zip(names, *shown, strict=True)]
     if sum(min(width, NARROW) + 3 for width in widths) <= results.width or not shown:
-        table = Table(*map(escape, names), box=box.SIMPLE, pad_edge=False)
-        for cells in shown:
-            table.add_row(*map(escape, cells))
+        table = Table(*map(Column, map(cell, names)), box=box.SIMPLE, pad_edge=False)
+        for row in shown:
+            table.add_row(*map(cell, row))
     else:
         table = Table(show_header=False, box=box.SIMPLE, pad_edge=False)
-        for cells in shown:
-            for name, cell in zip(names, cells, strict=True):
-                table.add_row(f"[bold]{escape(name)}[/]", escape(cell))
+        for row in shown:
+            for name, value in zip(names, row, strict=True):
+                table.add_row(f"[bold]{escape(name)}[/]", cell(value))
             table.add_section()
     results.print(table, highlight=False)
     if len(rows) > SHOWN_ROWS:

@@ -42,7 +42,7 @@ def up(as_json: Json = False) -> None:
     with errors.status("starting") as shown:
         settings = embedded.up(get_settings(), on_progress=shown.update)
     if not as_json:
-        results.print(f"up in {time.monotonic() - started:.1f} s; data, logs and secrets in {settings.home}")
+        print(f"up in {time.monotonic() - started:.1f} s; data, logs and secrets in {settings.home}")
     _print(embedded.status(settings), as_json)
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import SecretStr
-from rich.table import Table
 
 from iotops.auth import ROLES, Role, issue_token
-from iotops.commands.console import print_json, results
+from iotops.commands.console import print_columns, print_json
 from iotops.settings import get_settings
 from iotops.tenancy import Tenant
 
@@ -48,7 +47,7 @@ def create(tenant: TenantId, tier: Tier = None, as_json: Json = False) -> None:
 
 
 def credentials(tenant: TenantId, as_json: Json = False) -> None:
-    """Give a tenant a new password and storage key, and print them, once; the old ones end.
+    """Give a tenant a new password and storage key, and print them, once; the old ones stop working.
 
     Example: iotops tenant credentials acme --json
     """
@@ -80,7 +79,7 @@ def policy(
         print_json({"tenant_id": tenant, **asdict(found)})
     else:
         kept = "kept in the audit" if found.keep_questions else "not kept"
-        results.print(f"{tenant}: tier {found.tier}, the text of questions is {kept}")
+        print(f"{tenant}: tier {found.tier}, the text of questions is {kept}")
 
 
 def _show(tenant: str, credentials: TenantCredentials, as_json: bool) -> None:
@@ -91,10 +90,8 @@ def _show(tenant: str, credentials: TenantCredentials, as_json: bool) -> None:
     if as_json:
         print_json({"tenant_id": tenant, **shown})
         return
-    table = Table(title=f"Tenant {tenant}: credentials, shown once", show_header=False)
-    for name, value in shown.items():
-        table.add_row(name.replace("_", " "), value)
-    results.print(table)
+    print(f"Tenant {tenant}: credentials, shown once")
+    print_columns(*((name.replace("_", " "), value) for name, value in shown.items()))
 
 
 def list_all(as_json: Json = False) -> None:
@@ -108,7 +105,7 @@ def list_all(as_json: Json = False) -> None:
     if as_json:
         print_json(tenants)
     else:
-        results.print("\n".join(tenants) or "no tenants yet: `iotops tenant create acme` makes one")
+        print("\n".join(tenants) or "no tenants yet: `iotops tenant create acme` makes one")
 
 
 def issue(
@@ -151,7 +148,5 @@ def mqtt(
     if as_json:
         print_json(rows)
         return
-    table = Table("device", "user", "password", title="MQTT accounts, shown once")
-    for row in rows:
-        table.add_row(*row.values())
-    results.print(table)
+    print("MQTT accounts, shown once")
+    print_columns(("device", "user", "password"), *(tuple(row.values()) for row in rows))

@@ -6,14 +6,22 @@ from collections.abc import Iterable
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError
 
+from iotops.outages import unanswered
 from iotops.settings import KafkaSettings
 
 
 def create_topics(settings: KafkaSettings, topics: Iterable[str]) -> None:
-    """Create topics that are missing, with the configured partitions and replication."""
-    admin = KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    """Create topics that are missing, with the configured partitions and replication.
+
+    Raises `Unanswered` where no broker answers.
+    """
+    servers = settings.bootstrap_servers
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=servers)
+    except KafkaTimeoutError:
+        raise unanswered("Kafka", servers, "IOTOPS_KAFKA__BOOTSTRAP_SERVERS") from None
     try:
         present = set(admin.list_topics())
         missing = [

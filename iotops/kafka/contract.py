@@ -50,8 +50,8 @@ class Batch:
 
     def __getitem__(self, part: slice) -> Batch:
         """Some of the records."""
-        columns = (self.offsets, self.timestamps, self.keys, self.values)
-        return Batch(self.partition, *(column[part] for column in columns))  # type: ignore[arg-type]
+        offsets, timestamps = self.offsets[part], self.timestamps[part]
+        return Batch(self.partition, offsets, timestamps, self.keys[part], self.values[part])
 
     def __add__(self, later: Batch) -> Batch:
         """These records and those that follow them."""

@@ -132,7 +132,7 @@ def batches(polled: Mapping[TopicPartition, Sequence[Any]]) -> list[Batch]:
     ]
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Listener(ConsumerRebalanceListener):
     def __init__(self, on_assigned: Revoked, on_revoked: Revoked) -> None:
         self._on_assigned, self._on_revoked = on_assigned, on_revoked
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from iotops.configs import read_config
 from iotops.errors import ModelError
 from iotops.settings import Settings
 
@@ -177,15 +177,5 @@ class Catalogue(_Strict):
 
 
 def load_catalogue(settings: Settings) -> Catalogue:
-    """Read `models.yaml`; raises `ModelError` naming the entry that is wrong."""
-    file = settings.configs / "models.yaml"
-    try:
-        return Catalogue.model_validate(yaml.safe_load(file.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise ModelError(f"{file} cannot be used: {error}") from None
-    except ValidationError as error:  # told without what was read: someone may have put a key there
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        )
-        raise ModelError(f"{file} cannot be used: {problems}") from None
+    """Read `models.yaml`; raises `SettingsError` naming the entry that is wrong."""
+    return read_config(settings.configs / "models.yaml", Catalogue)

@@ -25,7 +25,7 @@ from iotops.stack.mqtt_accounts import Accounts
 ACCOUNTS = Accounts({}, {})
 
 
-class AccountPassword(BaseAuthPlugin):  # type: ignore[misc]
+class AccountPassword(BaseAuthPlugin):
     """Accepts a CONNECT whose password is the user's."""
 
     @dataclass
@@ -37,7 +37,7 @@ class AccountPassword(BaseAuthPlugin):  # type: ignore[misc]
         return ACCOUNTS.accepts(session.username, session.password)
 
 
-class AccountTopics(BaseTopicPlugin):  # type: ignore[misc]
+class AccountTopics(BaseTopicPlugin):
     """Lets a user publish, subscribe and receive on its own topics."""
 
     @dataclass

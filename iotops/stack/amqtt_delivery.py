@@ -29,7 +29,7 @@ CANCEL_AGAIN_S = 0.5
 KEPT = ("retained_messages", "inflight_in", "inflight_out")  # of a session, over its connections
 
 
-class KeepingHandler(BrokerProtocolHandler):  # type: ignore[misc]
+class KeepingHandler(BrokerProtocolHandler):
     """One connection, at QoS 1: what it could not deliver goes back to its session."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -130,7 +130,7 @@ class BoundedReader:
         return await self._reader.readexactly(n)
 
 
-class KeepingBroker(Broker):  # type: ignore[misc]
+class KeepingBroker(Broker):
     """The broker with connections that keep, messages of `most_bytes`, and sessions that have an owner."""
 
     def __init__(self, config: dict[str, Any], most_bytes: int) -> None:

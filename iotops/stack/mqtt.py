@@ -161,7 +161,7 @@ def grant_devices(
     broker = MqttBroker(settings)
     root = broker.root()
     if root is None:
-        raise StackError("the MQTT broker does not run: `iotops up` starts it")
+        raise StackError(f"the MQTT broker of {settings.home} is not running: `iotops up` starts it")
     granted, topics = {}, {}
     for device_id in device_ids:
         if not re.fullmatch(DEVICE_ID, device_id):

@@ -84,7 +84,7 @@ class ObjectStore(Server):
         now = str(time.time_ns()).encode()
         put(store, PROBE, now)
         if get(store, PROBE) != now:
-            raise StackError(f"the object store gave back another {PROBE} than was written")
+            raise StackError(f"the object store gave back another {PROBE} than the one that was written")
 
     def provision(self) -> None:
         """The broker's bucket."""
@@ -159,7 +159,7 @@ def _grant(
     access_key, secret_key = pair["accessKey"], SecretStr(pair["secretKey"])
     root = store.root()
     if root is None:
-        raise StackError("the object store does not run: `iotops up` starts it")
+        raise StackError(f"the object store of {settings.home} is not running: `iotops up` starts it")
     s3 = _s3(settings, access_key, secret_key)
     deadline = time.monotonic() + RELOAD_TIMEOUT_S
     while True:

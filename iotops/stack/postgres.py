@@ -160,8 +160,8 @@ def _right_to_pass() -> str:
         if held >> bit & 1:
             return name
     raise StackError(
-        "Postgres' account cannot reach its data: set IOTOPS_HOME to a folder that every account may pass, "
-        "such as /var/lib/iotops"
+        "Postgres' account cannot reach its data: set IOTOPS_HOME to a folder that every account may "
+        "traverse, such as /var/lib/iotops"
     )
 
 

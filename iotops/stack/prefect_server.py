@@ -34,6 +34,9 @@ class PrefectServer(Server):
                 "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{port}/prefect",
                 "PREFECT_SERVER_UI_API_URL": self.settings.prefect.api_url,  # whom its pages ask
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "iotops.stack.prefect_leases",
+                # Runs that ended 90 days ago go with their logs and artifacts; else events alone, after 7.
+                "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
                 "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
                 "DO_NOT_TRACK": "1",
             },

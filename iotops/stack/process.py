@@ -25,6 +25,7 @@ from iotops.errors import StackError
 
 MARK = "IOTOPS_STACK_LOG"
 TERM_S, KILL_S = 3.0, 20.0
+LAST_LINES = 15
 RAY_CLIENT_LOG = "/logs/python-core-driver-"
 SEGMENT = re.compile(r"/dev/shm/psm_\w+")
 """Shared memory as Python's `multiprocessing` names it."""
@@ -179,11 +180,11 @@ def port_holder(port: int) -> str | None:
         return f"process {pid}"
 
 
-def tail(log: Path, lines: int = 15) -> str:
+def tail(log: Path) -> str:
     """The last lines of a log."""
     if not log.is_file():
         return "(no log)"
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
 
 def _signal(processes: list[psutil.Process], signal: int) -> None:

@@ -20,6 +20,7 @@ from iotops.stack.server import Server, run
 OBJECT_STORE_BYTES = 1 << 30
 LEAST_CPUS = 4
 RAY_WAS_SLOW = "timed out during startup"
+KEPT_SESSIONS = 3
 
 
 class RayNode(Server):
@@ -97,7 +98,7 @@ class RayNode(Server):
     def prepare(self) -> None:
         """A session folder that nobody else may enter (Ray opens its own), and the token of Ray's clients."""
         run([executable("ray"), "get-auth-token", "--generate"])
-        shutil.rmtree(self.session, ignore_errors=True)
+        self._clear()
         self.session.mkdir(mode=0o700)
 
     def start(self) -> None:
@@ -116,6 +117,20 @@ class RayNode(Server):
             httpx.get(url, timeout=3).raise_for_status()
 
     def stop(self) -> None:
-        """End all workers too, and remove the session's sockets and logs."""
+        """End all workers too, and remove the session."""
         super().stop()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove the session but for its logs, which may have lines of the audit that nothing else has: the
+        home's `logs/ray-<time>` keeps those of the latest sessions."""
+        kept = self.log.parent
+        try:
+            for logs in self.session.glob("ray/session_*/logs"):
+                if not logs.parent.is_symlink():  # as `session_latest` is
+                    shutil.move(logs, kept / f"ray-{logs.parent.name.removeprefix('session_')}")
+            for old in sorted(kept.glob("ray-*"))[:-KEPT_SESSIONS]:
+                shutil.rmtree(old)
+        except OSError as error:
+            raise StackError(f"Ray's logs are still in {self.session}: {error}") from error
         shutil.rmtree(self.session, ignore_errors=True)

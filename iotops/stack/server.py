@@ -16,6 +16,9 @@ from iotops.stack import process
 from iotops.stack.files import private_folder
 from iotops.stack.process import Launch
 
+LOG_BYTES = 64 * 2**20
+"""A log that is longer is put aside at the next start, in the place of the one before."""
+
 
 class Server(ABC):
     """One server: how it starts, when it is ready, and which of its processes run."""
@@ -84,6 +87,8 @@ class Server(ABC):
             self.stop()  # it runs and does not answer, or its main process died and left children
         self.refuse_taken_ports()
         self.prepare()
+        if self.log.is_file() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
         started = process.start(self.launch(), self.log)
         deadline = time.monotonic() + self.ready_timeout_s
         problem: Exception | None = None

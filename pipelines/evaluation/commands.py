@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from sqlalchemy import text
 
-from iotops.commands.console import print_json, results
+from iotops.commands.console import cell, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.provisioning import known_tenant
 from iotops.settings import get_settings
@@ -46,7 +46,7 @@ def add(
     owner = known_tenant(settings, tenant)
     for folder in folders:
         name = add_set(lake_filesystem(settings.lake), owner, folder)
-        results.print(f"{name} is a labelled set of {owner.id}: `iotops flow run rag-evaluation`")
+        print(f"{name} is a labelled set of {owner.id}: `iotops flow run rag-evaluation`")
 
 
 def show(tenant: TenantOption, as_json: Json = False) -> None:
@@ -66,7 +66,8 @@ def show(tenant: TenantOption, as_json: Json = False) -> None:
     table = Table("method", "evaluated (UTC)", "questions", "nDCG@10", "recall@10", "MRR")
     for row in rows:
         figures = (f"{row[name]:.3f}" for name in ("ndcg_at_10", "recall_at_10", "mrr"))
-        table.add_row(row["method"], f"{row['evaluated_at']:%Y-%m-%d %H:%M}", f"{row['questions']}", *figures)
+        at = f"{row['evaluated_at']:%Y-%m-%d %H:%M}"
+        table.add_row(cell(row["method"]), at, f"{row['questions']}", *figures)
     results.print(table)
     for row in rated:
         counted = Ratings(row["ratings"], row["thumbs_up"])

@@ -20,7 +20,7 @@ from iotops.tenancy import Tenant
 from pipelines.evaluation.evaluations_table import before, write
 from pipelines.evaluation.keywords import keyword_searches
 from pipelines.evaluation.known_items import Question, known_items
-from pipelines.evaluation.labelled import LabelsRefused, read_set, set_names
+from pipelines.evaluation.labelled import MOST_SETS, LabelsRefused, read_set, set_names
 from pipelines.evaluation.measures import Grades, Measures, measured
 from pipelines.evaluation.ratings import Ratings, rate
 from pipelines.knowledge.enrichment import current_snapshots, indexes_and_vectors
@@ -113,7 +113,12 @@ def _question_sets(
     sets = {KNOWN_ITEMS: known_items(chunks), KEYWORDS: keyword_searches(chunks)}
     documents = documents_in(chunks)
     lake, refused = lake_filesystem(settings.lake), []
-    for name in set_names(lake, tenant):
+    names, left = set_names(lake, tenant)
+    if left:
+        refused.append(
+            f"the labelled sets from {left[0]} on are not used, {MOST_SETS} are the most: join some"
+        )
+    for name in names:
         try:
             if name in sets:
                 raise LabelsRefused(f"the labelled set {name} has a name of our own sets: give it another")

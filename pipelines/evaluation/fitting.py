@@ -16,6 +16,7 @@ from indexes.vector import Vectors
 from iotops.lake import lake_filesystem
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.alone import INDEXING, alone
 from pipelines.evaluation.calibration import Calibration
 from pipelines.evaluation.evaluate import documents_in
 from pipelines.evaluation.known_items import Question
@@ -89,7 +90,8 @@ def fit_index(
     published = None
     same = (choice.fusion, choice.reranker_weight) == (before.fusion, before.reranker_weight)
     if not same or not choice.precedents.same(held.precedents):
-        published = _publish(settings, tenant, choice)
+        with alone(settings, INDEXING, tenant.id, on_progress):
+            published = _publish(settings, tenant, choice)
     return Fitting(choice, refused, published)
 
 

@@ -22,18 +22,21 @@ from pipelines.evaluation.known_items import Question
 
 QUERIES, QRELS = "queries.jsonl", "qrels/{}.tsv"
 TEST, TRAIN = "test", "train"
-MOST_QUESTIONS = 2000
+MOST_SETS, MOST_QUESTIONS, MOST_CHARACTERS, MOST_BYTES = 20, 2000, 2000, 16 * 2**20
+"""Of a tenant, a set, a question (as of one that is asked) and a file: tenants write them themselves."""
 
 
 class LabelsRefused(IotOpsError):
     """A labelled set that cannot be used, with the reason."""
 
 
-def set_names(filesystem: FileSystem, tenant: Tenant) -> list[str]:
-    """The tenant's labelled sets: the folders in its area `evaluation`."""
+def set_names(filesystem: FileSystem, tenant: Tenant) -> tuple[list[str], list[str]]:
+    """The tenant's labelled sets, the folders in its area `evaluation`: the first, which are used, and those
+    that are too many."""
     prefix = tenant.prefix("evaluation")
     paths = (path.removeprefix(f"{prefix}/") for path in objects(filesystem, prefix))
-    return sorted({path.partition("/")[0] for path in paths if "/" in path})
+    names = sorted({path.partition("/")[0] for path in paths if "/" in path})
+    return names[:MOST_SETS], names[MOST_SETS:]
 
 
 def read_set(
@@ -73,8 +76,8 @@ def fitting_sets(
 ) -> tuple[list[Question], list[str]]:
     """The questions of all sets that can be fitted to, and the names of the sets that are refused."""
     found: list[Question] = []
-    refused: list[str] = []
-    for name in set_names(filesystem, tenant):
+    names, refused = set_names(filesystem, tenant)
+    for name in names:
         try:
             found += fitting_set(filesystem, tenant, name, documents)
         except LabelsRefused:  # the evaluation says why
@@ -89,7 +92,7 @@ def add_set(filesystem: FileSystem, tenant: Tenant, folder: Path) -> str:
     """
     files = [folder / QUERIES, *sorted(folder.glob(QRELS.format("*")))]
     if not files[0].is_file() or len(files) == 1:
-        raise LabelsRefused(f"{folder} is no labelled set: it has no {QUERIES} or no {QRELS.format('*')}")
+        raise LabelsRefused(f"{folder} is not a labelled set: it has no {QUERIES} or no {QRELS.format('*')}")
     name = folder.resolve().name
     stored = {f"{_folder(tenant, name)}/{file.relative_to(folder).as_posix()}": file for file in files}
     for path, file in stored.items():
@@ -108,6 +111,8 @@ def _files(filesystem: FileSystem, tenant: Tenant) -> set[str]:
 
 
 def _read(filesystem: FileSystem, path: str) -> str:
+    if (size := filesystem.get_file_info(path).size or 0) > MOST_BYTES:
+        raise LabelsRefused(f"{path} has {size:,} bytes, {MOST_BYTES:,} are the most: make two sets of it")
     try:
         return get(filesystem, path).decode("utf-8-sig")
     except FileNotFoundError:
@@ -123,11 +128,17 @@ def _queries(path: str, content: str) -> dict[str, str]:
     for number, line in _lines(content):
         try:
             row = orjson.loads(line)
-            texts[str(row["_id"])] = str(row["text"])
+            query, question = str(row["_id"]), str(row["text"])
         except (ValueError, KeyError, TypeError):
             raise LabelsRefused(
                 f'{path} line {number}: {line[:80]!r} is not {{"_id": "1", "text": "..."}}'
             ) from None
+        if len(question) > MOST_CHARACTERS:
+            raise LabelsRefused(
+                f"{path} line {number}: the question has {len(question):,} characters, "
+                f"{MOST_CHARACTERS:,} are the most: shorten it"
+            )
+        texts[query] = question
     return texts
 
 
@@ -144,7 +155,7 @@ def _qrels(path: str, content: str, documents: Mapping[str, str]) -> dict[str, d
         except ValueError:
             raise LabelsRefused(
                 f"{path} line {number}: {line[:80]!r} is not query-id, corpus-id and a whole score, "
-                "parted by tabs"
+                "separated by tabs"
             ) from None
     return grades
 

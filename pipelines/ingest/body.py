@@ -40,7 +40,7 @@ def _unpacked(packed: bytes, limit: int) -> bytes:
             try:
                 body += member.decompress(part, limit + 1 - len(body))
             except zlib.error as error:
-                raise ApiError(400, "invalid_gzip", f"the body is no gzip: {error}") from None
+                raise ApiError(400, "invalid_gzip", f"the body is not a gzip stream: {error}") from None
             if len(body) > limit:
                 raise too_large(limit)
             at += len(part) - len(member.unused_data)

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from iotops.commands.console import errors, print_json, results
+from iotops.commands.console import cell, errors, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.errors import IotOpsError
 from iotops.settings import get_settings
@@ -37,7 +37,7 @@ def start(
     alerts: Annotated[int, typer.Option(help="Members of the alerting group.", min=0)] = 1,
     mqtt: Annotated[int, typer.Option(help="MQTT gateways.", min=0)] = 1,
 ) -> None:
-    """Start gateways and consumer-group members; Ray restarts one that dies.
+    """Start gateways, consumer-group members and the document watcher; Ray restarts one that dies.
 
     Example: iotops ingest start --bronze 2 --silver 2
     """
@@ -56,7 +56,7 @@ def start(
 
 
 def stop() -> None:
-    """Let every member finish its batch and end it.
+    """Let every member finish its batch, then stop it.
 
     Example: iotops ingest stop
     """
@@ -101,7 +101,7 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json({"members": running, "partitions": partitions})
         return
-    results.print(_table("Members; waiting is read and not stored yet", running))
+    results.print(_table("Members; waiting = read but not yet stored", running))
     results.print(_table("Lag: records not read yet", partitions))
 
 
@@ -110,7 +110,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     for column in rows[0] if rows else ():
         table.add_column(column, justify="right" if isinstance(rows[0][column], int) else "left")
     for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else value for value in row.values()))
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else cell(value) for value in row.values()))
     return table
 
 

@@ -11,15 +11,17 @@ import gzip
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import msgspec
 import orjson
+from pyarrow.fs import FileInfo, FileSelector, FileType
 from sqlalchemy import text
 
 from iotops.database import engine, tenant_transaction
-from iotops.kafka import Producer
-from iotops.lake import get, lake_filesystem, objects
+from iotops.kafka import Producer, Record
+from iotops.lake import get, lake_filesystem
 from iotops.records import Contract, Event, Reading, Rejection, parse_batch
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
@@ -27,7 +29,11 @@ from iotops.tenancy import Tenant
 Kind = Literal["telemetry", "events"]
 CONTRACTS: dict[Kind, Contract] = {"telemetry": Reading, "events": Event}
 BATCH = 500
-REPLAYED = text("SELECT kafka_partition, kafka_offset FROM ingest.replayed WHERE topic = :topic")
+REPLAYED = text("""
+    SELECT kafka_partition, kafka_offset FROM ingest.replayed
+    JOIN unnest(CAST(:partitions AS integer[]), CAST(:offsets AS bigint[]))
+        AS part (kafka_partition, kafka_offset) USING (kafka_partition, kafka_offset)
+    WHERE topic = :topic""")
 MARK = text("""
     INSERT INTO ingest.replayed (tenant_id, topic, kafka_partition, kafka_offset)
     VALUES (:tenant, :topic, :partition, :offset) ON CONFLICT DO NOTHING""")
@@ -85,44 +91,62 @@ def letter_of(rejection: Rejection, kind: Kind, gateway: str, device_id: str | N
     )
 
 
-def read_letters(settings: Settings, tenant: Tenant, code: str | None = None) -> Iterator[StoredLetter]:
-    """The stored letters of a tenant, or those with one reason, in the order of their arrival hours."""
-    lake = lake_filesystem(settings.lake)
-    for path in sorted(objects(lake, f"{tenant.prefix('deadletter')}/raw")):
-        for line in gzip.decompress(get(lake, path)).splitlines():
-            stored = orjson.loads(line)
-            letter = msgspec.json.decode(stored["value"], type=DeadLetter)
-            if code is None or letter.code == code:
-                yield StoredLetter(stored["partition"], stored["offset"], letter)
+def read_letters(
+    settings: Settings, tenant: Tenant, code: str | None = None, *, newest_first: bool = False
+) -> Iterator[StoredLetter]:
+    """The stored letters of a tenant, or those with one reason, object by object in the order of arrival.
+
+    An object is read, and a day's are listed, when its first letter is asked for.
+    """
+    lake, step = lake_filesystem(settings.lake), -1 if newest_first else 1
+    root = f"{tenant.prefix('deadletter')}/raw"
+    days = sorted(info.path for info in lake.get_file_info(FileSelector(root, allow_not_found=True)))
+    for day in days[::step]:
+        found = lake.get_file_info(FileSelector(day, recursive=True))
+        written = sorted((info for info in found if info.type == FileType.File), key=_written)
+        for info in written[::step]:
+            for line in gzip.decompress(get(lake, info.path)).splitlines()[::step]:
+                stored = orjson.loads(line)
+                letter = msgspec.json.decode(stored["value"], type=DeadLetter)
+                if code is None or letter.code == code:
+                    yield StoredLetter(stored["partition"], stored["offset"], letter)
+
+
+def _written(info: FileInfo) -> tuple[str, int]:
+    """The hour's folder, and when an object was written."""
+    return info.path.rpartition("/")[0], info.mtime_ns
 
 
 def replay(settings: Settings, tenant: Tenant, producer: Producer, code: str | None = None) -> ReplayOutcome:
-    """Check the letters again, by the contract of now, and send those that pass to where they belonged.
+    """Check the letters again, against the current contract, and send those that pass to where they belonged.
 
     A letter that passed is marked, so that a second run does not send it again; a crash before the mark makes
     it be sent twice, which silver recognises.
     """
-    outcome = ReplayOutcome()
-    with tenant_transaction(engine(settings.database), tenant) as connection:
-        done = {(row[0], row[1]) for row in connection.execute(REPLAYED, {"topic": tenant.deadletter_topic})}
-    fresh = []
-    for stored in read_letters(settings, tenant, code):
-        if (stored.partition, stored.offset) in done:
-            outcome.replayed_before += 1
-        else:
-            fresh.append(stored)
-    for start in range(0, len(fresh), BATCH):
-        part = fresh[start : start + BATCH]
-        passed = [stored for stored in part if _send(settings, tenant, producer, stored.letter)]
+    outcome, letters = ReplayOutcome(), read_letters(settings, tenant, code)
+    while part := list(islice(letters, BATCH)):
+        places = {
+            "topic": tenant.deadletter_topic,
+            "partitions": [stored.partition for stored in part],
+            "offsets": [stored.offset for stored in part],
+        }
+        with tenant_transaction(engine(settings.database), tenant) as connection:
+            done = {(row[0], row[1]) for row in connection.execute(REPLAYED, places)}
+        fresh = [stored for stored in part if (stored.partition, stored.offset) not in done]
+        checked = {stored: _record(settings, tenant, stored.letter) for stored in fresh}
+        passed = {stored: record for stored, record in checked.items() if record}
+        producer.send_all(list(passed.values()))
+        _mark(settings, tenant, list(passed))
         outcome.accepted += len(passed)
-        outcome.refused += len(part) - len(passed)
-        _mark(settings, tenant, passed)
+        outcome.refused += len(fresh) - len(passed)
+        outcome.replayed_before += len(part) - len(fresh)
     return outcome
 
 
-def _send(settings: Settings, tenant: Tenant, producer: Producer, letter: DeadLetter) -> bool:
+def _record(settings: Settings, tenant: Tenant, letter: DeadLetter) -> Record | None:
+    """What is sent again; nothing for a letter that does not pass."""
     if letter.cut:
-        return False
+        return None
     parsed = parse_batch(
         [letter.sent],
         CONTRACTS[letter.kind],
@@ -131,11 +155,8 @@ def _send(settings: Settings, tenant: Tenant, producer: Producer, letter: DeadLe
         max_line_bytes=settings.ingest.max_line_bytes,
         max_future_s=settings.ingest.max_future_s,
     )
-    if not parsed.accepted:
-        return False
     topic = tenant.events_topic if letter.kind == "events" else tenant.telemetry_topic
-    producer.send_all([(topic, key, value) for key, value in parsed.accepted])
-    return True
+    return next(((topic, key, value) for key, value in parsed.accepted), None)
 
 
 def _mark(settings: Settings, tenant: Tenant, passed: Sequence[StoredLetter]) -> None:

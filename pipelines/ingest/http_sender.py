@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
 
 from iotops.errors import IotOpsError
+from iotops.settings import ServeSettings
 
 ATTEMPTS = 8
 LONGEST_WAIT_S = 5.0
@@ -33,6 +36,25 @@ class Post:
     path: str
     body: bytes
     records: int
+
+
+@asynccontextmanager
+async def gateway_client(settings: ServeSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway, for tasks that send beside each other: the first that fails is what is raised.
+
+    Raises `IotOpsError` where no gateway answers.
+    """
+    async with httpx.AsyncClient(base_url=settings.url, timeout=60) as client:
+        try:
+            await client.get("/-/healthz")
+        except httpx.TransportError as error:
+            raise IotOpsError(
+                f"no gateway answers at {settings.url} ({error}): `iotops ingest start` starts it"
+            ) from None
+        try:
+            yield client
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
 
 async def send(

@@ -42,7 +42,7 @@ def start(settings: Settings, members: dict[str, int]) -> list[str]:
     """
     if members.get("mqtt", 0) > 1 and not settings.mqtt.shared_subscription:
         raise IotOpsError(
-            "this MQTT broker has no shared subscriptions, so one gateway is the most: "
+            "this MQTT broker has no shared subscriptions, so one gateway is the limit: "
             "mosquitto has them, and `iotops up` takes it where it is installed"
         )
     actors = {}
@@ -71,7 +71,7 @@ def _await(members: dict[ray.ObjectRef, str], done: str, seconds: float) -> None
     if late:
         names = ", ".join(members[each] for each in late)
         raise IotOpsError(
-            f"not {done} within {seconds} s, and trying on: {names}; `iotops status` shows "
+            f"not {done} within {seconds} s, still trying: {names}; `iotops status` shows "
             "whether the servers are up, the Ray dashboard has the logs"
         )
 
@@ -84,7 +84,7 @@ def status() -> dict[str, Progress]:
 
 
 def stop() -> list[str]:
-    """Let every member finish its batch, then end it. Returns their names."""
+    """Let every member finish its batch, then stop it. Returns their names."""
     names = _names()
     actors = [ray.get_actor(name, NAMESPACE) for name in names]
     ray.get([actor.stop.remote() for actor in actors], timeout=60)

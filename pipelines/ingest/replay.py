@@ -19,7 +19,7 @@ from iotops.auth import issue_token
 from iotops.errors import IotOpsError
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from pipelines.ingest.http_sender import Post, SendReport, send
+from pipelines.ingest.http_sender import Post, SendReport, gateway_client, send
 
 BATCH = 200
 CONCURRENCY = 8
@@ -113,10 +113,7 @@ async def replay(
             done += batch.post.records
             on_progress(done, total)
 
-    async with (
-        httpx.AsyncClient(base_url=settings.serve.url, timeout=60) as client,
-        asyncio.TaskGroup() as group,
-    ):
+    async with gateway_client(settings.serve) as client, asyncio.TaskGroup() as group:
         for name in {batch.post.sender for batch in batches}:
             queues[name] = asyncio.Queue()
             group.create_task(device(client, name, queues[name]))

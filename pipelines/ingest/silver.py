@@ -70,7 +70,7 @@ class SilverSink(Sink):
         partition = batch.partition
         tenant = tenant_of_topic(partition.topic)
         table = EVENTS if partition.topic == tenant.events_topic else TELEMETRY
-        rows = staged(table, batch)
+        rows = staged(table, batch, time.time_ns() // 1_000_000)
         self._make_days(set(rows["arrival_day"].unique().to_pylist()))
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(text(table.open_staging))

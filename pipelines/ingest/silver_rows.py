@@ -15,6 +15,8 @@ from iotops.kafka import Batch
 from iotops.records import NUL, UNREADABLE
 
 DAY_MS = 86_400_000
+KEPT_DAYS = (-399, 1)
+"""Arrival days that a hot table may have, from today: `silver.add_day` refuses those beyond."""
 logger = logging.getLogger(__name__)
 
 
@@ -126,9 +128,12 @@ EVENTS = HotTable(
 )  # fmt: skip
 
 
-def staged(table: HotTable, batch: Batch) -> pa.RecordBatch:
+def staged(table: HotTable, batch: Batch, now_ms: int) -> pa.RecordBatch:
     """The staged row of each record, once within the batch; none for one that no gateway wrote, which bronze
-    and quarantine keep."""
+    and quarantine keep.
+
+    A record whose producer's clock was wrong counts as arrived on the nearest day that may be (`KEPT_DAYS`).
+    """
     found: dict[Any, tuple[Any, int]] = {}
     for index, value in enumerate(batch.values):
         try:
@@ -142,7 +147,8 @@ def staged(table: HotTable, batch: Batch) -> pa.RecordBatch:
         found.setdefault(table.key(record), (record, index))
     records = [record for record, _ in found.values()]
     kept = [index for _, index in found.values()]
-    days = pa.array([batch.timestamps[index] // DAY_MS for index in kept], pa.int32())
+    first, last = (now_ms // DAY_MS + ahead for ahead in KEPT_DAYS)
+    days = pa.array([min(max(batch.timestamps[index] // DAY_MS, first), last) for index in kept], pa.int32())
     columns = {name: [getattr(record, name) for record in records] for name in table.schema.names[:-2]}
     if "metrics" in columns:
         columns["metrics"] = [bytes(text).decode() for text in columns["metrics"]]

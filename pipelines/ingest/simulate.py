@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -21,7 +20,7 @@ from iotops.auth import issue_token
 from iotops.errors import IotOpsError
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from pipelines.ingest.http_sender import Post, SendReport, send
+from pipelines.ingest.http_sender import Post, SendReport, gateway_client, send
 from pipelines.ingest.mqtt_devices import MqttDevices
 
 TICK_S = 0.1
@@ -98,7 +97,7 @@ async def over_http(
     *,
     rate: float,
     seconds: float,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None],
 ) -> Progress:
     """Send through the HTTP gateway; each field gateway sends its batches in order."""
     progress, gate = Progress(), asyncio.Semaphore(CONCURRENCY)
@@ -111,7 +110,7 @@ async def over_http(
                 await send(client, token, post, progress.report, attempts=PATIENCE)
             progress.taken = progress.report.readings
 
-    async with _client(settings) as client, asyncio.TaskGroup() as group:
+    async with gateway_client(settings.serve) as client, asyncio.TaskGroup() as group:
         async for devices in _paced(rounds(len(fleet.names), rate, seconds, SITE)):
             records = fleet.read(devices, time.time_ns() // 1_000_000)
             sites = devices // SITE
@@ -131,21 +130,6 @@ async def over_http(
     return progress
 
 
-@asynccontextmanager
-async def _client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a gateway that answers; the first of several failures is the one to tell."""
-    async with httpx.AsyncClient(base_url=settings.serve.url, timeout=30) as client:
-        try:
-            await client.get("/-/healthz")
-        except httpx.TransportError as error:
-            where = settings.serve.url
-            raise IotOpsError(f"no gateway answers at {where} ({error}): `iotops ingest start`") from None
-        try:
-            yield client
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-
-
 async def over_mqtt(
     settings: Settings,
     tenant: Tenant,
@@ -153,7 +137,7 @@ async def over_mqtt(
     *,
     rate: float,
     seconds: float,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None],
 ) -> Progress:
     """Send through the MQTT broker, at QoS 1; taken is what the broker has acknowledged."""
     if len(fleet.names) > MAX_MQTT_DEVICES:

@@ -31,11 +31,11 @@ def backfill(
     last: Annotated[str, typer.Option("--to", help="Last day (UTC), included.")],
     check: Check = False,
 ) -> None:
-    """Do a range of days anew, whether it changed or not.
+    """Recompute a range of days, whether it changed or not.
 
-    A run after a kill does only what is left. `iotops flow backfill` is the same with a progress bar.
+    If interrupted, run it again to do the rest. `iotops flow backfill` is the same with a progress bar.
 
-    Example: bronze-to-silver --tenant acme --from 2026-11-01 --to 2026-11-20
+    Example: iotops job submit backfill bronze-to-silver --tenant acme --from 2026-11-01 --to 2026-11-20
     """
     if check:
         check_flow(flow)

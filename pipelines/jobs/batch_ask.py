@@ -72,7 +72,8 @@ def batch_ask(
     A question that the copilot is too busy for is asked again, later; one that fails for good has its error
     in its row. A run after a kill asks only what has no row yet.
 
-    Example: --tenant acme --input lake://acme/exports/questions.csv --output lake://acme/exports/answers
+    Example: iotops job submit batch-ask --tenant acme --input lake://acme/exports/questions.csv
+    --output lake://acme/exports/answers
     """
     settings = get_settings()
     planned = plan(settings, known_tenant(settings, tenant), source, output, concurrency)
@@ -106,7 +107,7 @@ async def run(batch: BatchAsk) -> None:
             if all(row["status"] is None for row in rows):
                 raise IotOpsError(
                     f"the copilot at {batch.settings.serve.url} does not answer: {rows[0]['error']}. "
-                    "`iotops serve` starts it; then run this again, it goes on where it stopped"
+                    "`iotops serve` starts it; then run this again: it resumes where it stopped"
                 )
             parts.write(name, pa.Table.from_pylist(rows, schema=ANSWERS))
             asked += len(rows)

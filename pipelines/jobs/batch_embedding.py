@@ -93,7 +93,7 @@ def batch_embedding(
         ),
     ] = 1,
     part_rows: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Texts of a part: what a kill costs at most, per actor.")
+        int, typer.Option(min=1, max=100_000, help="Texts per part: the most that a kill costs an actor.")
     ] = 2000,
     check: Check = False,
 ) -> None:
@@ -102,8 +102,8 @@ def batch_embedding(
     The output is in the lake, since actors of several nodes write it. A run after a kill embeds only the
     parts that are not there yet.
 
-    Example: --tenant acme --column message --input lake://acme/exports/notes.parquet
-    --output lake://acme/exports/vectors
+    Example: iotops job submit batch-embedding --tenant acme --column message
+    --input lake://acme/exports/notes.parquet --output lake://acme/exports/vectors
     """
     settings = get_settings()
     planned = plan(

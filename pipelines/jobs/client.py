@@ -11,8 +11,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from iotops.errors import IotOpsError
-from iotops.ray_cluster import prepare_environment
+from iotops.ray_cluster import dashboard_client, prepare_environment
 from iotops.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,17 +19,11 @@ if TYPE_CHECKING:
 
 
 def job_client(settings: Settings) -> JobSubmissionClient:
-    """A client of the cluster's job API; raises `IotOpsError` where the dashboard does not answer."""
+    """A client of the cluster's job API; raises `Unanswered` where the dashboard does not answer."""
     prepare_environment(settings.ray)
     from ray.job_submission import JobSubmissionClient
 
-    try:
-        return JobSubmissionClient(settings.ray.dashboard_url)
-    except (ConnectionError, RuntimeError) as error:
-        raise IotOpsError(
-            f"Ray's job API at {settings.ray.dashboard_url} does not answer: {str(error).rstrip('.')}. "
-            "Start the cluster (`iotops up`), or set IOTOPS_RAY__DASHBOARD_URL."
-        ) from error
+    return dashboard_client(JobSubmissionClient, settings.ray)
 
 
 def submit(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from iotops.commands.console import print_json, results
+from iotops.commands.console import print_columns, print_json
 from iotops.commands.tenant import Json
 from iotops.errors import IotOpsError
 from iotops.settings import get_settings
@@ -51,7 +51,7 @@ class ListedJob:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    jobs = typer.Typer(help="Submit jobs to the Ray cluster, and see to them.", no_args_is_help=True)
+    jobs = typer.Typer(help="Submit jobs to the Ray cluster, and manage them.", no_args_is_help=True)
     submits = typer.Typer(help="Check a job's arguments and submit it.", no_args_is_help=True)
     for name, job in JOBS.items():
         submits.command(name, help=job.__doc__)(_submitting(name, job))
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
     jobs.command("logs")(logs)
     jobs.command("stop")(stop)
     app.add_typer(jobs, name="job")
-    models = typer.Typer(help="Models of the platform's own making.", no_args_is_help=True)
+    models = typer.Typer(help="Models that the platform trains.", no_args_is_help=True)
     models.command("tune-reranker", help=tune_reranker.__doc__)(_submitting("tune-reranker", tune_reranker))
     app.add_typer(models, name="models")
 
@@ -87,9 +87,7 @@ def list_all(as_json: Json = False) -> None:
         )
         for job in listed
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:  # not a table of rich, which cuts what is wider than the terminal: an id is to be copied
-        print("  ".join(map(str.ljust, row, widths)).rstrip())
+    print_columns(*rows)
 
 
 def logs(job_id: JobId, following: Follow = False) -> None:
@@ -115,7 +113,7 @@ def stop(job_id: JobId) -> None:
     if state.is_terminal():
         raise IotOpsError(f"job {job_id} has ended already: {state.value}")
     client.stop_job(job_id)
-    results.print(f"{job_id} is being stopped", highlight=False)
+    print(f"{job_id} is being stopped")
 
 
 def attend(client: JobSubmissionClient, job_id: str) -> None:
@@ -167,7 +165,7 @@ def _submitting(name: str, job: Callable[..., None]) -> Callable[..., None]:
             words,
             metadata={"tenant": arguments["tenant"]},
         )
-        results.print(f"{name} is job {job_id}: `iotops job logs {job_id} --follow`", highlight=False)
+        print(f"{name} is job {job_id}: `iotops job logs {job_id} --follow`")
         if following:
             attend(client, job_id)
 
@@ -182,6 +180,6 @@ def _submitting(name: str, job: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter("context", keyword, annotation=typer.Context),
         inspect.Parameter("following", keyword, annotation=Follow, default=False),
     ]
-    submit.__signature__ = inspect.Signature([*added, *own])  # type: ignore[attr-defined]
+    vars(submit)["__signature__"] = inspect.Signature([*added, *own])
     submit.__annotations__ = {each.name: each.annotation for each in (*added, *own)}
     return submit

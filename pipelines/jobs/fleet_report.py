@@ -56,7 +56,8 @@ def fleet_report(
 
     A run after a kill takes what the killed one had computed, unless the data has changed since.
 
-    Example: --tenant acme --from 2026-11-10 --to 2026-11-23 --output lake://acme/reports/november
+    Example: iotops job submit fleet-report --tenant acme --from 2026-11-10 --to 2026-11-23
+    --output lake://acme/reports/november
     """
     settings = get_settings()
     planned = plan(settings, known_tenant(settings, tenant), first, last, output)

@@ -7,6 +7,7 @@ import csv
 import io
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,10 +58,9 @@ def parse_questions(name: str, content: bytes) -> list[Question]:
     questions = [_question(name, number, row) for number, row in enumerate(rows, start=1)]
     if not questions:
         raise IotOpsError(f"{name} holds no question")
-    if len({question.id for question in questions}) < len(questions):
-        seen: set[str] = set()
-        twice = next(each.id for each in questions if each.id in seen or seen.add(each.id))  # type: ignore[func-returns-value]
-        raise IotOpsError(f"{name}: id {twice!r} stands there twice")
+    twice, times = Counter(question.id for question in questions).most_common(1)[0]
+    if times > 1:
+        raise IotOpsError(f"{name}: id {twice!r} appears twice")
     return questions
 
 

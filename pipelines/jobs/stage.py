@@ -57,7 +57,7 @@ def day(value: str) -> date:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise JobRefused(f"{value!r} is no day: write it as 2026-11-02") from None
+        raise JobRefused(f"{value!r} is not a day: write it as 2026-11-02") from None
 
 
 def hour(value: str) -> datetime:
@@ -65,7 +65,7 @@ def hour(value: str) -> datetime:
     try:
         found = datetime.fromisoformat(value)
     except ValueError:
-        raise JobRefused(f"{value!r} is no hour: write it as 2026-11-02T15") from None
+        raise JobRefused(f"{value!r} is not an hour: write it as 2026-11-02T15") from None
     found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     return found.replace(minute=0, second=0, microsecond=0)
 

@@ -28,7 +28,7 @@ def tune_reranker(
     It learns from the documents' headings and sentences and from the tenant's labelled sets
     (`<tenant>/evaluation/`, split `train` where there is one). The weekly evaluation goes on measuring it.
 
-    Example: --tenant acme
+    Example: iotops job submit tune-reranker --tenant acme
     """
     settings = get_settings()
     owner = known_tenant(settings, tenant)

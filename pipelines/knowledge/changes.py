@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -168,9 +169,12 @@ def _refused_unread(entry: ShelfEntry) -> str | None:
 
 
 def _fetched(filesystem: FileSystem, owner: str, entry: ShelfEntry) -> File | None:
-    path = shelf_object(owner, entry.path)
+    """A file with what is said beside it, either of which may have been removed since they were listed."""
+    path, described = shelf_object(owner, entry.path), b""
+    if entry.described:
+        with suppress(FileNotFoundError):
+            described = get(filesystem, path + BESIDE)
     try:
-        described = get(filesystem, path + BESIDE) if entry.described else b""
         return File(entry.path, get(filesystem, path), described)
-    except FileNotFoundError:  # removed since it was listed
+    except FileNotFoundError:
         return None

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from iotops.commands.console import print_json, progress, results
+from iotops.commands.console import cell, print_columns, print_json, progress, results
 from iotops.commands.tenant import Json
 from iotops.errors import IotOpsError
 from iotops.provisioning import known_tenant
@@ -64,7 +64,7 @@ def add(
             + _state_of_index(built)
         )
         if report.skipped:
-            results.print(said_of_skipped(report.skipped), markup=False)
+            print(said_of_skipped(report.skipped))
     if report.refused:
         raise IotOpsError("; ".join(f"{path}: {reason}" for path, reason in report.refused.items()))
 
@@ -81,12 +81,11 @@ def list_all(tenant: OptionalTenant = None, shared: Shared = False, as_json: Jso
     if as_json:
         print_json([asdict(entry) for entry in entries])
         return
-    table = Table("document", "bytes", "modified", title="Documents")
+    rows = [("bytes", "modified", "document")]
     for entry in entries:
-        table.add_row(
-            entry.path, f"{entry.bytes:,}", f"{entry.modified:%Y-%m-%d %H:%M}" if entry.modified else ""
-        )
-    results.print(table)
+        modified = f"{entry.modified:%Y-%m-%d %H:%M}" if entry.modified else ""
+        rows.append((f"{entry.bytes:,}", modified, entry.path))
+    print_columns(*rows)
 
 
 def status(tenant: OptionalTenant = None, shared: Shared = False, as_json: Json = False) -> None:
@@ -124,9 +123,8 @@ def status(tenant: OptionalTenant = None, shared: Shared = False, as_json: Json 
     table = Table("", "", show_header=False, title="Shelf")
     for name, value in found.items():
         lines = [f"{path}: {why}" for path, why in value.items()] if isinstance(value, dict) else value
-        table.add_row(
-            name.replace("_", " "), "\n".join(lines) if isinstance(lines, list) else str(lines or 0)
-        )
+        shown = "\n".join(lines) if isinstance(lines, list) else str(lines or 0)
+        table.add_row(name.replace("_", " "), cell(shown))
     results.print(table)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from indexes.encoder_source import load_encoder
+from indexes.filters import Filters
+from indexes.hits import Hit
 from indexes.hybrid import HybridIndex, Ranking, search_all
 from indexes.live import LiveIndex
 from indexes.snapshot import Snapshot
@@ -26,7 +28,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class EnrichmentReport:
-    """What was found: codes of the period, those that an article explains, and the gaps."""
+    """What was found: codes of the period, and those that an article explains."""
 
     codes: int
     events: int
@@ -34,9 +36,7 @@ class EnrichmentReport:
     articles: int
     changed: int
     """Rows of `gold.error_knowledge` that were written or deleted."""
-    gaps: tuple[SeenCode, ...] = ()
-    """Codes that nothing explains, the commonest first: the manuals that are missing."""
-    snapshots: dict[str, str] = field(default_factory=dict)
+    snapshots: dict[str, str]
     """Id of the searched index by its owner: the tenant, `shared`."""
 
 
@@ -59,14 +59,12 @@ def enrich(
     found = _search(settings, codes, list(snapshots.values()))
     with tenant_transaction(engine(settings.database), tenant) as connection:
         changed = write(connection, tenant, codes, found)
-    gaps = [code for code, articles in zip(codes, found, strict=True) if not articles]
     return EnrichmentReport(
         codes=len(codes),
         events=sum(code.events for code in codes),
-        explained=len(codes) - len(gaps),
+        explained=sum(map(bool, found)),
         articles=sum(map(len, found)),
         changed=changed,
-        gaps=tuple(sorted(gaps, key=lambda code: (-code.events, code.error_code))),
         snapshots={owner: snapshot.manifest.snapshot_id for owner, snapshot in snapshots.items()},
     )
 
@@ -99,6 +97,17 @@ def indexes_and_vectors(
     return indexes, encoder.encode(queries)
 
 
+def candidates(indexes: Sequence[HybridIndex], code: SeenCode, vector: Vectors) -> list[Hit]:
+    """What a search finds for a code; of its models' documents as many again, for those of other models,
+    which explain nothing, may be more than are looked at."""
+    wanted = [Filters(models=tuple(code.models))] if code.models else []
+    return [
+        hit
+        for filters in (*wanted, Filters())
+        for hit in search_all(indexes, query(code), vector, CANDIDATES, filters)
+    ]
+
+
 def _search(
     settings: Settings, codes: Sequence[SeenCode], snapshots: Sequence[Snapshot]
 ) -> list[list[Explanation]]:
@@ -107,6 +116,6 @@ def _search(
     # By meaning, the message alone: the name of a code has none.
     indexes, vectors = indexes_and_vectors(settings, snapshots, [code.message for code in codes])
     return [
-        explanations(code, search_all(indexes, query(code), vector, CANDIDATES))
+        explanations(code, candidates(indexes, code, vector))
         for code, vector in zip(codes, vectors, strict=True)
     ]

@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 
 from pipelines.knowledge.extracted import MAXIMUM_TEXT, DocumentRefused, Extracted
 
-EXTRACTOR = "markdown-3"
-"""Name and version of what becomes of a file before it is cut; a change of that changes it."""
+EXTRACTOR = "markdown-4"
+"""Name and version of what becomes of a file before it is cut, and of what in it counts as a code; a change
+of either changes it."""
 MAXIMUM_UNPACKED = 256 * 2**20
 _READ_AS = {
     "iso8859-1": "cp1252",

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 
-from iotops.commands.console import errors, print_json, progress, results
+from iotops.commands.console import errors, print_columns, print_json, progress, results
 from iotops.commands.tenant import Json
 from iotops.settings import get_settings
 from pipelines.knowledge.commands import OptionalTenant, Shared, shelf_owner
@@ -42,22 +41,16 @@ def list_all(tenant: OptionalTenant = None, shared: Shared = False, as_json: Jso
     kept = manifests(lake, prefix).values()
     found = [each for each in kept if isinstance(each, Manifest)]
     for damage in [each for each in kept if not isinstance(each, Manifest)]:
-        errors.print(f"left out: {damage}", markup=False, highlight=False)
+        errors.print(f"left out: {damage}", markup=False, highlight=False, soft_wrap=True)
     if as_json:
         rows = (each.model_dump(mode="json", exclude={"files"}) for each in found)
         print_json([row | {"current": row["snapshot_id"] == serving} for row in rows])
         return
-    identifier = Column("snapshot (time made, UTC)", no_wrap=True)  # to be copied, for a rollback
-    table = Table(identifier, "documents", "chunks", "vectors", "", title="Snapshots")
+    lines = [("snapshot (time made, UTC)", "documents", "chunks", "vectors", "")]
     for each in found:
-        table.add_row(
-            each.snapshot_id,
-            f"{each.documents:,}",
-            f"{each.chunks:,}",
-            each.vector_kind,
-            "current" if each.snapshot_id == serving else "",
-        )
-    results.print(table)
+        figures = (f"{each.documents:,}", f"{each.chunks:,}", each.vector_kind)
+        lines.append((each.snapshot_id, *figures, "current" if each.snapshot_id == serving else ""))
+    print_columns(*lines)
 
 
 def snapshot(tenant: OptionalTenant = None, shared: Shared = False) -> None:
@@ -70,9 +63,7 @@ def snapshot(tenant: OptionalTenant = None, shared: Shared = False) -> None:
     owner = shelf_owner(tenant, shared)
     with progress("indexing") as on_progress:
         made = index_shelf(get_settings(), owner, force=True, on_progress=on_progress).manifest
-    results.print(
-        f"{made.snapshot_id} is current" if made else "the shelf has no documents: nothing was made"
-    )
+    print(f"{made.snapshot_id} is current" if made else "the shelf has no documents: nothing was made")
 
 
 def rollback(snapshot_id: SnapshotId, tenant: OptionalTenant = None, shared: Shared = False) -> None:
@@ -93,7 +84,7 @@ def rollback(snapshot_id: SnapshotId, tenant: OptionalTenant = None, shared: Sha
     with tempfile.TemporaryDirectory(prefix="rollback-") as folder:
         exchange.fetch(lake, prefix, snapshot_id, Path(folder))
     exchange.rollback(lake, prefix, snapshot_id, state_of(list_documents(lake, owner)))
-    results.print(f"{snapshot_id} is current; replicas change to it within seconds")
+    print(f"{snapshot_id} is current; replicas change to it within seconds")
 
 
 def verify(tenant: OptionalTenant = None, shared: Shared = False) -> None:
@@ -112,7 +103,7 @@ def verify(tenant: OptionalTenant = None, shared: Shared = False) -> None:
     with errors.status("verifying"):
         for name, damage in damages(lake, prefix):
             if damage is None:
-                results.print(f"{name} is whole")
+                results.print(f"{name} is whole", markup=False, highlight=False, soft_wrap=True)
             else:
                 bad.append(str(damage))
     if bad:

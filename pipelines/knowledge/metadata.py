@@ -51,7 +51,7 @@ def beside(described: bytes) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise DocumentRefused(f"its {BESIDE} is not UTF-8 at byte {error.start}") from None
     if found is None:
-        raise DocumentRefused(f"its {BESIDE} is no mapping of names to values")
+        raise DocumentRefused(f"its {BESIDE} is not a mapping of names to values")
     return found
 
 

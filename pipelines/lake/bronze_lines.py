@@ -12,7 +12,6 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from iotops.records import (
-    MAX_METRICS,
     NUL,
     UNREADABLE,
     Contract,
@@ -105,10 +104,3 @@ def refusal(value: str, contract: Contract, tenant: Tenant, latest_ms: int) -> s
         why = record_error(error)
         return f"{why.code}: {why}"
     return "invalid_json: not a document as the contract has it"  # the two JSON readers do not agree on it
-
-
-def sound(record: Reading | Event | None, tenant: Tenant) -> bool:
-    """Whether a decoded record keeps what its contract asks beyond types: `refusal` says why it does not."""
-    if record is None or record.tenant_id not in (None, tenant.id):
-        return False
-    return not isinstance(record, Reading) or 0 < len(record.metrics) <= MAX_METRICS

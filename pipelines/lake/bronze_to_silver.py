@@ -75,12 +75,16 @@ def changed(found: Iterable[BronzeHour], book: dict[datetime, str]) -> list[Bron
     return [hour for hour in found if book.get(hour.arrival_hour) != hour.listing]
 
 
-def look_from(book: dict[datetime, str]) -> datetime | None:
-    """Since when bronze is looked at: from the oldest hour that is owed, or a little before the newest."""
-    if not book:
+def look_from(book: dict[datetime, str], now: datetime) -> datetime | None:
+    """Since when bronze is looked at: from the oldest hour that is owed, or a little before the newest.
+
+    An hour that lies ahead was stamped by a wrong clock, and says nothing of what is loaded.
+    """
+    come = [hour for hour in book if hour <= now]
+    if not come:
         return None
     owed = (hour for hour, listing in book.items() if listing == OWED)
-    return min(chain([max(book) - REVISIT], owed))
+    return min(chain([max(come) - REVISIT], owed))
 
 
 def jobs(hours: Iterable[BronzeHour]) -> Iterator[list[BronzeHour]]:
@@ -113,7 +117,7 @@ class _Run:
             found = list_hours(filesystem, self.tenant, min(wanted)) if wanted else []
             return [hour for hour in found if hour.arrival_hour in wanted]
         book = listings(self.book, self.tenant)
-        return changed(list_hours(filesystem, self.tenant, look_from(book)), book)
+        return changed(list_hours(filesystem, self.tenant, look_from(book, datetime.now(UTC))), book)
 
     def load(self, job: list[BronzeHour]) -> list[HourLoad]:
         """Load the hours of a job but those with too many refused records, which go to quarantine only."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -22,7 +22,7 @@ from iotops.tenancy import Tenant
 class HourLoad:
     """What became of an arrival hour: records = readings + events + quarantined + duplicates.
 
-    `telemetry_rows` counts the long rows of the readings; the days are those of the event times.
+    `telemetry_rows` counts the long rows of the readings; `days` are those of the event times, in order.
     """
 
     arrival_hour: datetime
@@ -33,12 +33,12 @@ class HourLoad:
     telemetry_rows: int = 0
     quarantined: int = 0
     duplicates: int = 0
-    first_day: date | None = None
-    last_day: date | None = None
+    days: tuple[date, ...] = ()
 
 
 NAMES = [field.name for field in fields(HourLoad)]
-COUNTS = [name for name in NAMES[1:] if not name.endswith("_day")]
+COUNTS = NAMES[1:-1]
+EPOCH = date(1970, 1, 1)
 OWED = ""
 """The listing of an hour that is not loaded: no digest equals it."""
 
@@ -54,9 +54,8 @@ RECORD = f"""
     INSERT INTO ingest.lake_hours (tenant_id, listing, loaded_at, {", ".join(NAMES)})
     VALUES (:tenant, :listing, clock_timestamp(), {", ".join(f":{name}" for name in NAMES)})
     ON CONFLICT (tenant_id, arrival_hour) DO UPDATE SET listing = :listing"""
-TOUCHED = """, in_gold = false,
-        first_day = least(:first_day, ingest.lake_hours.first_day),
-        last_day = greatest(:last_day, ingest.lake_hours.last_day)"""
+TOUCHED = """, in_gold = false, days = ARRAY(
+        SELECT unnest(ingest.lake_hours.days) UNION SELECT unnest(CAST(:days AS date[])) ORDER BY 1)"""
 LOADED = f", loaded_at = clock_timestamp(), {', '.join(f'{name} = :{name}' for name in COUNTS)}"
 
 
@@ -125,18 +124,18 @@ def _write(connection: Connection, tenant: Tenant, statement: str, rows: list[di
 
 
 def _values(load: HourLoad, listing: str) -> dict[str, Any]:
-    return asdict(load) | {"listing": listing}
+    return asdict(load) | {"listing": listing, "days": list(load.days)}
 
 
 def _uncounted(load: HourLoad) -> HourLoad:
-    return HourLoad(load.arrival_hour, first_day=load.first_day, last_day=load.last_day)
+    return HourLoad(load.arrival_hour, days=load.days)
 
 
 def hour_load(arrival_hour: datetime, objects: int, counts: list[dict[str, Any]]) -> HourLoad:
-    """The load of an hour from `counts`: by kind of row its rows, records, first and last event time."""
+    """The load of an hour from `counts`: by kind of row its rows, records and data files, a day in each."""
     records = {row["kind"]: row["records"] for row in counts}
     rows = {row["kind"]: row["rows"] for row in counts}
-    written = [row for row in counts if row["kind"] in ("telemetry", "events")]
+    files = [file for row in counts if row["kind"] in ("telemetry", "events") for file in row["files"]]
     return HourLoad(
         arrival_hour=arrival_hour,
         objects=objects,
@@ -146,6 +145,5 @@ def hour_load(arrival_hour: datetime, objects: int, counts: list[dict[str, Any]]
         telemetry_rows=rows.get("telemetry", 0),
         quarantined=records.get("quarantine", 0),
         duplicates=records.get("duplicate", 0),
-        first_day=min((row["first"].date() for row in written), default=None),
-        last_day=max((row["last"].date() for row in written), default=None),
+        days=tuple(sorted({EPOCH + timedelta(days=file.partition[0]) for file in files})),
     )

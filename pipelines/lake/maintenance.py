@@ -1,4 +1,5 @@
-"""Upkeep of the silver tables: snapshots that nobody goes back to, and files that no snapshot holds.
+"""Upkeep of the silver tables: snapshots that nobody goes back to, and files that no snapshot holds; and of
+what Postgres keeps of runs and alerts.
 
 Each load leaves a snapshot with the files that it replaced, and a killed one leaves files that no table knows
 of. Both only cost storage until they are removed here.
@@ -13,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
+from sqlalchemy import text
 
-from iotops.database import engine
+from iotops.database import engine, tenant_transaction
 from iotops.lake import iceberg_catalog, lake_filesystem
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
@@ -33,6 +35,10 @@ SNAPSHOTS = 10
 """The newest snapshots, which stay whatever their age."""
 ORPHAN_AGE = timedelta(days=3)
 """A younger file may be that of a run which has yet to commit it."""
+OLD_ROWS = {
+    "pipeline_runs": text("DELETE FROM gold.pipeline_runs WHERE started_at < :before"),
+    "alert_messages": text("DELETE FROM ingest.alert_messages WHERE published_at < :before"),
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,18 @@ def maintain(
             for table in TABLES
             if catalog.table_exists(name := table_name(tenant, table))
         ]
+
+
+def expire_rows(settings: Settings, tenant: Tenant) -> dict[str, int]:
+    """Delete the tenant's runs that are older than the audit's calls may be, and the messages of alerts that
+    Kafka has had for longer than the hot tables keep; how many of each."""
+    kept = {"pipeline_runs": settings.audit.keep_days, "alert_messages": settings.ingest.hot_days}
+    now = datetime.now(UTC)
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        return {
+            name: connection.execute(OLD_ROWS[name], {"before": now - timedelta(days=days)}).rowcount
+            for name, days in kept.items()
+        }
 
 
 def _upkeep(settings: Settings, catalog: Catalog, name: str, on_progress: Progress, now: datetime) -> Upkeep:

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal, Self, cast
 
 import msgspec
 import pyarrow as pa
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pyiceberg.types import (
     BooleanType,
     DoubleType,
@@ -21,7 +20,7 @@ from pyiceberg.types import (
     StringType,
 )
 
-from iotops.errors import SettingsError
+from iotops.configs import read_config
 from iotops.records import Reading
 from pipelines.lake.units import check_unit
 
@@ -143,11 +142,4 @@ class ReadingRules(BaseModel):
 
 def load_reading_rules(configs: Path) -> ReadingRules:
     """The rules of `readings.yaml`; raises `SettingsError` that names the file, the rule and the remedy."""
-    path = configs / FILE
-    try:
-        return ReadingRules.model_validate(yaml.safe_load(path.read_text()) or {})
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise SettingsError(f"{path}: {'; '.join(problems)}") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: {error}") from None
+    return read_config(configs / FILE, ReadingRules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 SIDE = "CASE WHEN {z} < 0 THEN 'below' ELSE 'above' END"
 NO_PEERS = "'too few devices of its model to compare with'"
 PAST = """CASE WHEN coalesce({own}.own, false) THEN 'its own past'
-        ELSE 'the ' || {own}.model || ' fleet, for want of a past of its own' END"""
+        ELSE 'the ' || {own}.model || ' fleet, as it has no history of its own yet' END"""
 
 
 def _deviation(component: str, metric: str, mean: str, z: str, period: str, beside: str, centre: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,13 +29,11 @@ WRITTEN = pa.schema(
         ("kind", pa.string()),
         ("records", pa.int64()),
         ("rows", pa.int64()),
-        ("first", UTC_US),
-        ("last", UTC_US),
         ("files", pa.binary()),
     ]
 )
-"""What a task wrote, by arrival hour and kind of row: the records that its rows lead, the rows, the first and
-last event time, and the pickled data files, which no table knows of yet."""
+"""What a task wrote, by arrival hour and kind of row: the records that its rows lead, the rows, and the
+pickled data files, which no table knows of yet."""
 
 ROW_ORDER = {
     "telemetry": ("device_id", "metric", "ts"),
@@ -46,20 +45,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def write_files(rows: SilverRows, tables: Mapping[str, Table]) -> pa.Table:
     """Write the rows of each table as files of it; what was written, as `WRITTEN`."""
-    written: dict[tuple[datetime, str], dict[str, Any]] = {}
+    # A kind may have rows and lead no record: that of readings which each had a metric refused.
+    written: defaultdict[tuple[datetime, str], dict[str, Any]] = defaultdict(
+        lambda: {"records": 0, "rows": 0, "files": []}
+    )
     for count in rows.records.group_by(["arrival_hour", "kind"]).aggregate([([], "count_all")]).to_pylist():
-        written[count["arrival_hour"], count["kind"]] = {
-            "records": count["count_all"],
-            "rows": 0,
-            "files": [],
-        }
+        written[count["arrival_hour"], count["kind"]]["records"] = count["count_all"]
     for kind, table in tables.items():
-        hours = rows.tables[kind].group_by("arrival_hour")
-        bounds = [("ts", "min"), ("ts", "max")] if kind != "quarantine" else []
-        for count in hours.aggregate([([], "count_all"), *bounds]).to_pylist():
-            written[count["arrival_hour"], kind] |= {
-                "rows": count["count_all"], "first": count.get("ts_min"), "last": count.get("ts_max"),
-            }  # fmt: skip
+        for count in rows.tables[kind].group_by("arrival_hour").aggregate([([], "count_all")]).to_pylist():
+            written[count["arrival_hour"], kind]["rows"] = count["count_all"]
         for file in _write(rows.tables[kind], kind, table):
             arrived = EPOCH + timedelta(hours=file.partition[-1])
             written[arrived, kind]["files"].append(file)
@@ -104,8 +98,6 @@ def by_hour(written: pa.Table) -> Written:
         if whole is not row:
             for name in ("records", "rows", "files"):
                 whole[name] += row[name]
-            whole["first"] = min((each["first"] for each in (whole, row) if each["first"]), default=None)
-            whole["last"] = max((each["last"] for each in (whole, row) if each["last"]), default=None)
     hours: Written = {}
     for (hour, _), row in merged.items():
         hours.setdefault(hour, []).append(row)

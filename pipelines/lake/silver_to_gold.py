@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -28,10 +28,11 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 # A day that was scored while it was running has to be scored again.
 TOUCHED = text("""
-    SELECT min(first_day) FILTER (WHERE NOT in_gold) AS first, max(last_day) AS last,
-        coalesce(sum(telemetry_rows), 0) AS rows,
-        (SELECT min(day) FROM gold.customer_summary
-            WHERE computed_at < CAST(day + 1 AS timestamp) AT TIME ZONE 'UTC') AS unfinished
+    SELECT ARRAY(
+            SELECT unnest(days) FROM ingest.lake_hours WHERE NOT in_gold
+            UNION SELECT day FROM gold.customer_summary
+            WHERE computed_at < CAST(day + 1 AS timestamp) AT TIME ZONE 'UTC') AS changed,
+        max(days[cardinality(days)]) AS last, coalesce(sum(telemetry_rows), 0) AS rows
     FROM ingest.lake_hours""")
 # The last service of each component before the first day, and every one since.
 SERVICED = """
@@ -45,6 +46,8 @@ SERVICED = """
 ALERTED = """
     SELECT device_id, rule, severity, opened_at, resolved_at FROM silver.alerts
     WHERE opened_at < :end AND (resolved_at IS NULL OR resolved_at >= :first)"""
+MOST_DAYS = 400
+"""Of a run, the newest: a clock that jumps about would have every day since 2000 computed each night."""
 SCORED = text("UPDATE ingest.lake_hours SET in_gold = true WHERE NOT in_gold")
 
 
@@ -67,7 +70,10 @@ SIZES = Sizes()
 
 @dataclass(frozen=True)
 class GoldReport:
-    """What was computed: the days, and their rows in `gold.device_health`; none if nothing changed."""
+    """What was computed: the days, and their rows in `gold.device_health`; none if nothing changed.
+
+    `left` are the days that changed and were not computed, since there were more than `MOST_DAYS`.
+    """
 
     days: tuple[date, ...]
     scores: int = 0
@@ -75,6 +81,7 @@ class GoldReport:
     """Devices below the line on the last of the days."""
     forecasts: int = 0
     """Rows in `gold.failure_risk`, all of the last of the days."""
+    left: tuple[date, ...] = ()
 
 
 def build_gold(
@@ -87,9 +94,9 @@ def build_gold(
 ) -> GoldReport:
     """Compute and store the health of the tenant's devices on `days` (UTC, event time).
 
-    By default these are the days that loads since the last run touched, and all later ones, since a day is
-    part of its followers' past; and the newest again while it is running. The running day is scored on the
-    24 h up to the end of the present hour.
+    By default these are the days that loads since the last run touched, each with those whose past it is
+    part of; and the newest again while it is running. The running day is scored on the 24 h up to the end of
+    the present hour.
     """
     now = now or datetime.now(UTC)
     with (
@@ -97,15 +104,20 @@ def build_gold(
         tenant_transaction(engine(settings.database), tenant) as connection,
     ):
         lock_lake(connection, tenant)
-        wanted = sorted(set(days)) if days is not None else stale_days(connection)
-        wanted = [day for day in wanted if day <= now.date()]
-        if not wanted or not connection.execute(TOUCHED).one().rows:
+        touched = connection.execute(TOUCHED).one()
+        if not touched.rows:
             return GoldReport(())
-        report = GoldReport(tuple(wanted))
+        wanted = sorted(set(days)) if days is not None else stale_days(touched.changed, touched.last)
+        wanted = [day for day in wanted if day <= now.date()]
+        if not wanted:
+            return GoldReport(())
+        left = wanted[:-MOST_DAYS] if days is None else []
+        wanted = wanted[len(left) :]
+        report = GoldReport(tuple(wanted), left=tuple(left))
         for part, shift in passes(wanted, now):
             on_progress(f"reading {part[0]} to {part[-1]} from silver")
             scores, unhealthy = _write_health(settings, connection, tenant, part, shift, sizes, on_progress)
-            report = GoldReport(report.days, report.scores + scores, unhealthy)
+            report = replace(report, scores=report.scores + scores, unhealthy=unhealthy)
         on_progress(f"forecasting failures after {wanted[-1]}")
         forecasts = write_risks(connection, tenant, wanted[-1], shift)
         report = replace(report, forecasts=forecasts)
@@ -114,21 +126,24 @@ def build_gold(
     return report
 
 
-def stale_days(connection: Connection) -> list[date]:
-    """The days whose scores are missing or rest on silver as it no longer is, in order."""
-    touched = connection.execute(TOUCHED).one()
-    firsts = [day for day in (touched.first, touched.unfinished) if day is not None]
-    if not firsts or touched.last is None:
-        return []
-    return [min(firsts) + DAY * ahead for ahead in range((touched.last - min(firsts)).days + 1)]
+def stale_days(changed: Iterable[date], last: date) -> list[date]:
+    """The days whose scores rest on those that changed, up to the last with data, in order."""
+    stale = {day + DAY * ahead for day in changed for ahead in range(WINDOW_DAYS + 1)}
+    return sorted(day for day in stale if day <= last)
 
 
 def passes(days: Sequence[date], now: datetime) -> list[tuple[list[date], timedelta]]:
-    """The finished days, unshifted; and the running one, shifted so that it ends with the present hour."""
-    finished, running = [day for day in days if day < now.date()], [day for day in days if day == now.date()]
+    """The finished days, unshifted, those far from each other apart: a pass reads all that lies between its
+    days. And the running one, shifted so that it ends with the present hour."""
+    parts: list[list[date]] = []
+    for day in (day for day in days if day < now.date()):
+        if not parts or day - parts[-1][-1] > DAY * WINDOW_DAYS:
+            parts.append([])
+        parts[-1].append(day)
+    finished = [(part, timedelta(0)) for part in parts]
     midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + DAY
     hour = now.replace(minute=0, second=0, microsecond=0) + HOUR
-    return [(part, shift) for part, shift in ((finished, timedelta(0)), (running, midnight - hour)) if part]
+    return [*finished, *([([now.date()], midnight - hour)] if now.date() in days else [])]
 
 
 def _write_health(

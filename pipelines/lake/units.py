@@ -30,7 +30,7 @@ def conversion(unit: str, wanted: str) -> tuple[float, float]:
     except pint.DimensionalityError:
         raise UnitError(f"{unit[:32]!r} cannot be converted to {wanted}") from None
     except Exception:  # pint's parser evaluates the text; what that raises depends on the text
-        raise UnitError(f"{unit[:32]!r} is no unit: write one as {wanted or 'degC'}") from None
+        raise UnitError(f"{unit[:32]!r} is not a unit: write one as {wanted or 'degC'}") from None
     factor = one - zero
     if abs(zero + 10 * factor - ten) > 1e-9 * max(1.0, abs(ten)):
         raise UnitError(f"{unit[:32]!r} is not linear in {wanted}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
@@ -13,6 +13,7 @@ from iotops.tenancy import Tenant
 from pipelines.stages.stage import MOST_ROWS, Counts, Parameters, Progress, StageResult
 
 if TYPE_CHECKING:
+    from pipelines.lake.loads import HourLoad
     from pipelines.lineage import Run
 
 SUMMARY = text("""
@@ -49,9 +50,15 @@ def bronze_to_silver(
     bad = [load.arrival_hour for load in loads if load.quarantined]
     return StageResult(
         counts,
-        [asdict(load) for load in loads[-MOST_ROWS:]],
+        [_row(load) for load in loads[-MOST_ROWS:]],
         quarantined(settings, tenant, bad) if bad else [],
     )
+
+
+def _row(load: HourLoad) -> dict[str, Any]:
+    """An hour in the artifact: of its days, which a wrong clock makes many, the first and the last."""
+    days = load.days or (None,)
+    return {**asdict(load), "days": len(load.days), "first_day": days[0], "last_day": days[-1]}
 
 
 def silver_to_gold(
@@ -80,19 +87,24 @@ def silver_to_gold(
         found = connection.execute(SUMMARY, {"first": report.days[0], "last": report.days[-1]})
         rows = [dict(row) for row in found.mappings()]
     counts |= {"first_day": parts[0], "last_day": parts[-1]}
-    return StageResult(counts, rows[-MOST_ROWS:])
+    left = report.left and (
+        f"{len(report.left)} changed days from {report.left[0]} to {report.left[-1]} were not scored: is a "
+        "device's clock wrong? If not, `iotops flow backfill silver-to-gold` scores them"
+    )
+    return StageResult(counts, rows[-MOST_ROWS:], warnings=[left] if left else [])
 
 
 def lake_maintenance(
     settings: Settings, tenant_id: str, parameters: Parameters, on_progress: Progress, run: Run
 ) -> StageResult:
-    """Rid silver of what no reader needs, and the audit of what is too old."""
+    """Rid silver of what no reader needs, and Postgres of what is too old."""
     from iotops.audit import expire
-    from pipelines.lake.maintenance import maintain
+    from pipelines.lake.maintenance import expire_rows, maintain
     from pipelines.lineage import Dataset
 
     done = maintain(settings, Tenant(tenant_id), on_progress)
     run.outputs += [Dataset(each.table) for each in done if each.snapshots or each.files]
     totals = {name: sum(getattr(each, name) for each in done) for name in ("snapshots", "files", "bytes")}
-    expired = expire(settings.database, Tenant(tenant_id), settings.audit.keep_days)
-    return StageResult({**totals, "audit_rows": expired}, [asdict(each) for each in done])
+    expired = {"audit_rows": expire(settings.database, Tenant(tenant_id), settings.audit.keep_days)}
+    expired |= expire_rows(settings, Tenant(tenant_id))
+    return StageResult({**totals, **expired}, [asdict(each) for each in done])

@@ -23,7 +23,8 @@ STAGES = {
         "Silver to the health scores and summaries in Postgres.", silver_to_gold, takes=frozenset({"days"})
     ),
     "lake-maintenance": Stage(
-        "Old snapshots of the silver tables, files that none holds and old rows of the audit are removed.",
+        "Old snapshots of the silver tables, files that none holds and old rows of the audit, of runs and of "
+        "alerts' messages are removed.",
         lake_maintenance,
     ),
     "enrichment": Stage("The fleet's error codes and the articles that explain them.", enrichment),

@@ -19,6 +19,7 @@ from iotops.models import ResolvedModel, resolve_role
 from iotops.models.weights import models_folder, weights_checksum
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.alone import INDEXING, alone
 from pipelines.evaluation.calibration import LEAST_QUESTIONS
 from pipelines.evaluation.fitting import labelled_questions
 from pipelines.evaluation.held_out import of_part, place
@@ -97,7 +98,8 @@ def tune(settings: Settings, tenant: Tenant, course: Course, on_progress: Progre
             return tuning
         lake, cache = lake_filesystem(settings.lake), settings.home / "index-cache"
         name = keep(lake, tenant.id, output)
-    manifest = calibrate(lake, tenant.id, cache, reranker_weight=verdict.weight, reranker=name)
+    with alone(settings, INDEXING, tenant.id, on_progress):
+        manifest = calibrate(lake, tenant.id, cache, reranker_weight=verdict.weight, reranker=name)
     return Tuning(examples, len(of_questions), verdict, current, manifest.snapshot_id)
 
 

@@ -5,21 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from iotops.configs import read_config
 from ray_apps.copilot.contracts import Citation, SuggestedAction
 
 NONE: Mapping[str, Citation] = MappingProxyType({})
 
 
+Component = Literal[
+    "anomaly",
+    "surge",
+    "slow_drift",
+    "drift",
+    "errors",
+    "alerts",
+    "failures",
+    "staleness",
+    "maintenance",
+    "wear",
+]
+
+
 class ActionRule(BaseModel):
     """Advice for a component that takes at least so many points."""
 
+    model_config = ConfigDict(extra="forbid")
+
     name: str
-    component: str
+    component: Component
     penalty_at_least: float = Field(ge=0, le=100)
     action: str
     documents: str = Field("", description="What its runbook is looked for by; empty: it has none.")
@@ -34,10 +50,17 @@ class ActionRule(BaseModel):
         return documents
 
 
+class ActionRules(BaseModel):
+    """The content of `configs/insights.yaml`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rules: list[ActionRule]
+
+
 def load_rules(configs: Path) -> list[ActionRule]:
-    """The rules as configured."""
-    document = yaml.safe_load((configs / "insights.yaml").read_text())
-    return [ActionRule.model_validate(rule) for rule in document["rules"]]
+    """The rules of `insights.yaml`; raises `SettingsError` that names the file, the rule and the remedy."""
+    return read_config(configs / "insights.yaml", ActionRules).rules
 
 
 def suggest(

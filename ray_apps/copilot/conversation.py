@@ -7,6 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from iotops import __version__
 from iotops.auth import Principal
 from ray_apps.copilot.cache import CacheServer
 from ray_apps.copilot.question.follow_up import Turn
@@ -41,6 +42,7 @@ class Conversations:
 
 
 def _key(user: Principal, conversation: str) -> str:
-    """Hashed, because callers choose both names: neither can reach into another's key."""
+    """Hashed, because callers choose both names: neither can reach into another's key. Another version of
+    this program does not read what is kept of a turn."""
     subject, name = (hashlib.sha256(part.encode()).hexdigest() for part in (user.subject, conversation))
-    return f"{user.tenant.id}:conversation:{subject}:{name}"
+    return f"{user.tenant.id}:conversation:{__version__}:{subject}:{name}"

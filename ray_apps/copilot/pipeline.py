@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import time
 import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from iotops import __version__
 from iotops.auth import Principal
@@ -22,16 +19,13 @@ from ray_apps.copilot.cache import AnswerCache, answer_key, normalised
 from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, Trace, Usage
 from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import Tell, ms
-from ray_apps.copilot.evidence.devices import DeviceRecords
 from ray_apps.copilot.evidence.evidence import FLEET
+from ray_apps.copilot.evidence.names import Names
 from ray_apps.copilot.guard.guard import Guard
 from ray_apps.copilot.question.follow_up import Asked, Turn, resolve
-from ray_apps.copilot.question.planner import of_models
 from ray_apps.copilot.recording import note
 from ray_apps.copilot.single_flight import Flight, SingleFlight
 from ray_apps.copilot.versions import Version, Versions
-
-logger = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -44,10 +38,10 @@ class Pipeline:
         versions: Versions,
         cache: AnswerCache,
         conversations: Conversations,
-        devices: DeviceRecords,
+        names: Names,
     ) -> None:
         self._guard, self._answerer, self._versions, self._cache = guard, answerer, versions, cache
-        self._conversations, self._flights, self._devices = conversations, SingleFlight(cache), devices
+        self._conversations, self._flights, self._names = conversations, SingleFlight(cache), names
 
     async def ask(
         self,
@@ -55,24 +49,23 @@ class Pipeline:
         request: AskRequest,
         request_id: str,
         tell: Tell,
-        earlier: Sequence[Turn] | None = None,
+        earlier: Sequence[str] | None = None,
     ) -> AskResponse:
         """The answer; `tell` hears of it as it comes about.
 
-        `earlier` are the turns of a conversation that the caller keeps itself; else its turns are kept here.
+        `earlier` are the questions of a conversation that the caller keeps itself; else it is kept here.
         """
         started, recorded = time.perf_counter(), note()
         recorded.object, recorded.question = request.device_id or "", request.question
         conversation = request.conversation_id or uuid.uuid4().hex
-        turns = earlier or []
+        turns: list[Turn] = []
+        for question in earlier or ():
+            turns.append((await self._read(caller.tenant, question, None, turns)).turn())
         if earlier is None and request.conversation_id:
             turns = await self._conversations.turns(caller, conversation)
-        # In a thread: what is meant to be slow to read takes a tenth of a second.
-        asked = await asyncio.to_thread(resolve, request.question, request.device_id, turns)
-        placed = await self._placed(caller.tenant, asked)
-        asked = placed or asked
+        asked = await self._read(caller.tenant, request.question, request.device_id, turns)
         version = await self._versions.of(caller.tenant, asked.plan)
-        key = _key(caller, asked, request, version) if placed else None
+        key = _key(caller, asked, request, version)
         async with self._flights.board(key) if key else nullcontext(Flight()) as flight:
             computed = flight.answer is None
             if computed:
@@ -82,7 +75,9 @@ class Pipeline:
             if flight.answer is None:
                 draft = await self._answerer.answer(caller.tenant, asked, request.top_k, tell)
                 flight.answer = _response(draft).model_dump_json().encode()
-                if key and draft.complete and draft.model in ("none", version.author):
+                # Replicas of the retriever learn of a new index one after another.
+                current = draft.indexes <= {version.indexes}
+                if key and draft.complete and current and draft.model in ("none", version.author):
                     await self._cache.put(key, flight.answer)
             stored = flight.answer
         own: dict[str, Any] = {"conversation_id": conversation, "request_id": request_id}
@@ -97,17 +92,11 @@ class Pipeline:
             await self._conversations.add(caller, conversation, turn)
         return answer
 
-    async def _placed(self, tenant: Tenant, asked: Asked) -> Asked | None:
-        """The question; of the fleet, where what it names are models of the tenant's devices. None where the
-        database does not say."""
-        if not asked.plan.state or asked.plan.fleet:
-            return asked
-        try:
-            models = await asyncio.to_thread(self._devices.models, tenant, asked.plan.codes)
-        except SQLAlchemyError as error:
-            logger.warning("the models of the devices are not to be had: %r", error)
-            return None
-        return replace(asked, plan=of_models(asked.plan, models))
+    async def _read(self, tenant: Tenant, question: str, device: str | None, turns: Sequence[Turn]) -> Asked:
+        """A question in the light of the turns before it, and of what the tenant has that it names."""
+        # In a thread: what is meant to be slow to read takes a tenth of a second.
+        asked = await asyncio.to_thread(resolve, question, device, turns)
+        return await self._names.placed(tenant, asked)
 
 
 def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version) -> str | None:
@@ -115,14 +104,14 @@ def _key(caller: Principal, asked: Asked, request: AskRequest, version: Version)
     another conversation, and all that its answer depends on, this program too. A time that goes on until now
     is another in a minute; the usual one, which is another at once, stands in it where it is the plan's.
     None where not all of that is known: the answer is nobody else's then."""
-    if version.data is None:
+    if version.data is None or asked.plan.known is None:
         return None
     plan = asdict(asked.plan) | {"codes": sorted(asked.plan.codes), "period": str(asked.plan.period)}
-    plan["conditions"] = [*map(str, asked.plan.conditions.all)]
+    plan |= {"conditions": [*map(str, asked.plan.conditions.all)], "known": asked.plan.devices}
     del plan["usual"]
     parts = (__version__, normalised(asked.question), normalised(asked.subject), str(request.top_k))
     about = (*parts, json.dumps(plan, sort_keys=True))
-    return answer_key(caller, (*about, version.index, version.data, version.model, version.author))
+    return answer_key(caller, (*about, version.indexes, version.data, version.model, version.author))
 
 
 def _response(draft: Draft) -> AskResponse:
@@ -156,10 +145,4 @@ def _turn(asked: Asked, answer: AskResponse) -> Turn:
     """What to keep of a question: the devices that were looked up, and what was cited."""
     devices = [tool.arguments["device_id"] for tool in answer.tools if "device_id" in tool.arguments]
     cited = answer.citations if answer.grounded else []
-    titles = [citation.title for citation in cited if not citation.doc_id.startswith(FLEET)]
-    return Turn(
-        question=asked.whole,
-        devices=list(dict.fromkeys(devices)),
-        codes=asked.codes,
-        titles=list(dict.fromkeys(titles)),
-    )
+    return asked.turn(devices, [each.title for each in cited if not each.doc_id.startswith(FLEET)])

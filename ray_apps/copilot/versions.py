@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class Version:
     """Changes whenever the same question may have another answer."""
 
-    index: str
+    indexes: str
     data: str | None
     """Of the device data, or that none is read; None where the database does not say."""
     model: str
@@ -39,23 +39,23 @@ class Versions:
 
     async def of(self, tenant: Tenant, plan: Plan) -> Version:
         """What an answer for the tenant to a question would rest on now."""
-        index, data, model = await asyncio.gather(
-            self._index(tenant), asyncio.to_thread(self._data, tenant, plan), self._model.current()
+        indexes, data, model = await asyncio.gather(
+            self._indexes(tenant), asyncio.to_thread(self._data, tenant, plan), self._model.current()
         )
-        return Version(index, data, model, self._chat.author)
+        return Version(indexes, data, model, self._chat.author)
 
     def _data(self, tenant: Tenant, plan: Plan) -> str | None:
         """Nothing where documents alone answer: in a fleet that always reports, what is kept would else never
         be found again."""
-        by_records = plan.fleet or plan.fleet_incidents or self._chat.calls_tools
+        of_devices = plan.known is None or bool(plan.devices)
+        if not (of_devices or plan.fleet or plan.fleet_incidents or self._chat.calls_tools):
+            return ""
         try:
-            if by_records or self._devices.known(tenant, plan.device_ids):
-                return self._devices.version(tenant)
+            return self._devices.version(tenant)
         except SQLAlchemyError as error:
             logger.warning("the version of the device data is not to be had: %r", error)
             return None
-        return ""
 
-    async def _index(self, tenant: Tenant) -> str:
+    async def _indexes(self, tenant: Tenant) -> str:
         retriever = self._retriever.options(multiplexed_model_id=tenant.id)
-        return str(await retriever.describe.remote(tenant.id))
+        return str(await retriever.indexes.remote(tenant.id))

@@ -267,7 +267,7 @@ def test_of_two_tabs_on_a_guide_the_second_is_told_what_the_first_reported(page:
     expect(first.locator(".steps .past")).to_contain_text("Done: greased")
     second.get_by_role("button", name="No effect").press("Enter")
     alert = second.get_by_role("alert")
-    expect(alert).to_contain_text("has changed meanwhile")
+    expect(alert).to_contain_text("has changed in the meantime")
     expect(alert).to_be_focused()
     expect(second.locator(".steps .past")).to_contain_text("Done: greased")
     accessible(second)

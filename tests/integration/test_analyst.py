@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
 from iotops.analyst import Credentials, connect
+from iotops.cli import build
+from iotops.errors import IotOpsError
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
@@ -52,6 +56,24 @@ def test_each_sees_its_own_rows_in_silver_and_gold(
             "SELECT (SELECT count(*) FROM silver.telemetry), (SELECT count(*) FROM silver.quarantine)"
         )
         assert counts.fetchall() == [(len(devices) * len(DAYS) * 4 * 2, 1)]
+
+
+@pytest.mark.parametrize("name", ["one.csv", "one.parquet"])
+def test_a_file_that_cannot_be_written_is_named(
+    settings: Settings, analysts: dict[str, Credentials], tmp_path: Path, name: str
+) -> None:
+    own = {
+        field: getattr(value, "get_secret_value", lambda value=value: value)()
+        for field, value in analysts["sql_east"]
+    }
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    query = ["sql", "SELECT 1 AS one", "--credentials", str(tmp_path / "own.json"), "--output"]
+    written, refused = (
+        CliRunner().invoke(build(), [*query, str(folder / name)]) for folder in (tmp_path, tmp_path / "away")
+    )
+    assert written.output == f"1 rows in {tmp_path / name}\n"
+    assert isinstance(refused.exception, IotOpsError)
+    assert f"{tmp_path / 'away' / name} cannot be written: No such file" in str(refused.exception)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,9 @@ def fleet(settings: Settings) -> Tenant:
         "ALERTS",
         "TREND",
         "KNOWN",
+        "REPORTED",
+        "DEVICE_OPEN_ALERTS",
+        "DEVICE_ALERTS_WITHIN",
         "CODES",
         "FLEET_EVENTS",
         "FLEET_CODES",
@@ -92,6 +95,7 @@ def fleet(settings: Settings) -> Tenant:
         "OPEN_ALERTS",
         "VERSION",
         "FLEET",
+        "HEALTHIEST",
         "MODELS",
         "SCORES",
         "WITHOUT_ERRORS",
@@ -117,7 +121,7 @@ def test_no_question_reads_a_table_from_end_to_end(settings: Settings, fleet: Te
     ids=str,
 )
 def test_nor_does_one_for_those_who_meet_conditions(settings: Settings, fleet: Tenant, condition: Condition):
-    both = (condition, Condition("score", True, bound="at least", score=50))
+    both = (condition, Condition("score", True, bound="at least", number=50))
     assert "Seq Scan" not in planned(settings, fleet, devices_sql.meeting(both), devices_sql.values(both))
 
 
@@ -149,9 +153,11 @@ def test_an_error_is_told_however_much_else_happened_since(settings: Settings):
         mine | {"ts": now - timedelta(minutes=n), "type": "note", "code": None, "offset": n}
         for n in range(1, 41)
     ]
+    rows.append(mine | {"device": "CNC-07", "ts": now, "type": "note", "code": None, "offset": 41})
     with tenant_transaction(engine(settings.database), tenant) as connection:
         connection.execute(INSERT, rows)
     records, period = DeviceRecords(settings.database), Period(now - timedelta(hours=2), now)
+    assert records.known(tenant, ["cnc-07", "Pump-1", "CNC-7"]) == ["CNC-07", "pump-1"]
     within = records.insights(tenant, "pump-1", period)
     assert within
     assert "E421 (1 time" in incidents(within["codes"], "pump-1", period)[0]
@@ -206,10 +212,11 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
     assert records.lacking(tenant, "errors", Period(now - timedelta(days=9), period.since))["spared"] == 6
     assert records.lacking(tenant, "alerts", None)["spared"] == 6
     assert records.lacking(tenant, "readings", period)["spared"] == 6
-    counted = records.insights(tenant, "pump-2", period, ["e-7", "E99", "V2", "P-500"])
+    counted = records.insights(tenant, "pump-2", period, ["e-7", "E99", "V2", "P-500", "pump-99"])
     assert counted
     times = [(row["error_code"], row["times"]) for row in counted["asked_codes"]]
-    assert times == [("e-7", 1), ("E99", 0)], "nothing is said of a part's or a model's name"
+    assert times == [("e-7", 1), ("E99", 0)], "nothing is said of the name of a part, a model or a device"
+    assert records.reported(tenant, ["E-421", "e7", "E99"]) == {"e421", "e7"}
     asked = records.incidents(tenant, codes=["e-7"])
     assert [(row["error_code"], row["times"]) for row in asked["codes"]] == [("E7", 1)]
     assert [event["error_code"] for event in asked["events"]] == ["E7"]
@@ -225,6 +232,8 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
     assert others["other_codes"] == ["e-421"], "of a device no other spelling is a code"
     worst = records.fleet(tenant, left_out=LeftOut((), ("P-0", "pump-3")))["worst"]
     assert [row["device_id"] for row in worst] == ["pump-1", "pump-5"]
+    best = records.fleet(tenant, {"p1"}, best=True)["best"]
+    assert [row["device_id"] for row in best] == ["pump-5", "pump-3", "pump-1"], "of equal scores the last"
     spared = records.lacking(tenant, "errors", period, left_out=LeftOut(("e-421", "pump-6")))
     assert spared["named"] == ["pump-1", "pump-3", "pump-4", "pump-5"], "reported nothing but E421"
 
@@ -243,6 +252,9 @@ def test_every_error_of_a_period_is_counted_with_those_who_reported_it_most(sett
     ]
     assert meet(replace(errors, has=False), Condition("readings", False, period)) == ["pump-5", "pump-6"]
     assert meet(e421, replace(e7, has=False), left_out=LeftOut(("pump-6",))) == ["pump-4"], "of the P-0"
+    assert meet(replace(e421, bound="at least", number=3)) == ["pump-1", "pump-2"]
+    assert meet(replace(errors, bound="below", number=2)) == ["pump-4", "pump-5", "pump-6"]
+    assert meet(Condition("alerts", True, bound="above", number=0)) is None
     assert meet(errors, left_out=LeftOut(("e-421",))) == ["pump-2"], "reported another than E421"
     assert meet(e7, left_out=LeftOut((), ("e-421",))) is None
     assert meet(e7, replace(e421, period=Period(period.since, now - timedelta(hours=1)))) is None
@@ -263,10 +275,12 @@ def test_what_went_wrong_can_be_asked_of_the_devices_of_a_model(settings: Settin
 def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, fleet: Tenant):
     records, now, hour = DeviceRecords(settings.database), datetime.now(UTC), timedelta(hours=1)
     assert records.incidents(fleet)["open_alerts"] == 100
+    of_device = [records.insights(fleet, "pump-7", each) for each in (EVER, Period(now - 9000 * hour, now))]
+    assert [found["open_alerts"] for found in of_device if found] == [1, 10]
     assert records.lacking(fleet, "alerts", None)["spared"] == 2000 - 100
     assert records.lacking(fleet, "alerts", Period(now - 1000 * hour, now))["named"] == ["pump-2000"]
     assert records.lacking(fleet, "readings", Period(now - hour, now))["named"] == ["pump-2000"]
-    still_open, poor = Condition("alerts", True), Condition("score", True, bound="below", score=3)
+    still_open, poor = Condition("alerts", True), Condition("score", True, bound="below", number=3)
     found = records.meeting(fleet, (still_open, poor))
     assert (found["devices"], found["met"], found["named"], found["scores"]) == (
         2000,
@@ -278,9 +292,13 @@ def test_alerts_of_a_time_are_counted_though_they_are_over(settings: Settings, f
     neither = (silent, Condition("alerts", False, Period(now - 1000 * hour, now)))
     assert records.meeting(fleet, neither)["named"] == ["pump-2000"]
     days_ago = Period(now - 9 * 24 * hour, now - 8 * 24 * hour)
-    at_least = records.meeting(fleet, (Condition("score", True, days_ago, bound="at least", score=100),))
+    at_least = records.meeting(fleet, (Condition("score", True, days_ago, bound="at least", number=100),))
     assert (at_least["day"], at_least["met"]) == ((now - 8 * 24 * hour).date(), 19)
     past = records.incidents(fleet, Period(now - 1000 * hour, now - 999.5 * hour))
     assert past["open_alerts"] == 20_000 - 999, "those that were opened before are over since now"
+    over = records.incidents(fleet, Period(now - hour, now + hour), resolved=True)
+    assert (over["resolved_alerts"], len(over["alerts"])) == (19_900, 50)
+    assert all(each["resolved_at"] for each in over["alerts"])
+    assert records.incidents(fleet, Period(now - 2 * hour, now - hour), resolved=True)["alerts"] == []
     earlier = records.fleet(fleet, period=Period(now - 9 * 24 * hour, now - 8 * 24 * hour))
     assert earlier["day"] == (now - 8 * 24 * hour).date()

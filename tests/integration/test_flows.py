@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -25,6 +27,7 @@ from iotops.errors import IotOpsError
 from iotops.lake import iceberg_catalog, lake_filesystem
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings, get_settings
+from iotops.stack.prefect_server import PrefectServer
 from iotops.stack.prefect_worker import PrefectWorker
 from iotops.tenancy import Tenant
 from pipelines.deployments import apply, prefect_environment, states
@@ -33,8 +36,6 @@ from pipelines.ingest.new_hours import NewHours
 from pipelines.jobs.client import job_client
 from tests.integration.test_lake import DAYS, FIRST, ms, put_object, readings
 from tests.waiting import eventually
-
-BACKFILLED = date(2026, 11, 1)
 
 
 @pytest.fixture
@@ -164,6 +165,55 @@ def test_runs_of_a_new_tenant_that_begin_together_all_have_its_limit(settings: S
     with ThreadPoolExecutor(8) as pool:
         for number in range(5):
             list(pool.map(set_limit, [f"tenant-flows_{number}"] * 8, [2] * 8))
+
+
+def test_a_restart_of_the_server_leaves_no_slot_taken(settings: Settings) -> None:
+    os.environ.update(prefect_environment(settings))
+    from prefect.concurrency.sync import concurrency
+
+    from pipelines.flows import set_limit
+
+    set_limit("tenant-flows_slot", 2)
+    server = PrefectServer(settings)
+    with concurrency("tenant-flows_slot", strict=True):
+        server.stop()
+        server.start()
+    found = httpx.get(f"{settings.prefect.api_url}/v2/concurrency_limits/tenant-flows_slot").json()
+    assert (found["limit"], found["active_slots"]) == (2, 0)
+
+
+def test_leases_that_come_and_go_together_are_all_known_and_leave_nothing(tmp_path: Path) -> None:
+    from prefect.server.concurrency.lease_storage import ConcurrencyLimitLeaseMetadata
+
+    from iotops.stack.prefect_leases import ConcurrencyLeaseStorage
+
+    store, minute = ConcurrencyLeaseStorage(tmp_path), timedelta(minutes=1)
+
+    async def known() -> list[int]:
+        slot = ConcurrencyLimitLeaseMetadata(slots=1)
+        leases = await asyncio.gather(*(store.create_lease([uuid4()], minute, slot) for _ in range(20)))
+        held = await store.read_active_lease_ids()
+        await asyncio.gather(*(store.renew_lease(lease.id, minute) for lease in leases[10:]),
+                             *(store.revoke_lease(lease.id) for lease in leases[:10]))  # fmt: skip
+        return [len(held), len(await store.read_active_lease_ids())]
+
+    assert asyncio.run(known()) == [20, 10]
+
+
+def test_a_run_that_its_worker_left_is_crashed_by_the_next(settings: Settings, worker: None) -> None:
+    api, server = settings.prefect.api_url, PrefectWorker(settings)
+    server.stop()
+    named = {"deployments": {"name": {"any_": ["weekly"]}}}
+    (deployment,) = httpx.post(f"{api}/deployments/filter", json=named).json()
+    left = {"state": {"type": "RUNNING"}, "name": "left"}
+    run = httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json=left).json()
+    calls = {"flow_run_id": run["id"], "task_key": "call", "dynamic_key": "0"}
+    call = httpx.post(f"{api}/task_runs/", json=calls).json()
+    part = {"flow_id": run["flow_id"], "parent_task_run_id": call["id"]}
+    httpx.post(f"{api}/flow_runs/", json=left | part).raise_for_status()
+    server.start()
+    told = [(each["state"]["type"], each["state"]["message"]) for each in runs(settings, "left")]
+    assert told == [("CRASHED", "Its worker ended before it.")] * 2
 
 
 def test_a_new_hour_of_bronze_and_a_changed_document_start_their_flows(

@@ -5,21 +5,30 @@ from __future__ import annotations
 import gzip
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
 
 import httpx
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 from iotops.auth import issue_token
-from iotops.kafka import open_producer
+from iotops.cli import build
+from iotops.errors import IotOpsError, TenantError
+from iotops.kafka import Batch, Partition, Producer, Record, open_producer
+from iotops.lake import lake_filesystem, put
 from iotops.provisioning import create_tenant
+from iotops.records import Rejection
 from iotops.serving import GATEWAY, deploy, wait_until_running
 from iotops.settings import Settings
 from iotops.stack import embedded
 from iotops.stack.kafka_broker import KafkaBroker
 from iotops.tenancy import Tenant
 from pipelines.ingest import deadletter
+from pipelines.ingest.bronze import HOUR_MS, encode, object_key
 from pipelines.ingest.gateway import CONCURRENT
 from tests.integration.sinks import running, stored
 
@@ -133,7 +142,7 @@ def test_refused_records_are_kept_with_their_reason_and_sent_again(gateway: http
             found = list(deadletter.read_letters(settings, OTHER))
     assert sorted(each.letter.code for each in found) == reasons
     assert {each.letter.sent for each in found} == set(lines[:4])
-    assert list(deadletter.read_letters(settings, TENANT)) == []
+    assert list(deadletter.read_letters(settings, RESENDING)) == []
     time.sleep(max(0.0, future / 1000 - settings.ingest.max_future_s - time.time()))
     producer = open_producer(settings.kafka)
     first = deadletter.replay(settings, OTHER, producer)
@@ -141,3 +150,67 @@ def test_refused_records_are_kept_with_their_reason_and_sent_again(gateway: http
     producer.close()
     assert (first.accepted, first.refused, first.replayed_before) == (1, 3, 0)
     assert (second.accepted, second.refused, second.replayed_before) == (0, 3, 1)
+
+
+class Counting(Producer):
+    """The real producer, and how much it was given at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.producer, self.sent = open_producer(settings.kafka), list[int]()
+
+    def send_all(self, records: Sequence[Record]) -> None:
+        self.sent.append(len(records))
+        self.producer.send_all(records)
+
+    def close(self) -> None:
+        self.producer.close()
+
+
+def test_letters_are_read_when_they_are_asked_for_and_sent_together(settings: Settings) -> None:
+    tenant, lake = Tenant("gated_letters"), lake_filesystem(settings.lake)
+    create_tenant(settings, tenant)
+    refused = Rejection(1, "future_timestamp", "ahead", reading(1))
+    letter = deadletter.letter_of(refused, "telemetry", "http", "pump-1", 1000)
+    for hour, offsets in ((0, [0]), (30, [1, 2]), (31, [3, 4])):
+        stamps = [hour * HOUR_MS] * len(offsets)
+        place = Partition(tenant.deadletter_topic, 0)
+        batch = Batch(place, offsets, stamps, [b""] * len(offsets), [letter] * len(offsets))
+        put(lake, object_key(batch), encode(batch) if hour else b"torn")
+    newest = islice(deadletter.read_letters(settings, tenant, newest_first=True), 3)
+    assert [each.offset for each in newest] == [4, 3, 2]
+    with pytest.raises(gzip.BadGzipFile):
+        next(deadletter.read_letters(settings, tenant))
+    lake.delete_dir(f"{tenant.prefix('deadletter')}/raw/1970-01-01")
+    producer = Counting(settings)
+    assert deadletter.replay(settings, tenant, producer) == deadletter.ReplayOutcome(accepted=4)
+    assert deadletter.replay(settings, tenant, producer) == deadletter.ReplayOutcome(replayed_before=4)
+    producer.close()
+    assert producer.sent == [4, 0]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "simulate --over mqtt --devices 1 --for 1s",
+        "alert list",
+        "deadletter list",
+        "deadletter replay",
+        "lineage runs",
+        "lineage show gold.device_health",
+    ],
+)
+def test_a_mistyped_tenant_is_told(settings: Settings, command: str):
+    ended = CliRunner().invoke(build(), [*command.split(), "--tenant", "gatde"])
+    assert isinstance(ended.exception, TenantError), ended.output
+    assert "no tenant 'gatde'" in str(ended.exception)
+
+
+@pytest.mark.parametrize("command", ["replay pdm {}", "simulate --devices 200 --for 2s"])
+def test_what_the_gateway_refuses_is_one_error(gateway: httpx.Client, tmp_path: Path, command: str):
+    header, row = "datetime,machineID,volt,rotate,pressure,vibration", "2026-11-01 06:00:00,{},1,1,1,1"
+    (tmp_path / "PdM_machines.csv").write_text("machineID,model\n1,model3\n2,model4\n")
+    (tmp_path / "PdM_telemetry.csv").write_text("\n".join([header, row.format(1), row.format(2)]))
+    ended = CliRunner().invoke(build(), [*command.format(tmp_path).split(), "--tenant", "gatde"])
+    assert isinstance(ended.exception, IotOpsError), ended.output
+    assert "403" in str(ended.exception)
+    assert "gatde" in str(ended.exception)

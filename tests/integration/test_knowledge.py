@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from indexes.exchange import current, fetch, snapshots
 from indexes.snapshot import EmbedderId, Snapshot
 from iotops.cli import build
 from iotops.errors import SnapshotError, TenantError
-from iotops.lake import lake_filesystem, objects
+from iotops.lake import lake_filesystem, objects, put
+from iotops.provisioning import create_tenant
 from iotops.ray_cluster import connect
 from iotops.settings import Settings
+from iotops.tenancy import Tenant
 from pipelines.alone import INDEXING, alone, taken
 from pipelines.knowledge.additions import Sizes
 from pipelines.knowledge.build import BuildReport, EmbeddingModel, build_index, calibrate
@@ -171,6 +174,17 @@ def test_documents_of_no_tenant_are_refused(settings: Settings, tmp_path: Path) 
     added = CliRunner().invoke(build(), ["docs", "add", str(tmp_path / "a.md"), "--tenant", "mistyped"])
     assert isinstance(added.exception, TenantError)
     assert list_documents(lake_filesystem(settings.lake), "mistyped") == []
+
+
+def test_a_document_is_listed_as_it_is_named(settings: Settings) -> None:
+    create_tenant(settings, Tenant("listed"))
+    name = f"[draft]/{'a-long-name-' * 10}[/old].md"
+    put(lake_filesystem(settings.lake), f"listed/documents/{name}", b"# A")
+    listed, status = (
+        CliRunner().invoke(build(), ["docs", word, "--tenant", "listed"]) for word in ("list", "status")
+    )
+    assert listed.output.splitlines()[-1].endswith(f"  {name}")
+    assert name in "".join(re.findall(r"[^\s│]+", status.output))
 
 
 def test_builds_of_one_shelf_take_turns(settings: Settings) -> None:

@@ -94,8 +94,8 @@ def tenant(settings: Settings, request: pytest.FixtureRequest) -> Tenant:
 
 def test_counts_and_rows_of_a_load(settings: Settings, tenant: Tenant) -> None:
     first, second = load_silver(settings, tenant)
-    assert first == HourLoad(FIRST, 1, 101, 100, 0, 200, 1, 0, DAYS[0], DAYS[4])
-    assert second == HourLoad(SECOND, 2, 45, 44, 1, 88, 0, 0, DAYS[4], DAYS[5])
+    assert first == HourLoad(FIRST, 1, 101, 100, 0, 200, 1, 0, tuple(DAYS[:5]))
+    assert second == HourLoad(SECOND, 2, 45, 44, 1, 88, 0, 0, tuple(DAYS[4:]))
     telemetry = silver(settings, tenant, "telemetry")
     assert telemetry.num_rows == 6 * 6 * 4 * 2
     assert len(telemetry.group_by(["device_id", "ts", "metric"]).aggregate([])) == telemetry.num_rows
@@ -114,7 +114,7 @@ def test_again_only_changed_hours_are_replaced(settings: Settings, tenant: Tenan
     late = readings([date(2026, 10, 26)], ["pump-1"])[:2]
     put_object(settings, tenant.telemetry_topic, FIRST, [*readings(DAYS)[:100], *late], 0)
     (load,) = load_silver(settings, tenant)
-    assert load == HourLoad(FIRST, 1, 102, 102, 0, 204, 0, 0, DAYS[0], date(2026, 10, 26))
+    assert load == HourLoad(FIRST, 1, 102, 102, 0, 204, 0, 0, (*DAYS[:5], date(2026, 10, 26)))
     telemetry = silver(settings, tenant, "telemetry")
     assert telemetry.num_rows == before + 4
     assert len(telemetry.group_by(["device_id", "ts", "metric"]).aggregate([])) == telemetry.num_rows
@@ -265,6 +265,22 @@ def test_gold_follows_what_a_load_changed(settings: Settings, tenant: Tenant) ->
     assert build_gold(settings, tenant, now=NOW).days == tuple(DAYS[4:])
     new = "SELECT day, readings FROM gold.device_health WHERE device_id = 'pump-9' ORDER BY day"
     assert gold(settings, tenant, new) == [(DAYS[4], 4), (DAYS[5], 0)]
+
+
+def test_a_wrong_clock_brings_its_own_days_alone(settings: Settings, tenant: Tenant) -> None:
+    load_silver(settings, tenant)
+    build_gold(settings, tenant, now=NOW)
+    wrong = [date(2000, 1, 1), date(2000, 1, 2)]
+    put_object(settings, tenant.telemetry_topic, SECOND, readings([*wrong, DAYS[5]], ["pump-9"]), 900)
+    load_silver(settings, tenant)
+    steps: list[str] = []
+    report = build_gold(settings, tenant, None, steps.append, now=NOW)
+    then = [wrong[0] + timedelta(days=day) for day in range(30)]
+    assert report.days == (*then, *DAYS[4:]), "SECOND had brought those of DAYS"
+    read = [step for step in steps if step.startswith("reading")]
+    assert read == [f"reading {days[0]} to {days[-1]} from silver" for days in (then, DAYS[4:])]
+    scored = "SELECT count(*) FROM gold.device_health WHERE device_id = 'pump-9' AND day < '2001-01-01'"
+    assert gold(settings, tenant, scored) == [(29,)], "from its last reading on for four weeks"
 
 
 def test_a_running_day_is_scored_again_until_it_has_ended(settings: Settings, tenant: Tenant) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 
+from iotops.database import engine, tenant_transaction
 from iotops.lake import iceberg_catalog, lake_filesystem, objects
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.lake import maintenance
 from pipelines.lake.bronze_to_silver import load_silver
-from pipelines.lake.maintenance import ORPHAN_AGE, SNAPSHOT_AGE, held_files, maintain
+from pipelines.lake.maintenance import ORPHAN_AGE, SNAPSHOT_AGE, expire_rows, held_files, maintain
 from pipelines.lake.silver_tables import PROPERTIES
 from pipelines.stages import Parameters, run_stage
 from tests.integration.test_lake import DAYS, FIRST, put_object, readings, silver
@@ -40,7 +42,10 @@ def test_old_snapshots_go_with_their_files_and_live_files_stay(
 
     before, rows = stored(), silver(settings, tenant, "telemetry").num_rows
     young = run_stage("lake-maintenance", settings, tenant.id, Parameters(), lambda message: None)
-    assert (young.counts, stored()) == ({"snapshots": 0, "files": 0, "bytes": 0, "audit_rows": 0}, before)
+    nothing = dict.fromkeys(
+        ("snapshots", "files", "bytes", "audit_rows", "pipeline_runs", "alert_messages"), 0
+    )
+    assert (young.counts, stored()) == (nothing, before)
     monkeypatch.setattr(maintenance, "SNAPSHOTS", 2)
     (telemetry, *_) = maintain(settings, tenant, now=datetime.now(UTC) + SNAPSHOT_AGE + ORPHAN_AGE)
     table = catalog.load_table(telemetry.table)
@@ -51,6 +56,24 @@ def test_old_snapshots_go_with_their_files_and_live_files_stay(
     assert silver(settings, tenant, "telemetry").num_rows == rows
     load_silver(settings, tenant, [FIRST])
     assert silver(settings, tenant, "telemetry").num_rows == rows
+
+
+def test_old_runs_and_messages_go_and_those_that_wait_stay(settings: Settings) -> None:
+    tenant = Tenant("upkeep_rows")
+    create_tenant(settings, tenant)
+    insert = text("""
+        WITH runs AS (
+            INSERT INTO gold.pipeline_runs (tenant_id, run_id, job, state, started_at, code_version)
+            SELECT :tenant, gen_random_uuid(), '', 'COMPLETE', now() - make_interval(days => :runs + age), ''
+            FROM unnest(ARRAY[-1, 1]) age)
+        INSERT INTO ingest.alert_messages (tenant_id, alert_id, status, published_at)
+        SELECT :tenant, gen_random_uuid(), 'open', now() - make_interval(days => :messages + age)
+        FROM unnest(ARRAY[-1, 1, NULL]) age""")
+    kept = {"runs": settings.audit.keep_days, "messages": settings.ingest.hot_days}
+    with tenant_transaction(engine(settings.database), tenant) as connection:
+        connection.execute(insert, {"tenant": tenant.id, **kept})
+    assert expire_rows(settings, tenant) == {"pipeline_runs": 1, "alert_messages": 1}
+    assert expire_rows(settings, tenant) == {"pipeline_runs": 0, "alert_messages": 0}
 
 
 def test_loads_merge_their_manifests(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

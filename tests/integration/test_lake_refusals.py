@@ -17,6 +17,7 @@ from iotops.lake import iceberg_catalog
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.backfill import Range, backfill
 from pipelines.lake.bronze_to_silver import load_silver
 from pipelines.lake.refusal import QuarantineError
 from pipelines.lake.silver_tables import TABLES, open_tables
@@ -102,6 +103,34 @@ def test_a_field_is_added_and_widened_without_a_rewrite_and_nothing_else_is_done
         with pytest.raises(LakeError, match=f"telemetry: boots changed from long to {kind}.*Nothing was"):
             load(kind, [3], 130)
     assert silver(settings, tenant, "telemetry").num_rows == 206
+
+
+def test_an_hour_in_which_every_reading_has_a_metric_refused_keeps_the_others(
+    settings: Settings, tenant: Tenant, tmp_path: Path
+) -> None:
+    (tmp_path / "readings.yaml").write_text("metrics: {vibration: {max: 1}}\n")
+    put_object(settings, tenant.telemetry_topic, SECOND, GOOD[100:103], 1000)
+    (load,) = load_silver(settings.model_copy(update={"configs": tmp_path}), tenant)
+    assert (load.records, load.readings, load.quarantined, load.telemetry_rows) == (3, 0, 3, 3)
+    kept = silver(settings, tenant, "telemetry").to_pylist()
+    assert [row["metric"] for row in kept if row["arrival_hour"] == SECOND] == ["volt"] * 3
+
+
+def test_a_backfill_goes_on_past_refused_hours_and_they_are_what_is_left(
+    settings: Settings, tenant: Tenant
+) -> None:
+    put_object(settings, tenant.telemetry_topic, SECOND, [*GOOD[100:110], *['{"broken"'] * 100], 1000)
+    hours = [SECOND + timedelta(hours=number) for number in range(1, 25)]  # with FIRST more than a chunk
+    for number, hour in enumerate(hours):
+        put_object(settings, tenant.telemetry_topic, hour, [GOOD[110 + number]], 2000 + number)
+    days, steps = Range(FIRST.date(), hours[-1].date()), list[str]()
+    with pytest.raises(QuarantineError, match=r"2026-11-02T16: 100 of 110 records"):
+        backfill(settings, tenant.id, "bronze-to-silver", days, steps.append)
+    assert set(silver(settings, tenant, "telemetry")["arrival_hour"].to_pylist()) == {FIRST, *hours}
+    put_object(settings, tenant.telemetry_topic, SECOND, GOOD[100:110], 1000)
+    report = backfill(settings, tenant.id, "bronze-to-silver", days, steps.append)
+    assert (report.total, report.found_done) == (26, 25)
+    assert silver(settings, tenant, "telemetry").num_rows == 2 * 134
 
 
 def test_what_a_broken_off_run_recorded_stays(settings: Settings, tenant: Tenant) -> None:

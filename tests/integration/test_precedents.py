@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from iotops.lake import lake_filesystem, put
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.alone import INDEXING, alone
 from pipelines.knowledge.enrichment import current_snapshots, indexes_and_vectors
 from pipelines.knowledge.store import add_documents
 from pipelines.stages import Parameters, run_stage
+from tests.waiting import eventually
 
 TENANT = Tenant("precedents")
 SYMPTOMS = list(product(
@@ -30,8 +34,10 @@ def page(number: int) -> str:
     return f"remedies/{number:02}.md"
 
 
-def run(settings: Settings, stage: str) -> dict[str, object]:
-    return dict(run_stage(stage, settings, TENANT.id, Parameters(), lambda message: None).counts)
+def run(
+    settings: Settings, stage: str, on_progress: Callable[[str], None] = lambda message: None
+) -> dict[str, object]:
+    return dict(run_stage(stage, settings, TENANT.id, Parameters(), on_progress).counts)
 
 
 def found(settings: Settings, question: str) -> list[str]:
@@ -73,7 +79,15 @@ def test_a_question_in_new_words_finds_what_answered_one_like_it(
     assert uri.endswith(page(at))
 
 
-def test_they_end_with_their_labels(settings: Settings, labelled: dict[str, object]) -> None:
+def test_they_end_with_their_labels_once_nobody_builds_the_index(
+    settings: Settings, labelled: dict[str, object]
+) -> None:
     lake_filesystem(settings.lake).delete_dir(TENANT.prefix("evaluation"))
-    assert "precedents: 0" in str(run(settings, "rag-evaluation")["fitting"])
+    said: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        with alone(settings, INDEXING, TENANT.id, said.append):
+            waits = pool.submit(run, settings, "rag-evaluation", said.append)
+            eventually(lambda: "waiting for another indexing of precedents" in said or waits.done(), 120)
+            assert not waits.done()
+        assert "precedents: 0" in str(waits.result(120)["fitting"])
     assert not current_snapshots(settings, TENANT)[TENANT.id].precedents

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import orjson
@@ -16,7 +17,7 @@ from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.silver import SilverSink
-from pipelines.ingest.silver_rows import TELEMETRY, packed, staged
+from pipelines.ingest.silver_rows import DAY_MS, TELEMETRY, packed, staged
 from tests.integration.sinks import running, stored
 
 PATIENCE_S = 120  # a sink takes five seconds; beside other tests on a slow machine much longer
@@ -84,7 +85,7 @@ def _merge(settings: Settings, tenant: Tenant, records: int, explain: str = "") 
     with tenant_transaction(engine(settings.database), tenant) as connection:
         connection.execute(text(TELEMETRY.open_staging))
         with driver(connection).cursor().copy(TELEMETRY.copy_staging) as copy:
-            copy.write(packed(staged(TELEMETRY, _batch(records))))
+            copy.write(packed(staged(TELEMETRY, _batch(records), int(time.time() * 1000))))
         parameters = {"tenant": tenant.id, "partition": 0}
         answer = connection.execute(text(f"{explain} {TELEMETRY.merge}"), parameters)
         return "\n".join(line for (line,) in answer) if explain else ""
@@ -111,6 +112,39 @@ def test_days_beyond_the_retention_are_dropped_whole(settings: Settings):
     sink.consumer.close()
     with pool.connect() as connection:
         assert not _partition(connection, old)
+
+
+def test_a_reader_holds_up_no_new_day_and_the_retention_until_it_is_done(settings: Settings):
+    pool, today = engine(settings.database), datetime.now(UTC).date()
+    granted = create_tenant(settings, Tenant("reading"))
+    login = settings.database.model_copy(
+        update={"user": granted.database_role, "password": granted.database_password}
+    )
+    add, drop = text("SELECT silver.add_day(:day)"), text("SELECT silver.drop_days_before(:day)")
+    old = today - timedelta(days=399)
+    with pool.begin() as connection:
+        connection.execute(add, {"day": old})
+    with engine(login).begin() as reader:
+        reader.execute(text("SELECT count(*) FROM silver.telemetry"))  # its locks stay
+        with pool.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            for day in (old - timedelta(days=1), old + timedelta(days=1)):
+                connection.execute(add, {"day": day})
+                assert _partition(connection, day)
+        with pool.begin() as connection:
+            assert connection.execute(drop, {"day": old}).scalar_one() == 0
+    with pool.begin() as connection:
+        assert connection.execute(drop, {"day": old}).scalar_one() == 2
+
+
+def test_a_record_of_a_wrong_clock_counts_as_arrived_on_a_day_that_may_be(settings: Settings):
+    tenant = Tenant("misdated")
+    create_tenant(settings, tenant)
+    sink, batch = SilverSink(settings), _batch(3)
+    stamps = [0, batch.timestamps[0], batch.timestamps[0] + 10 * 365 * DAY_MS]
+    sink.write(replace(batch, partition=Partition(tenant.telemetry_topic, 0), timestamps=stamps))
+    sink.consumer.close()
+    assert stored(settings, tenant) == 3
 
 
 def _partition(connection: Connection, day: date) -> bool:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -21,15 +22,18 @@ from amqtt.errors import ConnectError
 from paho.mqtt.enums import CallbackAPIVersion
 from pyarrow.fs import FileSelector
 from pydantic import SecretStr
+from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from iotops.cli import build
 from iotops.errors import StackError, TenantError
 from iotops.lake import get, lake_filesystem, put, storage_filesystem
+from iotops.outages import outage
+from iotops.provisioning import create_tenant, list_tenants
 from iotops.settings import Settings
 from iotops.stack import embedded
 from iotops.stack.files import write_private
-from iotops.stack.mqtt import grant_devices
+from iotops.stack.mqtt import MqttBroker, grant_devices
 from iotops.stack.mqtt_accounts import Accounts, hash_password
 from iotops.stack.object_store import (
     BROKER_BUCKET,
@@ -45,7 +49,7 @@ from iotops.tenancy import WRITTEN_BY_TENANTS, Tenant
 from tests.embedded import free_ports
 from tests.waiting import eventually
 
-ACME = Tenant("acme_access")
+ACME, ACCOUNTS = Tenant("acme_access"), Tenant("accounts")
 GATEWAY, PUMP, RIVAL = "gateway", "acme/pump-1", "rival/pump-1"
 TOPICS = {
     GATEWAY: "tenants/#",
@@ -149,6 +153,41 @@ def test_a_device_reaches_its_own_topics_only(settings: Settings):
         return received
 
     assert asyncio.run(scenario()) == [f"tenants/{ACME.id}/devices/aa:01/events"]
+
+
+def test_a_granted_account_is_shown_whole(settings: Settings):
+    create_tenant(settings, ACCOUNTS)
+    device = f"pump-{'9' * 50}"
+    shown = CliRunner().invoke(build(), ["token", "mqtt", device, "--tenant", ACCOUNTS.id])
+    *_, line = shown.output.splitlines()
+    named, user, password = line.split()
+    assert named == device
+    MqttBroker(settings).connect(user, SecretStr(password))  # raises where it is not the account
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"owner_password": SecretStr("mistyped-one")}, 'password authentication failed for user "iotops_ow'),
+        ({"name": "mistyped"}, 'database "mistyped" does not exist'),
+    ],
+)
+def test_what_postgres_says_to_a_connection_is_told(settings: Settings, changes: dict[str, Any], told: str):
+    wrong = settings.model_copy(update={"database": settings.database.model_copy(update=changes)})
+    with pytest.raises(OperationalError) as refused:
+        list_tenants(wrong)
+    said = str(outage(refused.value, wrong))
+    assert told in said
+    assert "IOTOPS_DATABASE__*" in said
+    assert "mistyped-one" not in said
+
+
+def test_what_the_object_store_says_to_a_key_is_told(settings: Settings):
+    wrong = settings.model_copy(update={"lake": settings.lake.model_copy(update={"access_key": "mistyped"})})
+    with pytest.raises(OSError, match="AWS Error") as refused:
+        lake_filesystem(wrong.lake).get_file_info("x")
+    said = str(outage(refused.value, wrong))
+    assert said.startswith(f"the object store at {settings.lake.endpoint} refuses: ")
 
 
 def _url(settings: Settings, user: str, password: SecretStr) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DataError, ProgrammingError
 from iotops.database import engine, tenant_transaction
 from iotops.errors import TenantError
 from iotops.lake import get, iceberg_catalog, lake_filesystem, put, storage_filesystem
-from iotops.provisioning import TenantCredentials, create_tenant
+from iotops.provisioning import LIMITS, TenantCredentials, create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import WRITTEN_BY_TENANTS, Tenant
 
@@ -152,6 +152,12 @@ def test_a_database_role_is_refused_every_way_around(
 ):
     with as_role(settings, parties[0]) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(attack)  # type: ignore[call-overload]
+
+
+def test_a_transaction_of_a_database_role_ends(settings: Settings, parties: tuple[Party, Party]):
+    with as_role(settings, parties[0]) as connection:
+        for limit, value in LIMITS.items():
+            assert connection.execute("SELECT current_setting(%s)", (limit,)).fetchone() == (value,)
 
 
 def test_a_database_role_cannot_open_the_other_database(settings: Settings, parties: tuple[Party, Party]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from iotops.models import resolve_role
 from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
+from pipelines.alone import INDEXING, alone
 from pipelines.evaluation.labelled import add_set
 from pipelines.evaluation.weights import reranker_of
 from pipelines.knowledge.enrichment import current_snapshots
@@ -22,6 +24,7 @@ from pipelines.knowledge.shelf import index_shelf
 from pipelines.knowledge.store import add_documents
 from pipelines.tuning.training import Course
 from pipelines.tuning.tune import tune
+from tests.waiting import eventually
 
 TENANT, SMALL = Tenant("tuned"), Tenant("too_small")
 PARTS = "pump valve fan belt motor gasket sensor filter bearing hose relay fuse coil rotor piston".split()
@@ -69,7 +72,13 @@ def test_a_reranker_is_switched_on_where_it_wins(settings: Settings, shelf: Path
     assert add_set(lake, TENANT, shelf / "labels") == "labels"
     index_shelf(settings, TENANT.id)
     said: list[str] = []
-    tuning = tune(settings, TENANT, Course(epochs=4, learning_rate=1e-3), said.append)
+    course = Course(epochs=4, learning_rate=1e-3)
+    with ThreadPoolExecutor(1) as pool:
+        with alone(settings, INDEXING, TENANT.id, said.append):
+            waits = pool.submit(tune, settings, TENANT, course, said.append)
+            eventually(lambda: "waiting for another indexing of tuned" in said or waits.done(), 300)
+            assert not waits.done(), "the index may be built meanwhile"
+        tuning = waits.result(60)
     assert tuning.verdict.wins, str(tuning)
     assert tuning.verdict.after > tuning.verdict.before + 0.1
     assert tuning.labelled > 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from ray_apps.copilot.language.facts import facts
 from ray_apps.copilot.language.text import plain
 from ray_apps.copilot.language.words import content_words
 from ray_apps.copilot.question.follow_up import resolve
+from ray_apps.copilot.question.naming import Known
+from ray_apps.copilot.question.placing import placed
 from tests.unit.guards import rules_alone
 from tests.unit.word_tokens import words
 
@@ -57,7 +60,7 @@ class Shelf:
     """A look-up that finds the same passages for every question."""
 
     def __init__(self, passages: list[Passage], lead: int, unreported: frozenset[str] = frozenset()) -> None:
-        self._passages, self._lead, self.read, self.lacking = passages, lead, 0, False
+        self._passages, self._lead, self.read, self.incomplete = passages, lead, 0, False
         self._unreported = unreported
 
     async def gather(self, tenant, asked, top_k, tell):
@@ -66,7 +69,7 @@ class Shelf:
             self._lead,
             asked.plan.codes,
             unreported=self._unreported,
-            lacking=self.lacking,
+            incomplete=self.incomplete,
         )
 
     async def call(self, tenant, wanted, found, plan, tell):
@@ -142,11 +145,12 @@ def answerer(
     )
 
 
-def answer(author, question=QUESTION, **setting):
+def answer(author, question=QUESTION, devices=("machine-007",), **setting):
     heard = []
 
     def tell(event):
         heard.append((event, len(author.written)))
 
     asked = resolve(question, None, [])
+    asked = replace(asked, plan=placed(asked.plan, Known(devices)))
     return asyncio.run(answerer(author, **setting).answer(Tenant("acme"), asked, 5, tell)), heard

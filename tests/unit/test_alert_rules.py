@@ -26,7 +26,7 @@ def test_the_rules_that_come_with_the_product_are_sound() -> None:
         ({"above": None}, "give `above` or `below`"),
         ({"below": 10}, "give `above` or `below`"),
         ({"clear": 90}, "clear 90.0 lies beyond the threshold"),
-        ({"for": "soon"}, "'soon' is no duration: write a number with s, m, h or d"),
+        ({"for": "soon"}, "'soon' is not a duration: write a number with s, m, h or d"),
         ({"severity": "awful"}, "severity"),
         ({"kind": "guess"}, "guess"),
         ({"abov": 3}, "abov"),

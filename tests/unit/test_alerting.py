@@ -12,6 +12,7 @@ import pytest
 from iotops.kafka import Batch, Partition
 from pipelines.ingest.alerting.episodes import Change, Opened, Resolved
 from pipelines.ingest.alerting.evaluate import PartitionAlerts, State, alerts_of
+from pipelines.ingest.alerting.limits import LIMITS, Limits
 from pipelines.ingest.alerting.rules import RuleSet
 from pipelines.ingest.silver_rows import EVENTS as EVENT_ROWS
 from pipelines.ingest.silver_rows import TELEMETRY as READING_ROWS
@@ -20,6 +21,7 @@ from pipelines.ingest.silver_rows import staged
 TELEMETRY, EVENTS = Partition("telemetry_acme", 3), Partition("events_acme", 1)
 START = 1_700_000_000_000
 MINUTE = 60_000
+DAY = 1440 * MINUTE
 HOT = {"name": "hot", "kind": "threshold", "metric": "temp", "above": 80, "severity": "error"}
 SILENT = {"name": "silent", "kind": "silence", "after": "10m", "severity": "warning"}
 BURST = {
@@ -33,8 +35,10 @@ BURST = {
 ANOMALY = {"name": "odd", "kind": "anomaly", "clear_after": "10m", "severity": "warning"}
 
 
-def alerts(*rules: dict[str, Any], partition: Partition = TELEMETRY) -> PartitionAlerts:
-    return alerts_of(partition, RuleSet.model_validate({"rules": rules}))
+def alerts(
+    *rules: dict[str, Any], partition: Partition = TELEMETRY, limits: Limits = LIMITS
+) -> PartitionAlerts:
+    return alerts_of(partition, RuleSet.model_validate({"rules": rules}), limits)
 
 
 def batch(records: list[dict[str, Any]], partition: Partition = TELEMETRY, first: int = 0) -> Batch:
@@ -117,7 +121,8 @@ def test_a_record_that_nobody_can_read_stops_no_other(bad: bytes, partition: Par
     assert told(found.take(unreadable)) == []
     assert len(told(found.take(records))) == 1
     table = READING_ROWS if partition == TELEMETRY else EVENT_ROWS
-    assert (staged(table, unreadable).num_rows, staged(table, records).num_rows) == (0, len(records.values))
+    stored = [staged(table, each, START).num_rows for each in (unreadable, records)]
+    assert stored == [0, len(records.values)]
 
 
 def test_what_comes_late_or_twice_changes_nothing() -> None:
@@ -180,25 +185,98 @@ def mixed(count: int) -> list[dict[str, Any]]:
     return records
 
 
+def coming_and_going(count: int) -> list[dict[str, Any]]:
+    """Over a month, ever new devices and metrics beside those that stay, some of them hot."""
+    noise = random.Random(11)
+    records = []
+    for i in range(count):
+        clock = START + i * 31 * DAY // count
+        device, names = f"pump-{noise.randrange(4)}", ["temp", f"m{noise.randrange(4)}"]
+        if noise.random() < 0.3:
+            device, names = f"pump-{10 + i * 20 // count}", [f"m{noise.randrange(4) + i * 50 // count}"]
+        metrics = {name: noise.gauss(70, 6) + (200 if noise.random() < 0.01 else 0) for name in names}
+        records.append({"device_id": device, "ts": clock, "seq": i, "metrics": metrics})
+    return records
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_batches_and_restarts_change_no_alert(seed: int) -> None:
-    rules = (HOT, SILENT, {**ANOMALY, "metrics": ["load"]})
-    records = mixed(3000)
-    whole = alerts(*rules).take(batch(records))
+@pytest.mark.parametrize(
+    ("records", "limits"),
+    [(mixed(3000), LIMITS), (coming_and_going(3000), Limits(series=12, device_series=3, devices=7))],
+    ids=["mixed", "at the limits"],
+)
+def test_batches_and_restarts_change_no_alert(
+    seed: int, records: list[dict[str, Any]], limits: Limits
+) -> None:
+    rules = (HOT, SILENT, {**ANOMALY, "metrics": ["load", *(f"m{i}" for i in range(60))]})
+    whole = alerts(*rules, limits=limits).take(batch(records))
     assert {change.kind for change in whole if isinstance(change, Opened)} == {
         "threshold",
         "silence",
         "anomaly",
     }
     cuts = random.Random(seed)
-    parts, running, first = [], alerts(*rules), 0
+    parts, running, first = [], alerts(*rules, limits=limits), 0
     while first < len(records):
         size = cuts.choice([1, 7, 60, 500])
         parts += running.take(batch(records[first : first + size], first=first))
         first += size
         if cuts.random() < 0.2:
             kept = msgspec.msgpack.encode(running.export(first))
-            running = alerts(*rules)
+            running = alerts(*rules, limits=limits)
             running.restore(msgspec.msgpack.decode(kept, type=State))
     # A batch's anomalies follow its other changes: the order among one batch's changes is not the records'.
     assert sorted(map(repr, parts)) == sorted(map(repr, whole))
+
+
+def new_metrics(device: str, count: int, day: int = 0, named: str = "m") -> list[dict[str, Any]]:
+    names = [f"{named}{i}" for i in range(count)]
+    return [{"device_id": device, "ts": START + day * DAY, "seq": day, "metrics": dict.fromkeys(names, 1.0)}]
+
+
+def test_what_a_sender_makes_up_takes_no_more_memory_than_its_share(caplog: pytest.LogCaptureFixture) -> None:
+    limits = Limits(series=7, device_series=4, devices=3)
+    found = alerts(ANOMALY, limits=limits)
+    for named in "ab":
+        found.take(batch(new_metrics("pump-1", 5, named=named)))
+    found.take(batch([*new_metrics("pump-2", 2), *new_metrics("pump-3", 2), *new_metrics("pump-4", 1)]))
+    state = found.export(0)
+    assert state.series == [("pump-1", f"a{i}") for i in range(4)] + [
+        ("pump-2", "m0"), ("pump-2", "m1"), ("pump-3", "m0"),
+    ]  # fmt: skip
+    assert list(state.devices) == ["pump-1", "pump-2", "pump-3"]
+    words = ["device pump-1 of telemetry_acme has 4", "3) has 7 scored", "3) has 3 devices"]
+    assert [each in record.message for each, record in zip(words, caplog.records, strict=True)] == [True] * 3
+
+
+def test_what_is_unseen_for_a_week_gives_its_place_to_what_is_new() -> None:
+    limits = Limits(series=2, device_series=2, devices=2)
+    found = alerts(SILENT, ANOMALY, limits=limits)
+    found.take(batch([*new_metrics("pump-1", 1), *new_metrics("pump-2", 1)]))
+    assert told(found.at(START + DAY)) == ["open silent", "open silent"]
+    found.take(batch(new_metrics("pump-2", 1, day=7)))
+    [ended] = found.take(batch(new_metrics("pump-3", 1, day=8)))
+    assert ended == Resolved(ended.alert_id, START + 7 * DAY, "the device is not heard of any more")
+    state = found.export(0)
+    assert list(state.devices) == ["pump-2", "pump-3"]
+    assert state.series == [("pump-2", "m0"), ("pump-3", "m0")]
+    anew = alerts(ANOMALY)
+    anew.take(batch(new_metrics("pump-3", 1, day=8)))
+    assert state.scores[1] == anew.export(0).scores[0], "nothing is left of whose place it was"
+
+
+def test_bursts_are_known_of_those_that_were_seen_last() -> None:
+    found = alerts(BURST, partition=EVENTS, limits=Limits(bursts=2))
+    for device in ("pump-1", "pump-2", "pump-1", "pump-3"):
+        found.take(batch(errors([0], device), EVENTS))
+    assert [key.device_id for key, _ in found.export(0).bursts] == ["pump-1", "pump-3"]
+
+
+def test_a_checkpoint_from_before_there_were_limits_is_taken_up_to_them() -> None:
+    found = alerts(ANOMALY)
+    found.take(batch(new_metrics("pump-1", 5)))
+    state = found.export(1)
+    state.seen = []
+    anew = alerts(ANOMALY, limits=Limits(device_series=3))
+    anew.restore(state)
+    assert [metric for _, metric in anew.export(1).series] == ["m0", "m1", "m2"]

@@ -12,9 +12,12 @@ from iotops.models.catalogue import ModelSpec
 from iotops.settings import CopilotSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot.answer.answer import FACTS, Answerer
-from ray_apps.copilot.answer.unknown import UNKNOWN
+from ray_apps.copilot.answer.unknown import UNKNOWN, unknown
 from ray_apps.copilot.contracts import Citation, Token
+from ray_apps.copilot.evidence.evidence import Evidence
 from ray_apps.copilot.question.follow_up import resolve
+from ray_apps.copilot.question.naming import Known
+from ray_apps.copilot.question.placing import placed
 from tests.unit.answering import MEANING, RECORD, RUNBOOK, Author, Shelf, answer
 from tests.unit.guards import rules_alone
 from tests.unit.word_tokens import words
@@ -89,9 +92,18 @@ def test_what_the_sources_do_not_hold_is_not_known_and_the_model_not_asked():
     draft, heard = answer(author, "Who is president of France E999?", lead=0, passages=[MEANING])
     assert (draft.grounded, draft.extractive, author.written) == (False, False, [])
     assert draft.answer.startswith(UNKNOWN)
-    assert "- the spelling of E999: nothing that I may see names it" in draft.answer.splitlines()
+    assert (
+        "- the spelling of E999: no device is called so, no record or document names it"
+        in draft.answer.splitlines()
+    )
     assert [event.text for event, _ in heard if isinstance(event, Token)] == [draft.answer]
     assert draft.citations
+
+
+def test_of_names_that_could_not_be_looked_up_nothing_is_said():
+    asked = resolve("Errors of P-101 today?", None, [])
+    assert "P-101" not in unknown(asked, Evidence())
+    assert "P-101" in unknown(replace(asked, plan=placed(asked.plan, Known())), Evidence())
 
 
 def test_of_what_a_question_leaves_out_nothing_need_be_known():
@@ -188,16 +200,16 @@ def test_an_answer_without_the_tools_that_the_model_may_have_wanted_is_not_compl
     assert not draft.complete
 
 
-@pytest.mark.parametrize("lacking", [False, True])
-def test_an_answer_that_lacks_a_look_up_is_not_complete(lacking: bool):
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_an_answer_that_lacks_a_look_up_is_not_complete(incomplete: bool):
     shelf = Shelf([MEANING], 0)
-    shelf.lacking = lacking
+    shelf.incomplete = incomplete
     answerer = Answerer(
         CopilotSettings(least_confidence=0.2), ModelSpec(), words(), shelf, Author("Yes."), rules_alone()
     )
     asked = resolve("Is E421 that vibration is high?", None, [])
     draft = asyncio.run(answerer.answer(Tenant("acme"), asked, 5, lambda event: None))
-    assert draft.complete is not lacking
+    assert draft.complete is not incomplete
 
 
 @pytest.mark.parametrize("written", ["Yes.", "The alarm clears when vibration falls below 45 [2]."])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ray_apps.copilot.contracts import Token
+from ray_apps.copilot.evidence.evidence import left_out_passage
 from ray_apps.copilot.evidence.passages import Passage
 from tests.unit.answering import MEANING, RECORD, RUNBOOK, Author, answer
 
@@ -54,6 +55,13 @@ def test_how_a_device_is_is_told_by_its_record_in_whatever_words(question: str, 
     assert draft.answer.startswith("The health score of machine-007 (HX-200) is 41 of 100. [1]") is grounded
 
 
+def test_devices_that_are_left_out_are_named_after_the_records():
+    devices = ("machine-007", "machine-008", "machine-009")
+    passages = [RECORD, left_out_passage(devices[1:], 4), MEANING]
+    draft, _ = answer(Author("Yes."), "Are machines 7 to 9 ok?", devices, lead=2, passages=passages)
+    assert "machine-008 and machine-009 are left out: 4 devices are the most" in draft.answer
+
+
 def test_beside_how_a_device_is_documents_tell_what_its_codes_mean_and_no_more():
     draft, _ = answer(Author("Yes."), "Is machine-007 with E421 ok?")
     assert draft.answer.endswith("E421 means that vibration is high. [3]")
@@ -72,7 +80,9 @@ def test_what_to_do_about_a_code_that_nobody_knows_is_not_known(code: str, known
         unreported=frozenset({code}),
     )
     assert draft.grounded is known
-    assert ("- the spelling of E999: nothing that I may see names it" in draft.answer) is not known
+    assert (
+        "- the spelling of E999: no device is called so, no record or document names it" in draft.answer
+    ) is not known
 
 
 def test_no_step_of_another_procedure_is_told_beside_the_steps_to_take():

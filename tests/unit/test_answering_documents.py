@@ -42,9 +42,10 @@ class Shelf:
     ) -> dict[str, Any]:
         assert vector.shape == (1,), "the retriever need not embed the query"
         failed = ["reranker"] if len(self.asked) in self.failing else []
+        indexes = f"of search {len(self.asked)}"
         self.asked.append(query)
         hits = [RAISED] if "HX-200" in query else [OTHER, CAUSES, ANY, RAISED]
-        return {"hits": hits, "timings_ms": {}, "failed": failed}
+        return {"hits": hits, "timings_ms": {}, "failed": failed, "indexes": indexes}
 
 
 def searched(question: str, shelf: Shelf) -> Search:
@@ -80,5 +81,8 @@ def test_where_nothing_lacks_or_nothing_else_is_asked_one_search_is_enough(quest
 
 
 @pytest.mark.parametrize(("failing", "failed"), [((), False), ((0,), True), ((1,), True)])
-def test_a_part_that_fails_in_either_search_is_told(failing: tuple[int, ...], failed: bool):
-    assert searched("What causes high vibration on the HX-200?", Shelf(*failing)).failed is failed
+def test_a_part_that_fails_in_either_search_is_told_and_the_indexes_of_both(
+    failing: tuple[int, ...], failed: bool
+):
+    search = searched("What causes high vibration on the HX-200?", Shelf(*failing))
+    assert (search.failed, search.indexes) == (failed, {"of search 0", "of search 1"})

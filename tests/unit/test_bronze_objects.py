@@ -1,13 +1,16 @@
-"""The text of bronze objects, whole and damaged."""
+"""The text of bronze objects, whole and damaged, and since when they are looked at."""
 
 from __future__ import annotations
 
 import gzip
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from pipelines.lake.bronze_objects import lines_of
+from pipelines.lake.bronze_to_silver import REVISIT, look_from
+from pipelines.lake.loads import OWED
 
 LINES = [f'{{"offset": {n}, "value": "{random.Random(n).randbytes(40).hex()}"}}' for n in range(400)]
 CONTENT = "\n".join(LINES).encode() + b"\n"
@@ -41,3 +44,12 @@ def test_an_empty_one_says_so(content: bytes) -> None:
 def test_of_one_that_is_no_gzip_or_fails_its_checksum_nothing_is_trusted(content: bytes) -> None:
     assert lines_of(content).startswith(b"unreadable object: Error -3")
     assert b"\n" not in lines_of(content)
+
+
+def test_hours_that_lie_ahead_hide_none_of_those_that_come() -> None:
+    now = datetime(2026, 11, 2, 15, 20, tzinfo=UTC)
+    newest, ahead = datetime(2026, 11, 2, 15, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
+    assert look_from({ahead: "a"}, now) is None
+    assert look_from({newest: "a", ahead: "b"}, now) == newest - REVISIT
+    owed = newest - timedelta(days=30)
+    assert look_from({newest: "a", ahead: "b", owed: OWED}, now) == owed

@@ -1,4 +1,4 @@
-"""Questions for the devices that meet several conditions at once, or have a score."""
+"""Questions for the devices that meet several conditions at once, have a score, or had so many errors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from ray_apps.copilot.evidence import sentences
 from ray_apps.copilot.evidence.devices import Scope
 from ray_apps.copilot.evidence.evidence import APART, Evidence
 from ray_apps.copilot.evidence.lookup import Lookup
+from ray_apps.copilot.evidence.names import Names
 from ray_apps.copilot.question.conditions import Condition, Conditions, conditions
-from ray_apps.copilot.question.follow_up import Turn, resolve
+from ray_apps.copilot.question.follow_up import resolve
 from ray_apps.copilot.question.leaving_out import LeftOut
 from ray_apps.copilot.question.period import Period
 from ray_apps.copilot.question.planner import plan
@@ -67,6 +68,25 @@ def told(question: str) -> list[str]:
         ("devices with health <= 50", ["have a health score of at most 50 of 100"]),
         ("Which have no health below 70?", ["have no health score below 70 of 100"]),
         ("Which pumps have a health under 60 and alerts?", ["have a health score below 60 of 100", ALERT]),
+        ("Which machines have a health of 60 or less?", ["have a health score of at most 60 of 100"]),
+        (
+            "Which machines have a health between 40 and 70?",
+            ["have a health score of at least 40 of 100", "have a health score of at most 70 of 100"],
+        ),
+        ("Which machines had more than 3 errors?", ["reported error codes more than 3 times"]),
+        ("Which machines had fewer than 3 errors today?", ["reported error codes fewer than 3 times"]),
+        ("Which machines did not have more than 3 errors?", ["reported error codes at most 3 times"]),
+        ("more than 3 errors and no alerts today", ["reported error codes more than 3 times", HAD_NO_ALERT]),
+        ("Who had at least two E421 this week?", ["reported E421 at least 2 times"]),
+        ("Which machines had E421 more than once?", ["reported E421 more than 1 time"]),
+        ("Which HX-200 had 2 or more open alerts?", ["have at least 2 open alerts"]),
+        ("Which machines are not offline?", [SENDS]),
+        ("Which machines did not go offline?", [SENDS]),
+        ("Which machines didn't stop reporting?", [SENDS]),
+        ("Which machines are online?", [SENDS]),
+        ("machines w/ errors w/o alerts", [ERRORS, NO_ALERT]),
+        ("Which machines had no E421 but E425?", ["reported no E421", "reported E425"]),
+        ("Which machines had no alerts but E421?", [NO_ALERT, "reported E421"]),
     ],
 )
 def test_conditions_that_hold_at_once_are_read(question: str, expected: list[str]):
@@ -104,9 +124,20 @@ def test_what_is_no_such_question_is_left_as_it_was(question: str):
         "Which machines in Berlin had errors but no alerts?",
         "Which machines have no errors or are offline?",
         "Which unhealthy machines are offline?",
-        "Which machines had more than 3 errors?",
+        "Which machines had exactly 3 errors?",
+        "Which machines had 3 alerts?",
+        "Which machines had E421 twice?",
+        "Which machines had at least 2 E421 or E425?",
+        "Which machines had the fewest errors?",
+        "Which machines had only E421?",
+        "Which machines had several errors?",
+        "Which machines had no errors yesterday but some this morning?",
+        "Which machines are okay and have no alerts?",
+        "Which machines had nothing but E421?",
+        "Which machines in hall 3 are not offline?",
+        "Which machines have never been offline?",
         "Which machines have a vibration above 60?",
-        "Which machines have a health between 40 and 70?",
+        "Which machines have a health not between 40 and 70?",
         "Which machines have not had both alerts and errors?",
         "Which machines had " + " and ".join(f"E{n}" for n in range(9)) + " and no alerts?",
     ],
@@ -131,6 +162,9 @@ def test_of_conditions_that_are_not_read_none_is_answered_as_if_it_were_all(ques
         ),
         ("Which machines were offline yesterday and had alerts?", [YESTERDAY, YESTERDAY]),
         ("Which machines had a score below 60 yesterday?", [YESTERDAY]),
+        ("Which machines were not offline yesterday?", [YESTERDAY]),
+        ("Which machines have more than 2 open alerts?", [None]),
+        ("Which machines had more than 2 alerts yesterday?", [YESTERDAY]),
     ],
 )
 def test_each_condition_is_of_its_own_time_or_the_questions(question: str, times: list[Period | None]):
@@ -157,8 +191,8 @@ def test_the_fleet_is_asked_for_those_who_meet_them_and_nothing_else():
     [("and yesterday?", [YESTERDAY, YESTERDAY]), ("and which errors?", []), ("and?", [LATELY, None])],
 )
 def test_they_are_asked_again_of_another_time(then: str, times: list[Period | None]):
-    before = [Turn(question="Which machines had errors but no alerts?")]
-    assert [each.period for each in resolve(then, None, before, NOW).plan.conditions.all] == times
+    before = resolve("Which machines had errors but no alerts?", None, [], NOW).turn()
+    assert [each.period for each in resolve(then, None, [before], NOW).plan.conditions.all] == times
 
 
 class Met(Eventful):
@@ -173,10 +207,14 @@ class Met(Eventful):
 
 
 def gathered(question: str) -> tuple[Met, Evidence]:
-    records = Met()
-    lookup = Lookup(Shelf(hangs=False), None, alike(), records)
-    asked = resolve(question, None, [], NOW)
-    return records, asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
+    records, shelf = Met(), Shelf(hangs=False)
+    lookup = Lookup(shelf, None, alike(), records)
+
+    async def find() -> Evidence:
+        asked = await Names(records, shelf).placed(ACME, resolve(question, None, [], NOW))
+        return await lookup.gather(ACME, asked, 5, lambda event: None)
+
+    return records, asyncio.run(find())
 
 
 def test_the_records_tell_who_meets_them():
@@ -185,7 +223,7 @@ def test_the_records_tell_who_meets_them():
         ACME,
         (
             Condition("errors", True, YESTERDAY, ("E421",)),
-            Condition("score", True, YESTERDAY, bound="below", score=60),
+            Condition("score", True, YESTERDAY, bound="below", number=60),
         ),
         YESTERDAY,
         {"hx200", "e421"},

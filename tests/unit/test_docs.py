@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -26,9 +28,8 @@ def test_the_settings_page_is_what_the_command_writes():
 
 
 def test_the_http_page_lists_every_route():
-    from ray_apps.copilot.api import app as copilot
-
     from pipelines.ingest.gateway import app as gateway
+    from ray_apps.copilot.http.api import app as copilot
 
     served = {
         f"{method} {prefix}{route.path}"
@@ -57,10 +58,25 @@ def test_commands_and_their_options_exist(path: Path):
             assert_command(words.split())
 
 
+def test_every_command_has_an_example_of_itself():
+    for path, command in leaves(get_command(build())):
+        _, _, example = (command.help or "").partition("Example: iotops ")
+        assert example, path
+        assert_command(re.sub('"[^"]*"', "TEXT", example).split())
+
+
+def leaves(command: Any, path: str = "iotops") -> Iterator[tuple[str, Any]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path, command
+    for name, each in (inner or {}).items():
+        yield from leaves(each, f"{path} {name}")
+
+
 def assert_command(words: list[str]) -> None:
     command = get_command(build())
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
     assert not getattr(command, "commands", None), f"`iotops` has no {words}"
-    options = set(chain.from_iterable(parameter.opts for parameter in command.params))
+    options = set(chain.from_iterable(each.opts + each.secondary_opts for each in command.params))
     assert {word for word in words if word.startswith("--")} <= options, words

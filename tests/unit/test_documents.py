@@ -242,6 +242,20 @@ def test_a_file_that_is_stored_again_as_it_was_has_not_changed(lake: FileSystem,
     assert changed_content(lake, "acme", entries, indexed) == ["other.md"]
 
 
+def test_a_description_that_goes_while_a_shelf_is_read_takes_no_document_with_it(
+    lake: FileSystem, tmp_path: Path
+) -> None:
+    (tmp_path / "a.md").write_text("# A")
+    add_documents(lake, "acme", [tmp_path / "a.md"])
+    indexed = read_shelf(lake, "acme").table
+    beside = tmp_path / "lake" / "acme" / "documents" / "a.md.meta.yaml"
+    beside.write_text("title: B")
+    entries = list_documents(lake, "acme")
+    assert changed_content(lake, "acme", entries, indexed) == ["a.md"]
+    beside.unlink()
+    assert changed_content(lake, "acme", entries, indexed) == [], "it is read as it was indexed"
+
+
 def test_only_what_changed_is_read_again(lake: FileSystem, tmp_path: Path) -> None:
     folder = tmp_path / "lake" / "acme" / "documents"
     folder.mkdir(parents=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from indexes.hits import Hit, HitScores
+from indexes.hybrid import HybridIndex
+from pipelines.knowledge.enrichment import candidates
 from pipelines.knowledge.enrichment_match import SeenCode, explanations
 from pipelines.knowledge.enrichment_tables import count_codes
+from tests.unit.shelves import hashed, loaded, table
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 
@@ -78,6 +82,16 @@ def test_a_document_for_other_models_explains_nothing() -> None:
     assert explanations(seen("E421"), [other]) == []
     assert explanations(seen("E421", models=("HX-200", "cr110")), [other])
     assert explanations(seen("E421", models=()), [other]), "the devices' models are not known"
+
+
+def test_documents_of_many_other_models_crowd_out_none_of_the_codes_own(tmp_path: Path) -> None:
+    models = [f"HX-{number}" for number in range(100, 140)]
+    manuals = table(*({"text": "E421: Vibration high.", "title": each, "models": [each]} for each in models))
+    index = HybridIndex(loaded(tmp_path / "index", manuals))
+    for model in (models[0], models[-1]):
+        code = seen("E421", models=(model,))
+        (found,) = explanations(code, candidates([index], code, hashed([code.message])[0]))
+        assert found.hit.title == model
 
 
 def test_one_document_gives_one_section() -> None:

@@ -19,7 +19,7 @@ from pipelines.evaluation.evaluate import Evaluation
 from pipelines.evaluation.evaluations_table import week_of
 from pipelines.evaluation.keywords import keyword_searches
 from pipelines.evaluation.known_items import ABOUT, ABOUT_CODE, Question, known_items
-from pipelines.evaluation.labelled import LabelsRefused, add_set, fitting_sets, read_set, set_names
+from pipelines.evaluation.labelled import MOST_SETS, LabelsRefused, add_set, fitting_sets, read_set, set_names
 from pipelines.evaluation.measures import Measures, measured, ndcg, recall, reciprocal_rank
 from tests.unit.shelves import table
 
@@ -173,8 +173,8 @@ def test_a_labelled_set_is_read_without_its_stale_judgements(lake: FileSystem, t
         QUERIES,
         "query-id\tcorpus-id\tscore\r\n1\tvalve\t2\r\n1\tgone\t1\n2\tpump\t1\n2\tvalve\t0\n3\tgone\t1\n",
     )
-    assert set_names(lake, Tenant("acme")) == ["tickets"]
-    assert set_names(lake, Tenant("other")) == []
+    assert set_names(lake, Tenant("acme")) == (["tickets"], [])
+    assert set_names(lake, Tenant("other")) == ([], [])
     assert read_set(lake, Tenant("acme"), "tickets", DOCUMENTS) == [
         Question("it leaks", {DOCUMENTS["valve"]: 2}),
         Question("it\u2028hums", {DOCUMENTS["pump"]: 1, DOCUMENTS["valve"]: 0}),
@@ -189,6 +189,11 @@ def test_a_labelled_set_is_read_without_its_stale_judgements(lake: FileSystem, t
         (QUERIES, "h\n1\tpump", r"qrels/test.tsv line 2: '1\\tpump' is not query-id"),
         (QUERIES, "h\n1\tpump\tyes", r"test.tsv line 2: .* is not query-id"),
         (QUERIES, "h\n1\tgone\t1", r"tickets: 0 questions .* names documents by doc_id"),
+        (
+            '{"_id": "1", "text": "' + "x" * 2001 + '"}',
+            "h\n",
+            r"line 1: the question has 2,001 characters, 2,000",
+        ),
     ],
 )
 def test_a_malformed_set_is_refused_by_file_and_line(
@@ -206,6 +211,14 @@ def test_a_set_without_judgements_is_refused(lake: FileSystem, tmp_path: Path) -
         read_set(lake, Tenant("acme"), "tickets", DOCUMENTS)
 
 
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(lake: FileSystem, tmp_path: Path) -> None:
+    label(tmp_path, QUERIES, "query-id\tcorpus-id\tscore\n1\tvalve\t2\n")
+    with (tmp_path / "acme/evaluation/tickets/queries.jsonl").open("a") as file:
+        file.truncate(16 * 2**20 + 1)
+    with pytest.raises(LabelsRefused, match=r"queries.jsonl has 16,777,217 bytes, 16,777,216 are the most"):
+        read_set(lake, Tenant("acme"), "tickets", DOCUMENTS)
+
+
 def test_what_is_fitted_to_names_the_sets_that_cannot_be_used(lake: FileSystem, tmp_path: Path) -> None:
     label(tmp_path, QUERIES, "query-id\tcorpus-id\tscore\n1\tvalve\t2\n")
     (tmp_path / "acme" / "evaluation" / "alarms").mkdir()
@@ -213,6 +226,12 @@ def test_what_is_fitted_to_names_the_sets_that_cannot_be_used(lake: FileSystem, 
     found, refused = fitting_sets(lake, Tenant("acme"), DOCUMENTS)
     assert [question.text for question in found] == ["it leaks"]
     assert refused == ["alarms"]
+    for number in range(MOST_SETS):
+        (tmp_path / "acme" / "evaluation" / f"more-{number:02}").mkdir()
+        (tmp_path / "acme" / "evaluation" / f"more-{number:02}" / "queries.jsonl").write_text("")
+    found, refused = fitting_sets(lake, Tenant("acme"), DOCUMENTS)
+    assert found == []
+    assert "tickets" in refused, "the last by name of more sets than are used"
 
 
 @pytest.mark.parametrize(("before", "worse"), [(None, False), (0.82, False), (0.84, True), (0.5, False)])

@@ -85,7 +85,8 @@ def test_a_value_that_is_called_a_secret_is_one(named):
         "E421 on HX-200 means that 7.1 mm/s was exceeded at 2026-11-20 10:15 UTC.",
         "The serial number is SN-4532-2766-4457-7021.",
         "tenant: acme sends to telemetry_acme and reads lake://shared/manuals/hx200.pdf.",
-        "See https://docs.acme.example/hx200/errors.",
+        "See https://docs.acme.example/hx200/errors, which is //docs.acme.example/hx200/errors.",
+        "Of LAKE://acme/documents/hx200.md: the sensor's data: 5 mm/s², in C:\\logs or and/or /var//log.",
         "Tenant: acme, TENANT=ACME, tenantId: acme, for tenant acme, of the tenant 'acme'.",
         "There are per tenant quotas, and each tenant has one.",
         "Limits are a count per tenant: one cannot use up another's.",
@@ -104,6 +105,8 @@ def test_what_is_no_secret_stays(text):
     ("text", "left"),
     [
         ("See lake://globex/documents/plan.md.", "See [removed: other_tenant]"),
+        ("See LAKE://globex/documents/plan.md.", "See [removed: other_tenant]"),
+        ("Stored in S3://lake/globex/silver/x.parquet now", "Stored in [removed: other_tenant] now"),
         ("Stored in s3://lake/globex/silver/x.parquet now", "Stored in [removed: other_tenant] now"),
         ("Topic telemetry_globex is full.", "[removed: other_tenant] is full."),
         ("The alerts_globex topic is full.", "The [removed: other_tenant] is full."),
@@ -132,6 +135,28 @@ def test_only_links_of_the_sources_stay():
         "Read https://docs.acme.example/hx200/errors, then [removed: link] or [removed: link]!"
     )
     assert check_.removed == {"link": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("See ![x](//evil.example/p?d=machine-006).", "See ![x]([removed: link])."),
+        ("See [x](\\\\evil.example/p).", "See [x]([removed: link])."),
+        ("[x]://evil.example/p", "[x]:[removed: link]"),
+        ("See [x](https:/evil.example).", "See [x]([removed: link])."),
+        ("[open](JavaScript:location=1)", "[open]([removed: link])"),
+        ("[open](data:text/html,hi) now", "[open]([removed: link]) now"),
+        ("Get ftp://evil.example/x now", "Get [removed: link] now"),
+        (
+            "At 7.1 mm/s² see ht\u200btps://evil.ex\u200bample/x ², now",
+            "At 7.1 mm/s² see [removed: link] ², now",
+        ),
+        ("See \uff48\uff54\uff54\uff50\uff53://evil.example/x.", "See [removed: link]."),
+        ("See LA\u200bKE://glo\u200bbex/plan.md.", "See [removed: other_tenant]"),
+    ],
+)
+def test_no_other_spelling_of_a_link_stays(text, left):
+    assert check().clean(text) == left
 
 
 def test_a_link_that_carries_a_password_leaves_nothing_behind():

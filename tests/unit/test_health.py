@@ -14,7 +14,7 @@ from pipelines.demo.fleet import generate
 from pipelines.lake.daily import EVENT_COUNTS, STATS, UTC_US, count_events, merge, merge_events, summarise
 from pipelines.lake.health import ALERTS, PENALTIES, SERVICES, Health, score, summary
 from pipelines.lake.health_parts import score_here
-from pipelines.lake.silver_to_gold import passes
+from pipelines.lake.silver_to_gold import passes, stale_days
 
 DAY = date(2026, 11, 10)
 NO_EVENTS = EVENT_COUNTS.empty_table()
@@ -91,7 +91,7 @@ def test_a_device_without_a_past_is_compared_with_its_models_fleet() -> None:
     found = score(table(*others, stat("d", 0, 47.0)), NO_EVENTS, [DAY])
     anomaly = component(found, "anomaly")
     assert anomaly["value"] == pytest.approx(3.0)
-    assert anomaly["detail"].endswith("above the M fleet, for want of a past of its own (41)")
+    assert anomaly["detail"].endswith("above the M fleet, as it has no history of its own yet (41)")
     drift = component(found, "drift")
     assert drift["value"] == pytest.approx(3.0)
     assert drift["penalty"] == 6.7  # 10 x (3 - 1) / 3
@@ -298,6 +298,17 @@ def test_a_shifted_day_is_the_24_hours_up_to_then() -> None:
     days = {row["day"]: row["mean"] for row in summarise(silver(values), shift).to_pylist() if row["metric"]}
     assert (part, shift) == ([DAY], timedelta(hours=9))
     assert days == {DAY: 3.0, DAY - timedelta(days=1): 1.0}
+
+
+def test_days_years_apart_are_scored_without_those_between() -> None:
+    wrong, today = date(2000, 1, 1), DAY + timedelta(days=1)
+    stale = stale_days([wrong, DAY], today)
+    then = [wrong + timedelta(days=ahead) for ahead in range(29)]
+    assert stale == [*then, DAY, today]
+    now = datetime(today.year, today.month, today.day, 15, 20, tzinfo=UTC)
+    still = timedelta(0)
+    assert passes(stale, now) == [(then, still), ([DAY], still), ([today], timedelta(hours=8))]
+    assert passes([DAY - timedelta(days=20), DAY], now)[0][0] == [DAY - timedelta(days=20), DAY]
 
 
 @pytest.mark.parametrize(("seed", "hour"), [(7, 23), (1, 9), (2, 0)])

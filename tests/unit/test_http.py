@@ -110,7 +110,7 @@ def test_a_body_is_read_of_known_callers_only(body: bytes):
 
 
 def test_no_operation_reads_what_a_stranger_sends():
-    from ray_apps.copilot.api import app as copilot
+    from ray_apps.copilot.http.api import app as copilot
 
     client = TestClient(loads(dumps(copilot)), headers={"Content-Type": "application/json"})
     taking = [path for path, methods in copilot.openapi()["paths"].items() if "requestBody" in str(methods)]
@@ -120,9 +120,8 @@ def test_no_operation_reads_what_a_stranger_sends():
 
 
 def test_the_page_of_an_application_is_the_same_after_its_way_to_a_replica():
-    from ray_apps.copilot.api import app as copilot
-
     from pipelines.ingest.gateway import app as gateway
+    from ray_apps.copilot.http.api import app as copilot
 
     for app in (gateway, copilot):
         arrived = loads(dumps(app))
@@ -131,9 +130,8 @@ def test_the_page_of_an_application_is_the_same_after_its_way_to_a_replica():
 
 
 def operations() -> dict[str, dict[str, Any]]:
-    from ray_apps.copilot.api import app as copilot
-
     from pipelines.ingest.gateway import app as gateway
+    from ray_apps.copilot.http.api import app as copilot
 
     return {
         f"{method} {path}": {"operation": operation, "schemas": page["components"]["schemas"]}

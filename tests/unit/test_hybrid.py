@@ -74,6 +74,16 @@ def test_a_code_is_found_although_many_chunks_look_nearer(shelf: Shelf) -> None:
     assert "coolant low" in index.search(query, vector(query), 3)[0].text
 
 
+def test_a_code_lifts_each_candidate_that_carries_it_whoever_found_it(shelf: Shelf) -> None:
+    pages = [{"text": f"HX-200 motor, page {n}", "models": ["HX-200"]} for n in range(10)]
+    sound = "Grease the spindle where it grinds."
+    twins = [{"text": sound, "models": [model]} for model in ("GX-900", "HX-200")]
+    index = replace(shelf(*twins, *pages, *FILLER), ranking=Ranking(candidates=3))
+    hits = index.search("motor of the HX-200", vector(sound), 10)
+    scores = {hit.models[0]: hit.score for hit in hits if hit.text == sound}
+    assert scores["HX-200"] > scores["GX-900"], "both were found by vectors alone"
+
+
 def test_fresh_documents_are_lifted_and_future_ones_are_not(shelf: Shelf) -> None:
     fresh, old, future = NOW - timedelta(days=9), NOW - timedelta(days=900), NOW + timedelta(days=900)
     dated = [{"text": f"seal check {name}", "updated": at} for name, at in
@@ -98,6 +108,25 @@ def test_near_duplicates_collapse_but_templates_with_another_code_do_not(shelf: 
     texts = [hit.text for hit in index.search("check part of the machine", vector(first), 3)]
     assert sorted(texts[:2]) == sorted([texts[0], text.format("E422")])
     assert len([found for found in texts if "E421" in found]) == 1
+
+
+def test_what_only_headings_and_declared_codes_tell_apart_is_two_hits(shelf: Shelf) -> None:
+    text = "Close the supply {}valve, wait until the pressure is zero, then call the leader of the shift."
+    runbooks = [{"title": title, "text": text.format("")} for title in ("E421: Vibration", "E425: Pressure")]
+    declared = [{"text": text.format(""), "error_codes": [code]} for code in ("E421", "E425", "e-425")]
+    hits = shelf(*runbooks, *declared, *FILLER).search("close valve", vector(text), 5)
+    found = [(hit.title, hit.error_codes) for hit in hits if hit.text == text.format("")]
+    titles = [(runbook["title"], []) for runbook in runbooks]
+    assert sorted(found) == [("", ["E421"]), ("", ["E425"]), *titles]
+
+
+def test_what_is_told_of_two_things_that_the_headings_name_is_two_hits(shelf: Shelf) -> None:
+    long = "Turn the {} valve off, then " + ", ".join(f"check the {a} {b}" for a in PARTS for b in PARTS)
+    valves = [{"title": f"{side} valve".title(), "text": long.format(side)} for side in ("inlet", "outlet")]
+    copy = {"title": "Inlet valve, old", "text": long.format("inlet") + "!"}
+    hits = shelf(*valves, copy, *FILLER).search("check valve", vector(long), 5)
+    assert len([hit for hit in hits if hit.title.endswith("Valve")]) == 2
+    assert len([hit for hit in hits if "inlet" in hit.text]) == 1
 
 
 def test_one_section_in_the_manuals_of_two_models_is_two_hits(shelf: Shelf) -> None:

@@ -1,8 +1,10 @@
 import pytest
 
-from ray_apps.copilot.question.follow_up import Turn, resolve
+from ray_apps.copilot.question.follow_up import resolve
 from ray_apps.copilot.question.leaving_out import LeftOut, split
-from ray_apps.copilot.question.planner import of_fleet, of_models, plan
+from ray_apps.copilot.question.naming import Known
+from ray_apps.copilot.question.placing import placed
+from ray_apps.copilot.question.planner import of_fleet, plan
 
 
 @pytest.mark.parametrize(
@@ -10,11 +12,18 @@ from ray_apps.copilot.question.planner import of_fleet, of_models, plan
     [
         ("Which machines other than HX-200 had E421?", "Which machines had E421?", ("HX-200",), ()),
         ("Which machines had E421 but not E425?", "Which machines had E421 ?", (), ("E425",)),
+        ("Which had E421, not E425?", "Which had E421 ?", (), ("E425",)),
         ("Who had E310 and no E421 on HX-200s?", "Who had E310 on HX-200s?", (), ("E421",)),
         ("Which had E421 but haven't had E425?", "Which had E421 ?", (), ("E425",)),
         ("errors other than E421 or E-425 today", "errors today", ("E421", "E-425"), ()),
         ("Which machines are not HX-200s?", "Which machines ?", ("HX-200s",), ()),
         ("alerts except on the HX-200 machines", "alerts", ("HX-200",), ()),
+        ("Which machines had anything but E421?", "Which machines had any error ?", ("E421",), ()),
+        ("Which machines had errors but E421?", "Which machines had errors ?", ("E421",), ()),
+        ("without E421, which errors today?", ", which errors today?", ("E421",), ()),
+        ("errors without HX-200 today", "errors today", ("HX-200",), ()),
+        ("ignore E421: which errors?", ": which errors?", ("E421",), ()),
+        ("machines w/ errors w/o alerts", "machines with errors without alerts", (), ()),
         ("Did machine-004 not report E421?", None, (), ()),
         ("Which machines never reported E421?", None, (), ()),
         ("Which machines are not ok?", None, (), ()),
@@ -35,9 +44,14 @@ def test_a_hostile_question_is_read_at_once(much: str):
 
 
 def test_a_device_that_is_left_out_is_so_in_each_spelling():
-    rest, left_out = split("Which machines except machine 4 are unhealthy?")
-    assert rest == "Which machines are unhealthy?"
-    assert {"machine-4", "machine-004"} <= set(left_out.others)
+    for question, named in (
+        ("Which machines except machine 4 are unhealthy?", "Which machines are unhealthy?"),
+        ("alerts of all but machine 4", "alerts of all machines"),
+        ("everything but machine-004", "all machines"),
+    ):
+        rest, left_out = split(question)
+        assert rest == named
+        assert {"machine-4", "machine-004"} <= set(left_out.others)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +66,7 @@ def test_a_device_that_is_left_out_is_so_in_each_spelling():
 def test_what_is_left_out_is_neither_asked_for_nor_named(
     question: str, reported: tuple[str, ...], left_out: LeftOut
 ):
-    asked = of_models(of_fleet(plan(question)), ["HX-200"])
+    asked = placed(of_fleet(plan(question)), Known(models=("HX-200",)))
     assert asked.fleet
     assert (asked.reported, asked.left_out) == (reported, left_out)
     assert not asked.codes & {"hx200"}
@@ -64,5 +78,5 @@ def test_those_who_had_neither_are_those_who_lack_both():
 
 
 def test_what_was_left_out_stays_so_in_a_follow_up():
-    before = [Turn(question="Which machines other than press_a.3 had E421 today?", codes=["E421"])]
-    assert resolve("and yesterday?", None, before).plan.left_out == LeftOut(("press_a.3",))
+    before = resolve("Which machines other than press_a.3 had E421 today?", None, []).turn()
+    assert resolve("and yesterday?", None, [before]).plan.left_out == LeftOut(("press_a.3",))

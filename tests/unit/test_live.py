@@ -74,6 +74,17 @@ def test_a_new_replica_serves_the_one_before_a_damaged_one_until_that_is_whole(
     assert served(live) == ids[2]
 
 
+def test_what_was_not_to_be_had_once_is_asked_for_at_the_next_check(lake: FileSystem, tmp_path: Path) -> None:
+    newest = published(lake, PREFIX, tmp_path, "text")
+    live = LiveIndex(lake, "acme", tmp_path / "cache", check_every_s=0.5)
+    (tmp_path / "cache").write_text("no folder, for a moment")
+    with pytest.raises(SnapshotError, match="cannot be read"):
+        live.refresh()
+    (tmp_path / "cache").unlink()
+    eventually(lambda: live.due, pause_s=0.01)
+    assert served(live) == newest.snapshot_id
+
+
 def test_downloads_that_were_killed_do_not_stay(lake: FileSystem, tmp_path: Path) -> None:
     folder = tmp_path / "cache" / "acme" / published(lake, PREFIX, tmp_path, "text").snapshot_id
     left, under_way = broken_off(folder, 25), broken_off(folder, 1)

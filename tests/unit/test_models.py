@@ -13,7 +13,7 @@ import yaml
 from huggingface_hub import constants
 
 from indexes.hybrid import Ranking
-from iotops.errors import ModelError
+from iotops.errors import ModelError, SettingsError
 from iotops.models import load_catalogue, prepare, resolve, resolve_role, sources
 from iotops.settings import Settings, get_settings
 from ray_apps.app import build
@@ -238,7 +238,7 @@ def test_prepare_leaves_out_what_is_optional_and_only_that(settings):
 
 def test_an_unknown_entry_of_the_catalogue_is_named(settings):
     write_catalogue(settings, **{NAME: {"engine_args": {}}})
-    with pytest.raises(ModelError, match="engine_args"):
+    with pytest.raises(SettingsError, match="engine_args"):
         load_catalogue(settings)
 
 
@@ -284,14 +284,14 @@ def test_a_model_elsewhere_has_no_weights_here(settings, monkeypatch):
 )
 def test_an_endpoint_that_cannot_be_used_is_told_without_its_secret(settings, change, told):
     write_catalogue(settings, far={"endpoint": {**ELSEWHERE["endpoint"], **change}})
-    with pytest.raises(ModelError, match=told) as refused:
+    with pytest.raises(SettingsError, match=told) as refused:
         load_catalogue(settings)
     assert "sk-live-0123" not in str(refused.value)
 
 
 def test_what_only_a_served_model_can_have_is_refused_beside_an_endpoint(settings):
     write_catalogue(settings, far={**ELSEWHERE, "tool_parser": "hermes"})
-    with pytest.raises(ModelError, match="take out tool_parser"):
+    with pytest.raises(SettingsError, match="take out tool_parser"):
         load_catalogue(settings)
 
 

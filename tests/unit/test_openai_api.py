@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
@@ -12,7 +11,6 @@ from iotops.http import ApiError
 from ray_apps.copilot.contracts import AskResponse, Citation, GuardReport, SetAside, Token, Trace, Usage
 from ray_apps.copilot.http import openai_api
 from ray_apps.copilot.http.openai_api import ChatRequest, Chunks
-from ray_apps.copilot.question.follow_up import resolve
 
 CITATION = Citation(
     marker="[1]", doc_id="e421.md", title="E421: Vibration high", uri="lake://acme/documents/e421.md",
@@ -41,12 +39,14 @@ def test_the_last_message_of_the_user_is_the_question_and_may_refer_to_earlier_o
         ("user", "how do I replace them?"),
         model="gpt-4o", temperature=0.7, tools=[],
     )  # fmt: skip
-    asked, earlier = asyncio.run(request.question())
+    asked, earlier = request.question()
     assert asked.question == "how do I replace them?"
-    found = resolve(asked.question, None, earlier)
-    assert found.whole == "how do I replace them? (bearings machine 7)"
-    assert "machine-007" in found.plan.device_ids
-    assert not {"machine-001", "machine-002"} & set(found.plan.device_ids)
+    assert earlier == ["What is wrong with machine 7?", "and its bearings?"]
+
+
+def test_of_a_long_conversation_so_much_is_read():
+    many = chat(*[("user", f"{number}" * 3000) for number in range(8)], ("user", "and its bearings?"))
+    assert many.question()[1] == [f"{number}" * 2000 for number in range(2, 8)]
 
 
 def test_what_openai_allows_to_be_null_may_be():
@@ -60,19 +60,8 @@ def test_what_openai_allows_to_be_null_may_be():
 )
 def test_a_message_that_is_no_question_is_refused_by_name(messages):
     with pytest.raises(ApiError, match="the last message of the user") as refused:
-        asyncio.run(chat(*messages).question())
+        chat(*messages).question()
     assert (refused.value.status, refused.value.code) == (422, "invalid_request")
-
-
-def test_a_conversation_that_is_slow_to_read_keeps_nobody_waiting():
-    async def read() -> None:
-        reading = asyncio.create_task(chat(*[("user", "(" * 2000)] * 3).question())
-        await asyncio.sleep(0)
-        assert not reading.done()
-        _, earlier = await reading
-        assert len(earlier) == 2
-
-    asyncio.run(read())
 
 
 def test_an_answer_is_a_completion_with_its_sources_below_it():

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ray_apps.copilot.evidence.evidence import Evidence
+from ray_apps.copilot.evidence.lookup import Lookup
+from ray_apps.copilot.question.follow_up import Turn, resolve
+from ray_apps.copilot.question.naming import Known
 from ray_apps.copilot.question.period import EVER, Period, period, without_period
+from ray_apps.copilot.question.placing import placed
+from ray_apps.copilot.question.planner import plan
+from ray_apps.copilot.question.unread import without_unread
+from tests.unit.guards import alike
+from tests.unit.test_tools import ACME, Eventful, Manual
 
 NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)
 
@@ -78,6 +89,52 @@ def at(day: int, hour: int = 0, minute: int = 0, month: int = 11, year: int = 20
         ("errors this month", at(1), NOW),
         ("errors in October", at(1, month=10), at(1)),
         ("errors in December", at(1, month=12, year=2025), at(1, month=1, year=2026)),
+        ("errors since last Monday", at(23), NOW),
+        ("errors before the last Monday", EVER.since, at(23)),
+        ("errors until last Monday", EVER.since, at(24)),
+        ("errors last Thursday", at(19), at(20)),
+        ("errors this Monday", at(23), at(24)),
+        ("errors since tue", at(24), NOW),
+        ("errors since Monday until Tuesday", at(23), at(25)),
+        ("errors by Monday", EVER.since, at(24)),
+        ("errors since Monday morning", at(23, 6), NOW),
+        ("errors last night at 2am", at(26, 2), at(26, 3)),
+        ("errors on the 24th", at(24), at(25)),
+        ("errors of 20-22 November", at(20), at(23)),
+        ("errors since midnight", at(26), NOW),
+        ("errors since yesterday noon", at(25, 12), NOW),
+        ("errors between noon and midnight yesterday", at(25, 12), at(26)),
+        ("errors since October", at(1, month=10), NOW),
+        ("errors before last October", EVER.since, at(1, month=10)),
+        ("November errors", at(1), NOW),
+        ("errors from October to November", at(1, month=10), NOW),
+        ("errors in 2025", at(1, month=1, year=2025), at(1, month=1)),
+        ("errors this year", at(1, month=1), NOW),
+        ("errors on the weekend", at(21), at(23)),
+        ("errors since last weekend", at(21), NOW),
+        ("errors in the past fortnight", at(12, 14, 30), NOW),
+        ("errors of the last half hour", at(26, 14), NOW),
+        ("errors since 2 days", at(24, 14, 30), NOW),
+        ("errors since 2026-11-24 14:00", at(24, 14), NOW),
+        ("errors since 14:00 yesterday", at(25, 14), NOW),
+        ("errors at 2026-11-24T14:00Z", at(24, 14), at(24, 15)),
+        ("errors before 24 November 14:00", EVER.since, at(24, 14)),
+        ("from 2026-11-24 14:00 to 2026-11-24 16:00", at(24, 14), at(24, 16)),
+        ("from Monday 22:00 to 06:00", at(23, 22), at(24, 6)),
+        ("between Friday 8:00 and Tuesday", at(20, 8), at(25)),
+        ("errors from 10:00 to 12:00 on Monday", at(23, 10), at(23, 12)),
+        ("errors between 22:00 and 02:00", at(25, 22), at(26, 2)),
+        ("errors from 6am to 9am", at(26, 6), at(26, 9)),
+        ("errors since 8:00 CET", at(26, 7), NOW),
+        ("errors since 23:00 EST", at(26, 4), NOW),
+        ("errors yesterday between 8:00 and 10:00 CEST", at(25, 6), at(25, 8)),
+        ("errors since 2026-11-24 08:00+02:00", at(24, 6), NOW),
+        ("errors since 08:00 UTC-5", at(26, 13), NOW),
+        ("errors from the 20th to the 22nd", at(20), at(23)),
+        ("errors on 2026/11/24", at(24), at(25)),
+        ("errors on Nov. 24", at(24), at(25)),
+        ("errors in the last 1.5 hours", at(26, 13), NOW),
+        ("errors of the last 90 seconds", at(26, 14, 28) + timedelta(seconds=30), NOW),
     ],
 )
 def test_times_are_recognised(question: str, since: datetime, until: datetime):
@@ -102,6 +159,19 @@ def test_times_are_recognised(question: str, since: datetime, until: datetime):
         "before 4.1.0 it was worse",
         "at 25:00",
         "between 25:00 and 26:00",
+        "errors until 9999-12-31",
+        "errors in december 9999",
+        "errors since 0001-01-01 00:00+02:00",
+        "errors not today",
+        "errors every Monday",
+        "errors until next Monday",
+        "errors more than 3 days ago",
+        "errors this Friday",
+        "errors since 8:00 IST",
+        "errors from 22:00 to 06:00 yesterday",
+        "errors since 2026-11-24 until 8:00",
+        "errors from 8:00 to Monday",
+        "on the 2nd pump",
     ],
 )
 def test_what_is_no_time_that_has_come_is_none(question: str):
@@ -118,6 +188,84 @@ def test_the_words_of_a_time_are_left_out():
     ]
 
 
-def test_no_question_keeps_the_search_for_times_busy():
-    for piece in ("1 to ", "between 1 and ", "from may ", "last 1 ", "1-", "the "):
-        assert period(piece * 5000, NOW) is None
+@pytest.mark.parametrize(
+    ("question", "rest", "unread"),
+    [
+        ("errors in the last quarter", "errors", "in the last quarter"),
+        ("E421 in Q3 2026", "E421", "in Q3 2026"),
+        ("errors year to date", "errors", "year to date"),
+        ("errors on the night shift", "errors", "on the night shift"),
+        ("errors since 8:00 IST", "errors", "since 8:00 IST"),
+        ("errors since 8:00 Berlin time", "errors", "since 8:00 Berlin time"),
+        ("errors yesterday CET", "errors yesterday", "CET"),
+        ("errors from 22:00 to 06:00 yesterday", "errors", "from 22:00 to 06:00 yesterday"),
+        ("errors of the last 2 weeks but not today", "errors of the last 2 weeks", "but not today"),
+        ("errors excluding today", "errors", "excluding today"),
+        ("errors more than 3 days ago", "errors", "more than 3 days ago"),
+        ("errors until 9999-12-31", "errors", "until 9999-12-31"),
+        ("errors on 11/24", "errors", "on 11/24"),
+        ("errors on 24.11.", "errors", "on 24.11"),
+        ("errors between 8 and 10 this morning", "errors this morning", "between 8 and 10"),
+        ("health at the beginning of the month", "health", "at the beginning of the month"),
+        ("errors in the first week of November", "errors of November", "in the first week"),
+        ("alerts open longer than 2 hours", "alerts open", "longer than 2 hours"),
+        ("errors since the last service", "errors", "since the last service"),
+        ("errors yesterday and today", None, "today"),
+        ("errors after 8:00 and before 10:00", None, "before 10:00"),
+        ("errors on Monday 23 November", None, ""),
+        ("Which machines are silent for more than 3 hours?", None, ""),
+        ("machines with a health over 80", None, ""),
+        ("latest errors of firmware 2.4.12 on machines 1/2/13", None, ""),
+        ("Is the quarter-turn valve of pump 7 ok now?", None, ""),
+        ("machine-006 is offline since E421, what should I do?", None, ""),
+    ],
+)
+def test_words_for_a_time_that_is_not_read_are_told_apart(question: str, rest: str | None, unread: str):
+    assert without_unread(question, NOW) == (rest or question, unread)
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("errors in the last quarter", "not limited to a time"),
+        ("Which machines had E421 last summer?", "of the time from 2026-10-27 00:00 to 2026-11-26 14:30 UTC"),
+        ("errors yesterday and today", "of the time from 2026-11-25 00:00 to 2026-11-26 00:00 UTC"),
+    ],
+)
+def test_that_a_time_was_not_understood_comes_first(question: str, told: str):
+    unread, found = gathered(question)
+    assert found.passages[0].text == f'The time "{unread}" was not understood: what follows is {told}.'
+    assert (found.lead, found.of_fleet) == (2, True)
+
+
+def test_of_documents_alone_no_time_is_told():
+    _, found = gathered("How often is the oil changed in the last quarter?")
+    assert [passage.title for passage in found.passages] == ["Press"]
+
+
+def gathered(question: str) -> tuple[str, Evidence]:
+    """The words for a time that are not read, and what is found for a question."""
+    asked = resolve(question, None, [], NOW)
+    asked = replace(asked, plan=placed(asked.plan, Known()))
+    lookup = Lookup(Manual(hangs=False), None, alike(), Eventful())
+    return asked.plan.unread, asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
+
+
+def test_a_time_to_come_is_the_risks_own():
+    assert plan("How likely is machine-006 to fail in the next 24 hours?", now=NOW).unread == ""
+
+
+def test_a_time_that_is_not_read_is_so_of_codes_and_in_a_follow_up():
+    assert placed(plan("E421 last quarter", now=NOW), Known(codes=frozenset({"e421"}))).reported == ("E421",)
+    machine = Turn(question="Is machine-006 ok?", devices=["machine-006"])
+    found = resolve("and last quarter?", None, [machine], NOW).plan
+    assert (found.unread, found.state, found.of_device) == ("last quarter", True, True)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece", ["1 to ", "between 1 and ", "from may ", "last 1 ", "1-", "the ", "8:00 + ", " "]
+)
+def test_no_question_keeps_the_search_for_times_busy(piece: str):
+    question = "errors " + piece * 5000 + "x"
+    assert len(without_unread(question, NOW)[0]) <= len(question)

@@ -1,116 +1,19 @@
-"""The way of a question: conversations, the cache, and the same answer for every way of asking."""
+"""The way of a question: conversations, streams, and the same answer for every way of asking."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
-from burner_redis import BurnerRedis
-from sqlalchemy.exc import OperationalError
 
-from iotops.auth import Principal
-from iotops.tenancy import Tenant
-from ray_apps.chat import Completion
-from ray_apps.copilot.answer.answer import Draft
-from ray_apps.copilot.cache import AnswerCache, CacheServer
-from ray_apps.copilot.contracts import AskRequest, AskResponse, GuardReport, Token, ToolCall, Trace, Usage
-from ray_apps.copilot.conversation import Conversations
-from ray_apps.copilot.events import heard, unheard
-from ray_apps.copilot.pipeline import Pipeline
-from ray_apps.copilot.question.follow_up import Turn
+from ray_apps.copilot.contracts import AskRequest, AskResponse, Token, Trace
+from ray_apps.copilot.events import unheard
+from ray_apps.copilot.question.period import EVER
 from ray_apps.copilot.question.planner import Plan
-from ray_apps.copilot.versions import Version
-from tests.unit.guards import rules_alone
-
-ANNA = Principal(Tenant("acme"), "anna", "operator")
-BERT = Principal(Tenant("acme"), "bert", "operator")
-RIVAL = Principal(Tenant("rival"), "anna", "operator")
-COMPLETION = Completion(
-    text="told",
-    prompt_tokens=90,
-    completion_tokens=7,
-    ttft_s=0.1,
-    total_s=0.2,
-    finish_reason="",
-    model="author",
-)
-
-
-class Echo:
-    """Answers with the whole question, in two pieces, and counts."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.plans: list[Plan] = []
-        self.complete, self.stopped = True, False
-        self.go = asyncio.Event()
-        self.go.set()
-
-    async def answer(self, tenant, asked, top_k, tell):
-        self.asked.append(asked.whole)
-        self.plans.append(asked.plan)
-        devices = [name for name in asked.plan.device_ids if re.fullmatch(r"machine-\d{3}", name)]
-        tools = [ToolCall(name="look", arguments={"device_id": name}, result={}) for name in devices]
-        tell(Trace(message="looking"))
-        tell(Token(text=asked.whole))
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.stopped = True
-            raise
-        tell(Token(text=" told."))
-        told = f"{asked.whole} told."
-        return Draft(told, [], True, False, tools, GuardReport(), {}, [COMPLETION], "author", self.complete)
-
-
-class Fixed:
-    """Versions that a test sets."""
-
-    def __init__(self) -> None:
-        self.version = Version("index-1", "data-1", "model-1", "author")
-
-    async def of(self, tenant, plan):
-        return self.version
-
-
-class Fleet:
-    """Devices of one model, unless the database that knows of them is away."""
-
-    def __init__(self) -> None:
-        self.away = False
-
-    def models(self, tenant, about):
-        if self.away:
-            raise OperationalError("SELECT", {}, ConnectionError("the database is away"))
-        return ["HX-200"] if "hx200" in about else []
-
-
-class Desk:
-    """A pipeline over an in-process Redis."""
-
-    def __init__(self) -> None:
-        server = CacheServer(BurnerRedis())
-        self.echo, self.versions, self.fleet = Echo(), Fixed(), Fleet()
-        self.pipeline = Pipeline(
-            rules_alone(),
-            self.echo,
-            self.versions,
-            AnswerCache(server, 60),
-            Conversations(server, 60),
-            self.fleet,
-        )
-
-    async def ask(self, question, conversation=None, caller=ANNA, earlier=None) -> AskResponse:
-        request = AskRequest(question=question, conversation_id=conversation)
-        return await self.pipeline.ask(caller, request, "request", unheard, earlier)
-
-    def stream(self, question):
-        request = AskRequest(question=question)
-        return heard(lambda tell: self.pipeline.ask(ANNA, request, "request", tell))
+from tests.unit.desk import ANNA, BERT, RIVAL, Desk
 
 
 def test_a_follow_up_is_resolved_within_its_conversation_alone():
@@ -182,8 +85,8 @@ def test_conditions_are_a_part_of_what_is_asked():
 def test_a_device_that_is_named_beside_a_question_is_another_question_than_one_in_it():
     async def run() -> None:
         desk = Desk()
-        for device, cached in (("plc-9", False), (None, False), ("plc-9", True)):
-            request = AskRequest(question="Errors of plc-9 yesterday?", device_id=device)
+        for device, cached in (("P-101", False), (None, False), ("p-101", True)):
+            request = AskRequest(question="Errors yesterday?", device_id=device)
             answer = await desk.pipeline.ask(ANNA, request, "request", unheard)
             assert answer.cached is cached
 
@@ -200,86 +103,48 @@ def test_a_conversation_that_the_caller_keeps_is_not_kept_here():
     asyncio.run(run())
 
 
-def test_what_a_question_refers_to_is_found_in_a_thread():
-    class Earlier(list[Turn]):
-        def __reversed__(self):
+CONVERSATIONS = """
+Which machines had E421 yesterday? | and today? | and which did not?
+Which machines are offline? | and how many are online?
+What is wrong with machine-007? | and its bearings? | how do I replace them?
+What is wrong with P-101? | did it have E421? | which machines had it?
+p-101 errors today | and yesterday? | and P-102?
+What is wrong with P-999? | and its errors today?
+E421 today | and yesterday? | and on the HX-200s?
+What does E421 mean on an HX-200? | how do I fix it? | and which machines had it this week?
+How do I align the coupling? | and how often?
+"""
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS.strip().splitlines())
+def test_a_conversation_is_read_alike_whoever_keeps_it(conversation: str):
+    async def run() -> None:
+        questions = conversation.split(" | ")
+        here, there = Desk(), Desk()
+        for place, question in enumerate(questions):
+            await here.ask(question, "talk")
+            await there.ask(question, earlier=questions[:place])
+        assert here.echo.asked == there.echo.asked
+        assert [_timeless(plan) for plan in here.echo.plans] == [_timeless(plan) for plan in there.echo.plans]
+
+    asyncio.run(run())
+
+
+def _timeless(plan: Plan) -> Plan:
+    """The plan but for the moment of its question, until which times go on that are not over."""
+    return replace(plan, period=None, usual=None, conditions=plan.conditions.within(EVER))
+
+
+def test_a_question_is_read_in_a_thread():
+    class Earlier(str):
+        def split(self, *at):
             threads.append(threading.current_thread())
-            return super().__reversed__()
+            return super().split(*at)
 
     threads: list[threading.Thread] = []
-    asyncio.run(Desk().ask("and its oil?", earlier=Earlier([Turn(question="Is machine-007 ok?")])))
+    asyncio.run(Desk().ask("and its oil?", earlier=[Earlier("Is oil hot?")]))
     assert threads
     assert threading.main_thread() not in threads
-
-
-def test_a_question_is_answered_from_the_cache_until_something_changes():
-    async def run() -> None:
-        desk = Desk()
-        first, second = await desk.ask("Why is it HOT?"), await desk.ask("why is it  hot")
-        assert (first.cached, second.cached) == (False, True)
-        assert (second.answer, second.usage) == (first.answer, Usage())
-        assert first.usage == Usage(prompt_tokens=90, completion_tokens=7, total_tokens=97)
-        assert first.conversation_id != second.conversation_id
-        for version in (
-            Version("index-2", "data-1", "model-1", "author"),
-            Version("index-2", "data-2", "model-1", "author"),
-            Version("index-2", "data-2", "model-2", "author"),
-        ):
-            desk.versions.version = version
-            assert not (await desk.ask("Why is it hot?")).cached
-        assert not (await desk.ask("Why is it hot?", caller=RIVAL)).cached
-        assert (await desk.ask("Why is it hot?", caller=BERT)).cached
-
-    asyncio.run(run())
-
-
-def test_while_the_version_of_the_data_is_unknown_no_answer_is_kept_or_found():
-    async def run() -> None:
-        desk = Desk()
-        known = desk.versions.version
-        unknown = replace(known, data=None)
-        cached = []
-        for version in (unknown, unknown, known, known, unknown):
-            desk.versions.version = version
-            cached.append((await desk.ask("Why is it hot?")).cached)
-        assert cached == [False, False, False, True, False]
-
-    asyncio.run(run())
-
-
-def test_while_the_database_is_away_a_question_that_may_be_of_the_fleet_is_answered_and_not_kept():
-    async def run() -> None:
-        desk = Desk()
-        desk.fleet.away = True
-        question = "Are there alerts on HX-200 machines?"
-        assert not (await desk.ask(question)).cached
-        desk.fleet.away = False
-        assert not (await desk.ask(question)).cached
-        assert [plan.fleet for plan in desk.echo.plans] == [False, True]
-
-    asyncio.run(run())
-
-
-def test_an_answer_without_the_models_part_is_not_kept():
-    async def run() -> None:
-        desk = Desk()
-        desk.echo.complete = False
-        assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, False]
-
-    asyncio.run(run())
-
-
-def test_what_a_fallback_wrote_is_kept_only_while_it_is_the_one_to_write():
-    async def run() -> None:
-        desk = Desk()
-        desk.versions.version = replace(desk.versions.version, author="primary")
-        assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, False]
-        desk.versions.version = replace(desk.versions.version, author="author")
-        assert [(await desk.ask("Why is it hot?")).cached for _ in range(2)] == [False, True]
-        desk.versions.version = replace(desk.versions.version, author="primary")
-        assert not (await desk.ask("Why is it hot?")).cached
-
-    asyncio.run(run())
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -4,11 +4,17 @@ import pytest
 
 from ray_apps.copilot.language.words import content_words
 from ray_apps.copilot.question.follow_up import Turn, resolve
-from ray_apps.copilot.question.naming import spelt_out
+from ray_apps.copilot.question.naming import Known, spelt_out
 from ray_apps.copilot.question.period import Period
-from ray_apps.copilot.question.planner import of_fleet, of_models, plan, symptom
+from ray_apps.copilot.question.placing import placed
+from ray_apps.copilot.question.planner import of_fleet, plan, symptom
 
 NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)
+KNOWN = Known(models=("HX-200", "CR-110"), codes=frozenset({"e421", "e310"}))
+
+
+def devices_of(question: str, *fleet: str) -> list[str]:
+    return [*placed(plan(question), Known(fleet)).devices]
 
 
 @pytest.mark.parametrize(
@@ -22,7 +28,7 @@ NOW = datetime(2026, 11, 26, 14, 30, tzinfo=UTC)
     ],
 )
 def test_words_that_may_be_devices_are_found(question, name):
-    assert plan(question).devices({name}) == [name]
+    assert devices_of(question, name) == [name]
 
 
 @pytest.mark.parametrize(
@@ -33,12 +39,17 @@ def test_words_that_may_be_devices_are_found(question, name):
         ("Is machine-6 ok?", {"machine-006"}, ["machine-006"]),
         ("Are machines 6, 7 and 8 ok?", {"machine-006", "machine-008"}, ["machine-006", "machine-008"]),
         ("Is Machine-006 ok?", {"machine-006"}, ["machine-006"]),
+        ("Is p-101 or pump 7 ok?", {"P-101", "PUMP-07"}, ["P-101", "PUMP-07"]),
+        ("Is p-1 ok?", {"P-1", "p-1"}, ["p-1"]),
+        ("P-099 to P-102 ok?", {"P-099", "P-100", "P-101", "P-102"}, ["P-099", "P-102", "P-100", "P-101"]),
+        ("Are CNC-07 - 9 ok?", {"CNC-07", "CNC-08", "CNC-09"}, ["CNC-07", "CNC-08", "CNC-09"]),
+        ("What do E421 to E425 mean on P-1?", {"P-1"}, ["P-1"]),
         ("Is machine-006-b ok?", {"machine-006"}, []),
         ("Is machine 6 ok?", set(), []),
     ],
 )
 def test_a_kind_and_a_number_name_the_likeliest_device(question, fleet, devices):
-    assert plan(question).devices(fleet) == devices
+    assert devices_of(question, *fleet) == devices
 
 
 def test_the_device_beside_the_question_comes_first():
@@ -166,6 +177,16 @@ def test_codes_that_the_fleet_is_asked_for_stand_behind_the_verb(question: str, 
         ("How many HX-200 machines are not reporting?", "readings", ()),
         ("Which devices have sent no data since Monday?", "readings", ()),
         ("Are any machines silent?", "readings", ()),
+        ("machines w/o errors", "errors", ()),
+        ("Does any HX-200 have no errors?", "errors", ()),
+        ("Has any machine not reported E421?", "errors", ("E421",)),
+        ("Is there a machine without faults?", "errors", ()),
+        ("error free machines", "errors", ()),
+        ("machines that lack alerts", "alerts", ()),
+        ("Which machines went silent yesterday?", "readings", ()),
+        ("Which machines haven't any alerts?", "alerts", ()),
+        ("is everything online?", "readings", ()),
+        ("Which machines are not offline?", None, ()),
         ("are all machines online?", "readings", ()),
         ("is anything offline?", "readings", ()),
         ("Which errors are not resolved on the machines?", None, ()),
@@ -186,13 +207,18 @@ def test_codes_that_the_fleet_is_asked_for_stand_behind_the_verb(question: str, 
 def test_those_who_had_no_trouble_or_sent_nothing_are_told_from_those_who_had(
     question: str, lack: str | None, reported: tuple[str, ...]
 ):
-    found = of_models(of_fleet(plan(question)), ["HX-200"])
+    found = placed(of_fleet(plan(question)), KNOWN)
     assert found.fleet_lack == lack
     if lack:
         assert found.reported == reported
         assert found.fleet_incidents
         assert not found.fleet_health
         assert bool(found.period) is (lack != "alerts"), "of the last 30 days or hour; alerts of now"
+
+
+def test_alerts_that_there_never_were_are_not_those_of_now():
+    lately = Period(datetime(2026, 10, 27, tzinfo=UTC), NOW)
+    assert plan("Which machines never had alerts?", now=NOW).period == lately
 
 
 def test_a_verb_of_reporting_is_no_symptom():
@@ -270,9 +296,10 @@ def test_how_it_is_is_asked_of_what_it_refers_to():
 
 
 def test_a_device_is_spelt_out_where_it_is_known():
-    assert spelt_out("machine 6 is loud", {"machine-006"}) == "machine-006 is loud"
-    assert spelt_out("machines 6 and 7", {"machine-006", "machine-007"}) == "machine-006 and machine-007"
-    assert spelt_out("pump 6 is loud", {"machine-007"}) == "pump 6 is loud"
+    fleet = Known(("machine-006", "machine-007"))
+    assert spelt_out("machine 6 is loud", fleet) == "machine-006 is loud"
+    assert spelt_out("machines 6 and 7", fleet) == "machine-006 and machine-007"
+    assert spelt_out("pump 8 is loud", fleet) == "pump 8 is loud"
 
 
 @pytest.mark.parametrize(
@@ -297,11 +324,11 @@ def test_a_device_is_spelt_out_where_it_is_known():
     ],
 )
 def test_the_name_of_a_model_stands_for_its_devices(question: str, fleet: bool):
-    assert of_models(plan(question), ["HX-200", "CR-110"]).fleet is fleet
+    assert placed(plan(question), KNOWN).fleet is fleet
 
 
 def test_a_code_and_a_time_ask_who_reported_it():
-    asked = of_models(plan("any E421 on HX-200s today"), ["HX-200"])
+    asked = placed(plan("any E421 on HX-200s today"), KNOWN)
     assert (asked.fleet_incidents, asked.fleet_health, asked.reported) == (True, False, ("E421",))
 
 
@@ -317,7 +344,7 @@ def test_a_code_and_a_time_ask_who_reported_it():
     ],
 )
 def test_numbers_are_devices_in_lists_and_ranges_and_not_before_a_unit(question: str, devices: list[str]):
-    assert plan(question).devices({f"machine-00{number}" for number in range(1, 6)}) == devices
+    assert devices_of(question, *(f"machine-00{number}" for number in range(1, 6))) == devices
 
 
 def test_a_time_is_no_code():

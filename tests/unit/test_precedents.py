@@ -125,10 +125,11 @@ def test_precedents_obey_filters_and_outdated_documents(tmp_path: Path) -> None:
 
 def test_what_is_hardly_alike_changes_hardly_any_score() -> None:
     vector, none = np.array([0.9, 0.5, 0.1]), np.full(3, np.nan)
-    plain = fuse(vector, none, none, none, WEIGHTED)
-    weak = fuse(vector, none, none, np.array([np.nan, np.nan, 0.01]), WEIGHTED)
+    zero = np.zeros(3)
+    plain = fuse(vector, none, zero, none, WEIGHTED)
+    weak = fuse(vector, none, zero, np.array([np.nan, np.nan, 0.01]), WEIGHTED)
     assert weak == pytest.approx(plain, abs=0.03)
-    strong = fuse(vector, none, none, np.array([np.nan, np.nan, 1]), WEIGHTED)
+    strong = fuse(vector, none, zero, np.array([np.nan, np.nan, 1]), WEIGHTED)
     assert strong == pytest.approx((plain + np.array([0, 0, 2])) / 3)
 
 

@@ -1,7 +1,8 @@
-"""Starting Ray on a machine that is busy."""
+"""Starting Ray on a machine that is busy, and what is left of it when it ends."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from iotops.errors import StackError
 from iotops.settings import Settings
 from iotops.stack.process import Launch
 from iotops.stack.ray_node import RayNode
+from iotops.stack.server import LOG_BYTES
 
 SLOW = "The current node timed out during startup. This could happen because ..."
 
@@ -57,3 +59,31 @@ def test_it_is_started_once_more_where_ray_gave_up_on_itself(
         node.stop()
     assert node.starts == starts
     assert node.root() is None
+
+
+def test_a_long_log_is_put_aside_at_the_next_start(tmp_path: Path) -> None:
+    node = Busy(tmp_path, [])
+    before = node.log.with_name("ray.log.1")
+    before.write_text("from the start before")
+    node.log.touch()
+    os.truncate(node.log, LOG_BYTES + 1)
+    node.start()
+    node.stop()
+    assert before.stat().st_size > LOG_BYTES > node.log.stat().st_size
+
+
+def test_the_logs_of_the_latest_sessions_are_kept(tmp_path: Path) -> None:
+    node = RayNode(Settings(home=tmp_path))
+    kept = tmp_path / "logs"
+    kept.mkdir()
+    (kept / "ray.log").touch()
+    for minute in range(5):
+        session = node.session / "ray" / f"session_2026-11-28_03-0{minute}-00_123456_7"
+        (session / "logs" / "serve").mkdir(parents=True)
+        (session / "logs" / "serve" / "replica.log").write_text(f"audit {minute}")
+        (node.session / "ray" / "session_latest").symlink_to(session)
+        node.stop()
+        assert not node.session.exists()
+    found = {log.parts[-3]: log.read_text() for log in kept.glob("*/serve/replica.log")}
+    assert found == {f"ray-2026-11-28_03-0{minute}-00_123456_7": f"audit {minute}" for minute in (2, 3, 4)}
+    assert (kept / "ray.log").is_file()

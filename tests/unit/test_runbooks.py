@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
-from pydantic import ValidationError
 from ray.serve.handle import DeploymentHandle
 
+from iotops.errors import SettingsError
 from iotops.tenancy import Tenant
-from ray_apps.copilot.actions import ActionRule, fired, load_rules, suggest
+from pipelines.lake.health import PENALTIES
+from ray_apps.copilot.actions import Component, fired, load_rules, suggest
 from ray_apps.copilot.troubleshoot.runbooks import Runbooks
 from tests.unit.guards import rules_alone
 
@@ -81,6 +82,27 @@ def test_where_no_code_was_reported_none_is_looked_for():
     assert shelf.asked == []
 
 
-def test_a_rule_that_looks_for_something_unknown_is_refused_by_name():
-    with pytest.raises(ValidationError, match=r"may name \{code\} and \{model\}"):
-        ActionRule(name="r", component="c", penalty_at_least=1, action="Act.", documents="{device} manual")
+def test_a_rule_can_be_about_each_component_of_the_health_score():
+    assert set(get_args(Component)) == set(PENALTIES)
+
+
+RULE = "rules: [{name: r, component: wear, penalty_at_least: 1, action: Act., %s}]"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (RULE % "documents: '{device} manual'", r"rules.0.documents: .*may name \{code\} and \{model\}"),
+        (RULE % "document: manual", "rules.0.document: Extra inputs"),
+        (RULE.replace("wear", "waer") % "", "rules.0.component: .*'wear'"),
+        ("rule: []", "rules: Field required; rule: Extra inputs"),
+        ("", "rules: Field required"),
+        ("rules: [", "line 1"),
+        (None, "No such file"),
+    ],
+)
+def test_rules_that_cannot_be_used_are_refused_by_name(tmp_path, content, told):
+    if content is not None:
+        (tmp_path / "insights.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=rf"insights\.yaml.*{told}"):
+        load_rules(tmp_path)

@@ -32,7 +32,8 @@ CODES = [code("E9", 2, 23, 2, ("press-2", "press-1")), code("E7", 1, 3)]
 def record(**changes):
     return {
         "device_id": "press-1", "model": "P", "day": START.date(), "score": 41.0, "components": [],
-        "trend": TREND, "events": [], "codes": CODES, "alerts": [], "asked_codes": [], **changes,
+        "trend": TREND, "events": [], "codes": CODES, "alerts": [], "open_alerts": 0,
+        "asked_codes": [], **changes,
     }  # fmt: skip
 
 
@@ -123,10 +124,10 @@ def test_the_trouble_of_a_device_is_the_code_asked_for_or_what_it_reported_last(
 
 def test_when_a_device_last_sent_is_told_where_that_is_asked():
     (told,) = sentences.last_reading(record(), "Is press-1 offline?")
-    assert told == "The latest reading of press-1 is of 2026-11-24 02:00 UTC."
+    assert told == "The latest reading of press-1 was at 2026-11-24 02:00 UTC."
     assert sentences.last_reading(record(), "Is press-1 ok?") == []
     (told,) = sentences.last_reading(record(), "Was press-1 offline?", DAY)
-    assert told == f"press-1 sent readings {DAY}, the last of 2026-11-24 02:00 UTC."
+    assert told == f"press-1 sent readings {DAY}, the last at 2026-11-24 02:00 UTC."
     assert sentences.last_reading(record(trend=[]), "Was it offline?", DAY)[0].startswith(
         "press-1 sent no reading "
     )
@@ -166,10 +167,10 @@ def test_a_record_opens_with_its_health_and_ends_with_its_errors():
     told = evidence.device_passage(record(), "Which alerts had it?").text.split("\n\n")
     assert [line.split()[1] for line in told] == ["alerts", "health", "error"]
     for question in ("Is press-1 a P9?", "What model is press-1?"):
-        assert evidence.device_passage(record(), question).text.startswith("press-1 is of the model P.\n\n")
+        assert evidence.device_passage(record(), question).text.startswith("The model of press-1 is P.\n\n")
         assert len(evidence.device_passage(record(), question).text.split("\n\n")) == 2, "and the score"
     told = evidence.device_passage(record(), "Is press-1 a P9, and is it ok?").text.split("\n\n")
-    assert [line.split()[1] for line in told] == ["is", "health", "error"]
+    assert [line.split()[1] for line in told] == ["model", "health", "error"]
     empty = record(score=None, codes=[], trend=[])
     assert evidence.device_passage(empty).text == "No health score has been computed for press-1 yet."
 
@@ -179,11 +180,11 @@ def test_the_fleets_incidents_name_the_devices_and_the_alerts_unless_a_code_is_a
     found = scope([], codes=CODES, events=[], alerts=[alert], open_alerts=1)
     told = evidence.incident_passage(found, plan("What happened in the fleet?")).text
     assert "The error codes of the latest 3 error events of the fleet are E9 (2 times by press-2, " in told
-    assert "The alert hot of press-3 is open since 2026-11-24 00:00 UTC." in told
+    assert "The alert hot of press-3 has been open since 2026-11-24 00:00 UTC." in told
     told = evidence.incident_passage(found, plan("Which alerts does the fleet have?")).text.split("\n\n")
     assert told[:2] == [
         "1 alert of the fleet is open.",
-        "The alert hot of press-3 is open since 2026-11-24 00:00 UTC.",
+        "The alert hot of press-3 has been open since 2026-11-24 00:00 UTC.",
     ]
     found["codes"] = CODES[1:]
     told = evidence.incident_passage(found, plan("Which machine had E7?", now=NOW)).text
@@ -205,9 +206,10 @@ def test_alerts_of_a_time_are_told_though_they_are_over():
         "1 alert of the fleet was open from 2026-11-24 00:00 to 2026-11-25 00:00 UTC.",
         "The alert hot of press-3 was open from 2026-11-24 00:00 UTC to 2026-11-24 00:00 UTC.",
     ]
-    assert sentences.alerts([over], "press-3", "alerts?", asked.period) == told[1:2]
-    assert sentences.alerts([], "press-3", "alerts?", asked.period) == [
-        "No alerts of press-3 were open from 2026-11-24 00:00 to 2026-11-25 00:00 UTC."
+    of = record(device_id="press-3", alerts=[over], open_alerts=1)
+    assert sentences.alerts(of, "Is it ok?", asked.period) == told[1:2]
+    assert sentences.alerts(record(), "alerts?", asked.period) == [
+        "No alerts of press-1 were open from 2026-11-24 00:00 to 2026-11-25 00:00 UTC."
     ]
 
 
@@ -226,14 +228,38 @@ def test_what_a_question_names_of_the_health_is_told_though_it_weighs_little():
     assert told[1:] == ["Volt is low.", "Last serviced 9 days ago."]
 
 
-def test_open_alerts_are_told_and_that_there_is_none_where_it_is_asked_for():
+def test_open_alerts_are_told_and_how_many_there_are_where_it_is_asked_for_or_not_all_are_told():
     still = {"rule": "hot", "opened_at": START, "resolved_at": None}
-    over = still | {"resolved_at": START}
-    assert sentences.alerts([over, still], "press-1", "Is it ok?") == [
-        "The alert hot of press-1 is open since 2026-11-24 00:00 UTC."
+    told = "The alert hot of press-1 has been open since 2026-11-24 00:00 UTC."
+    one = record(alerts=[still | {"resolved_at": START}, still], open_alerts=1)
+    assert sentences.alerts(one, "Is it ok?") == [told]
+    assert sentences.alerts(one, "Which alarms?") == ["1 alert of press-1 is open.", told]
+    assert sentences.alerts(record(), "Is it ok?") == []
+    assert sentences.alerts(record(), "Any alarms?") == ["No alerts of press-1 are open."]
+    many = record(alerts=[still] * 7, open_alerts=7)
+    assert sentences.alerts(many, "Is it ok?") == ["7 alerts of press-1 are open.", told, told, told]
+
+
+def test_alerts_that_were_resolved_are_told_where_they_are_asked_for():
+    still = {"rule": "hot", "device_id": "press-3", "opened_at": START, "resolved_at": None}
+    over = [
+        still | {"rule": rule, "resolved_at": START + timedelta(hours=hours)}
+        for rule, hours in (("loud", 2), ("wet", 30))
     ]
-    assert sentences.alerts([over], "press-1", "Is it ok?") == []
-    assert sentences.alerts([over], "press-1", "Any alarms?") == ["No alerts of press-1 are open."]
+    loud = "The alert loud of press-3 was open from 2026-11-24 00:00 UTC to 2026-11-24 02:00 UTC."
+    open_one = "The alert hot of press-3 has been open since 2026-11-24 00:00 UTC."
+    asked = plan("Which alerts were resolved on Tuesday?", now=NOW)
+    found = scope([], codes=[], events=[], alerts=over[:1], resolved_alerts=1)
+    told = evidence.incident_passage(found, asked).text.split("\n\n")
+    assert told[:2] == [f"1 alert of the fleet was resolved {DAY}.", loud]
+    ever = evidence.incident_passage(found, plan("Which alerts are closed?")).text.split("\n\n")
+    assert ever == ["1 alert of the fleet was resolved.", loud]
+    device = record(device_id="press-3", alerts=[still, *over], open_alerts=1, resolved_alerts=1)
+    told = sentences.alerts(device, "Which alerts were resolved?", DAY)
+    assert told == [f"1 alert of press-3 was resolved {DAY}.", loud, open_one]
+    device |= {"alerts": [still], "resolved_alerts": 0}
+    told = sentences.alerts(device, "Was the alert closed?")
+    assert told == ["No alerts of press-3 were resolved.", open_one]
 
 
 def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():
@@ -243,8 +269,11 @@ def test_the_fleets_health_is_counted_before_its_worst_devices_are_named():
     assert told == [
         "Health scores of 16 devices on 2026-11-24: "
         "1 below 40 of 100, 3 from 40 to below 70, 12 of 70 or more.",
+        "The least healthy is press-1.",
         "press-1 (P) has a health score of 4 of 100: volt is low.",
     ]
+    best = {name: told for name, told in health.items() if name != "worst"} | {"best": worst * 2}
+    assert "\n\nThe healthiest are press-1, press-1.\n\n" in evidence.fleet_passage(best).text
     told = sentences.scores(scope(["P"], day=START.date(), distribution=[0] * 9 + [2]))
     assert told.startswith("Health scores of 2 P devices on 2026-11-24: 0 below 40 ")
 

@@ -279,7 +279,7 @@ def test_fields_of_the_configuration_become_columns() -> None:
 @pytest.mark.parametrize(
     ("rules", "words"),
     [("metrics: {t: {min: 3, max: 2}}", "min 3 is larger than max 2"),
-     ("metrics: {t: {unit: furlongg}}", "'furlongg' is no unit"),
+     ("metrics: {t: {unit: furlongg}}", "'furlongg' is not a unit"),
      ("fields: {device_id: string}", "'device_id' is a column"),
      ("fields: {site: varchar}", "fields.site"),
      ("metric: {}", "metric: Extra inputs"), ("metrics: [", "readings.yaml")],

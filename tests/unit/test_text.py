@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexes.codes import code_key, codes_asked, codes_in
+from indexes.codes import code_key, codes_asked, codes_in, numbers_in
 from indexes.filters import FilterError, Filters
 from indexes.forward import Bm25f
 from indexes.text import TermStatistics, TextIndex
@@ -91,6 +91,25 @@ def test_a_code_of_digits_alone_is_one_where_it_is_declared(tmp_path: Path) -> N
         assert found.tolist() == [0, 1], "the row of the code, then what only declares it"
         assert shares[0] == pytest.approx(2 * shares[1], rel=0.01)
     assert index.exact("error 999", 5)[1].tolist() == []
+
+
+def test_digits_alone_are_no_code_of_a_version_or_a_model_but_filter(tmp_path: Path) -> None:
+    said = {"version": "3", "firmware": ["3"], "models": ["3"]}
+    chunks = table({"text": "Clean the horn with water.", **said}, {"text": "The horn is loud."})
+    index = TextIndex.build(chunks, tmp_path / "t")
+    rows = np.arange(2)
+    query = "the horn sounds 3 times"
+    assert index.exact(query, 5)[1].tolist() == []
+    assert index.shares(query, rows, chunks, index.statistics(query)).tolist() == [0, 0]
+    assert index.search("horn", 5, Filters(models=("3",), firmware=("3",)))[1].tolist() == [0]
+
+
+def test_shares_of_chunks_are_those_by_which_the_exact_are_found(index: TextIndex) -> None:
+    query = "E422 E421 hx200"
+    shares, rows = index.exact(query, 10)
+    found = index.shares(query, np.arange(len(CHUNKS)), CHUNKS, index.statistics(query))
+    assert np.flatnonzero(found).tolist() == sorted(rows.tolist()) == [1, 2, 4]
+    assert found[rows] == pytest.approx(shares, abs=0.01)
 
 
 def test_a_code_that_every_chunk_carries_lifts_none(tmp_path: Path) -> None:
@@ -194,6 +213,30 @@ def test_the_hyphens_of_typesetters_are_hyphens() -> None:
         assert codes_in(f"the HX{hyphen}200.") == {"hx200"} == {code_key(f"HX{hyphen}200")}
         assert "hx200" in codes_asked(f"HX{hyphen}200?")
     assert codes_in("E101\u2013E104, pump\u20143 times") == {"e101", "e104"}
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ("See E421/E425.", {"e421", "e425"}),
+        ("HX-200/HX-450", {"hx200", "hx450"}),
+        ("2.4.1/2.5.0", {"2.4.1", "2.5.0"}),
+        ("E1/" * 20 + "E2", {"e1", "e2"}),
+        ("E101-E104", {"e101", "e104", "e101e104"}),
+        ("2.4.1-2.5.0", {"2.4.1", "2.5.0"}),
+        ("E101-E104/E200", {"e101", "e104", "e101e104", "e200"}),
+        ("X1/2, AB12-CD34 and v2.4.1-rc1", {"x1-2", "ab12cd34", "2.4.1-rc1"}),
+    ],
+)
+def test_codes_that_a_separator_joins_are_found_each(text: str, codes: set[str]) -> None:
+    assert codes_in(text) == codes
+    assert codes <= set(codes_asked(text))
+
+
+def test_declared_numbers_that_a_separator_joins_are_found_each() -> None:
+    declared = ["421", "425", "31"]
+    assert numbers_in("421/425, or 425-421, since 31/05/2026", declared) == {"421", "425"}
+    assert {"421", "425"} <= set(codes_asked("What is 421/425?"))
 
 
 def test_digits_on_both_sides_of_a_separator_are_told_apart() -> None:

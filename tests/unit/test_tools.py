@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from datetime import date
 from typing import Any
 
 import pytest
 
+from indexes.codes import code_key
 from iotops.http import ApiError
 from iotops.tenancy import Tenant
 from ray_apps.chat import ProposedCall
 from ray_apps.copilot.contracts import ToolCall, Trace
+from ray_apps.copilot.events import unheard
 from ray_apps.copilot.evidence.devices import Scope
 from ray_apps.copilot.evidence.evidence import Evidence
 from ray_apps.copilot.evidence.lookup import MOST_DEVICES, Lookup
+from ray_apps.copilot.evidence.names import Names
 from ray_apps.copilot.evidence.passages import Passage
 from ray_apps.copilot.evidence.tools import (
     MOST_CALLS,
@@ -31,8 +34,9 @@ from ray_apps.copilot.evidence.tools import (
     schemas,
 )
 from ray_apps.copilot.question.follow_up import resolve
+from ray_apps.copilot.question.leaving_out import LeftOut
 from ray_apps.copilot.question.period import EVER, Period
-from ray_apps.copilot.question.planner import of_models, plan
+from ray_apps.copilot.question.planner import plan
 from tests.unit.guards import alike
 
 ACME = Tenant("acme")
@@ -95,6 +99,15 @@ def test_too_many_calls_and_the_same_twice_are_dropped():
     assert len(dropped) == 3
 
 
+def record(device: str, codes: Sequence[str] = ()) -> dict[str, Any]:
+    """The records of a device that never reported any code."""
+    never = [{"error_code": code, "times": 0, "latest": None} for code in codes]
+    return {
+        "device_id": device, "model": "P", "day": "2026-11-24", "score": 41.0, "components": [],
+        "trend": [], "events": [], "codes": [], "alerts": [], "open_alerts": 0, "asked_codes": never,
+    }  # fmt: skip
+
+
 class Records:
     """Devices by tenant, and who asked for which."""
 
@@ -102,14 +115,13 @@ class Records:
         self.asked: list[tuple[str, str]] = []
         self.together = asyncio.Event()
 
-    def insights(self, tenant: Tenant, device: str, period=EVER):
+    def insights(
+        self, tenant: Tenant, device: str, period: Period = EVER, codes: Sequence[str] = ()
+    ) -> dict[str, Any] | None:
         self.asked.append((tenant.id, device))
         if (tenant.id, device) != ("acme", "press-1"):
             return None
-        return {
-            "device_id": device, "model": "P", "day": "2026-11-24", "score": 41.0, "components": [],
-            "trend": [], "events": [], "codes": [], "alerts": [], "asked_codes": [],
-        }  # fmt: skip
+        return record(device, codes)
 
 
 class Shelf:
@@ -165,70 +177,114 @@ def test_calls_run_as_the_caller_and_one_that_fails_or_hangs_costs_only_itself(h
 
 
 class Stuck:
-    """A database that answers nobody in time."""
+    """A database that answers nobody until it is `over`, and what it was asked for."""
 
-    def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
-        time.sleep(0.5)
-        return list(names)
+    def __init__(self) -> None:
+        self.over, self.asked = threading.Event(), list[str]()
 
-    def fleet(self, tenant: Tenant, about: frozenset[str], period: Period) -> dict[str, Any]:
-        time.sleep(0.5)
-        return {}
+    def known(self, tenant: Tenant, names: Collection[str]) -> list[str]:
+        return self._hang("known")
+
+    def fleet(
+        self,
+        tenant: Tenant,
+        about: Collection[str] = (),
+        period: Period = EVER,
+        left_out: LeftOut = LeftOut(),
+        best: bool = False,
+    ) -> dict[str, Any]:
+        return {"worst": self._hang("fleet")}
+
+    def _hang(self, asked: str) -> list[str]:
+        self.asked.append(asked)
+        self.over.wait(60)
+        return []
 
 
 class Manual(Shelf):
-    """A retriever that has one passage, and for one query a part that fails."""
+    """A retriever that has one passage, which declares E310, and for one query a part that fails."""
 
     failing = ""
 
-    async def remote(self, tenant: str, query: str, *asked: Any) -> dict[str, Any]:
+    async def remote(
+        self, tenant: str, query: str, top_k: int, filters: dict[str, list[str]], *vector: Any
+    ) -> dict[str, Any]:
         hit = {"doc_id": "d", "chunk_id": "d-1", "title": "Press", "uri": "lake://d", "section": "Health"}
-        about = {"models": [], "firmware": [], "error_codes": []}
+        about = {"models": [], "firmware": [], "error_codes": ["E310"]}
         failed = ["reranker"] if query == self.failing else []
-        hits = [{**hit, **about, "text": "Machines age.", "start": 0}]
-        return {"hits": hits, "timings_ms": {}, "failed": failed}
+        found = filters.get("error_codes", ["e310"]) == ["e310"]
+        hits = [{**hit, **about, "text": "Machines age.", "start": 0}] * found
+        return {"hits": hits, "timings_ms": {}, "failed": failed, "indexes": f"for {query}"}
+
+
+def gathered(
+    records: Healthy, question: str, device: str | None = None, shelf: Shelf | None = None, tell=unheard
+) -> Evidence:
+    """What is found for a question, once it is known which devices it names."""
+
+    async def find() -> Evidence:
+        documents = shelf or Manual(hangs=False)
+        asked = await Names(records, documents).placed(ACME, resolve(question, device, []))
+        return await Lookup(documents, None, alike(), records, 0.1, 0.1).gather(ACME, asked, 5, tell)
+
+    return asyncio.run(find())
 
 
 @pytest.mark.parametrize("failing", ["", "How do I fix E1?", "How do I fix E1? immediate actions", "E1"])
-def test_a_search_in_which_a_part_fails_leaves_the_evidence_lacking(failing: str):
+def test_a_search_in_which_a_part_fails_leaves_the_evidence_incomplete(failing: str):
     manual = Manual(hangs=False)
     manual.failing = failing
-    asked = resolve("How do I fix E1?", None, [])
-    lookup = Lookup(manual, None, alike(), Eventful())
-    found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
+    found = gathered(Eventful(), "How do I fix E1?", shelf=manual)
     assert found.passages
-    assert found.lacking is bool(failing)
+    assert found.incomplete is bool(failing)
+    queries = ("How do I fix E1?", "How do I fix E1? immediate actions", "E1")
+    assert found.indexes == {f"for {query}" for query in queries}
 
 
 @pytest.mark.parametrize("hangs", [False, True])
 def test_a_search_that_does_not_end_costs_an_answer_from_records_nothing(hangs: bool):
     heard = []
-    lookup = Lookup(Shelf(hangs), None, alike(), Healthy(), 0.1, 0.1)
-    asked = resolve("Which machines have the worst health?", None, [])
-    found = asyncio.run(lookup.gather(ACME, asked, 5, heard.append))
+    shelf = Shelf(hangs)
+    found = gathered(Healthy(), "Which machines have the worst health?", shelf=shelf, tell=heard.append)
     assert [passage.title for passage in found.passages] == ["Fleet health"]
-    assert found.lacking
+    assert found.incomplete
     assert "searching the documents failed" in [event.message for event in heard]
     with pytest.raises(ApiError, match="cannot be searched now") as refused:
-        asyncio.run(lookup.gather(ACME, resolve("What does E421 mean?", None, []), 5, heard.append))
+        gathered(Healthy(), "What does E421 mean?", shelf=shelf)
     assert (refused.value.status, refused.value.retry_after_s) == (503, 5)
 
 
 def test_records_that_do_not_come_cost_an_answer_only_themselves():
-    lookup, heard = Lookup(Manual(hangs=False), None, alike(), Stuck(), tool_timeout_s=0.1), []
-    asked = resolve("Which machines have the worst health?", None, [])
-    found = asyncio.run(lookup.gather(ACME, asked, 5, heard.append))
+    stuck, shelf, heard = Stuck(), Manual(hangs=False), []
+
+    async def gathered() -> Evidence:
+        asked = resolve("Which machines have the worst health?", None, [])
+        asked = await Names(stuck, shelf, timeout_s=0.1).placed(ACME, asked)
+        lookup = Lookup(shelf, None, alike(), stuck, tool_timeout_s=0.1)
+        try:
+            return await lookup.gather(ACME, asked, 5, heard.append)
+        finally:
+            stuck.over.set()
+
+    found = asyncio.run(gathered())
+    assert stuck.asked == ["known", "fleet"]
     assert [passage.title for passage in found.passages] == ["Press"]
-    assert found.lacking
+    assert found.incomplete
     failed = [event.message for event in heard if "failed" in event.message]
     assert failed == ["looking the devices up failed", "reading the health of the fleet failed"]
 
 
 class Healthy:
-    """Records of a fleet of one model."""
+    """Records of a fleet of one model, that has reported E421."""
 
-    def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
+    def known(self, tenant: Tenant, names: Collection[str]) -> list[str]:
         return []
+
+    def models(self, tenant: Tenant, about: Collection[str]) -> list[str]:
+        return ["HX-200"] if "hx200" in about else []
+
+    def reported(self, tenant: Tenant, codes: Collection[str]) -> set[str]:
+        return {"e421"} & {*map(code_key, codes)}
 
     def fleet(self, tenant: Tenant, *asked: Any) -> dict[str, Any]:
         day = date(2026, 11, 24)
@@ -245,24 +301,24 @@ class Healthy:
     ],
 )
 def test_no_document_need_tell_of_a_model_whose_devices_are_asked_for(question: str, focus: set[str]):
-    lookup = Lookup(Manual(hangs=False), None, alike(), Healthy())
-    asked = resolve(question, None, [])
-    asked = replace(asked, plan=of_models(asked.plan, ["HX-200"]))
-    found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
+    found = gathered(Healthy(), question)
     assert (found.of_fleet, found.focus) == (True, focus)
 
 
 class Eventful(Healthy):
-    """Records of a fleet that reported an error, and of few devices."""
+    """Records of a fleet that reported an error, and of few devices, and which of them were read for what."""
 
     def __init__(self, *devices: str) -> None:
-        self.devices, self.read = devices, list[str]()
+        self.devices, self.read, self.codes = devices, list[str](), list[str]()
 
-    def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
-        return [name for name in names if name in self.devices]
+    def known(self, tenant: Tenant, names: Collection[str]) -> list[str]:
+        wanted = {name.lower() for name in names}
+        return [device for device in self.devices if device.lower() in wanted]
 
-    def insights(self, tenant: Tenant, device: str, *asked: Any) -> None:
+    def insights(self, tenant: Tenant, device: str, period: Period, codes: Sequence[str]) -> dict[str, Any]:
         self.read.append(device)
+        self.codes += codes
+        return record(device, codes)
 
     def incidents(self, tenant: Tenant, *asked: Any) -> dict[str, Any]:
         self.read.append("fleet")
@@ -281,55 +337,26 @@ class Runbooks(Shelf):
                 + [("Immediate actions", f"1. Stop press {n}.\n2. Wait.") for n in range(2)]
             )
         ]
-        return {"hits": hits[:top_k], "timings_ms": {}}
-
-
-def test_the_name_of_a_device_is_no_code_that_documents_tell_of():
-    lookup = Lookup(Runbooks(hangs=False), None, alike(), Eventful("machine-006"))
-    asked = resolve("machine-006 is offline since E421, what should I do?", None, [])
-    assert asked.plan.codes == {"machine006", "e421"}
-    found = asyncio.run(lookup.gather(ACME, asked, 5, lambda event: None))
-    assert found.focus == {"e421"}
+        return {"hits": hits[:top_k], "timings_ms": {}, "failed": [], "indexes": ""}
 
 
 def test_steps_to_take_are_found_below_the_chunks_that_are_read():
-    lookup = Lookup(Runbooks(hangs=False), None, alike(), Eventful())
     for question, steps in (
         ("How do I stop a press?", ["1. Stop press 0.\n2. Wait."]),
         ("What is a press?", []),
     ):
-        found = asyncio.run(lookup.gather(ACME, resolve(question, None, []), 5, lambda event: None))
+        found = gathered(Eventful(), question, shelf=Runbooks(hangs=False))
         assert [each.text for each in found.passages if each.section == "Immediate actions"] == steps
-
-
-@pytest.mark.parametrize(
-    ("question", "device", "read"),
-    [
-        ("What errors happened yesterday?", None, ["fleet"]),
-        ("What errors did machine-999 have yesterday?", None, []),
-        ("What errors did machine 999 have yesterday?", None, []),
-        ("Which errors happened yesterday?", "machine-999", []),
-        ("What errors did machine-006 have yesterday?", None, ["machine-006"]),
-        ("Are machines 6 and 7 ok?", None, ["machine-006", "machine-007"]),
-    ],
-)
-def test_a_device_that_is_not_known_is_never_answered_for_by_the_fleet(
-    question: str, device: str | None, read: list[str]
-):
-    records = Eventful("machine-006", "machine-007")
-    lookup = Lookup(Manual(hangs=False), None, alike(), records)
-    found = asyncio.run(lookup.gather(ACME, resolve(question, device, []), 5, lambda event: None))
-    assert records.read == read
-    assert found.lead == (read == ["fleet"])
 
 
 def test_devices_beyond_the_most_are_said_to_be_left_out():
     devices = [f"machine-00{number}" for number in range(1, 7)]
-    lookup, heard = Lookup(Manual(hangs=False), None, alike(), Eventful(*devices)), []
-    found = asyncio.run(
-        lookup.gather(ACME, resolve(f"Are {', '.join(devices)} ok?", None, []), 5, heard.append)
+    heard = []
+    found = gathered(Eventful(*devices), f"Are {', '.join(devices)} ok?", tell=heard.append)
+    assert found.devices == {*devices[:MOST_DEVICES]}
+    assert found.passages[found.lead - 1].text == (
+        "machine-005 and machine-006 are left out: 4 devices are the most that are told of at once."
     )
-    assert found.left_out == set(devices[MOST_DEVICES:])
     assert f"leaving out machine-005, machine-006: {MOST_DEVICES} devices are the most at once" in [
         event.message for event in heard
     ]

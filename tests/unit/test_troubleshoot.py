@@ -205,7 +205,7 @@ class Shelf:
         ]
         self._chunks += [chunk | {"section": name, "text": more[name], "start": 500} for name in more]
         self.search, self.passages = (
-            Remote({"hits": [hit(title)], "timings_ms": {}}),
+            Remote({"hits": [hit(title)], "timings_ms": {}, "failed": [], "indexes": ""}),
             Remote(self._chunks),
         )
 

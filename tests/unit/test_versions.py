@@ -12,7 +12,8 @@ from ray.serve.handle import DeploymentHandle
 from iotops.settings import DatabaseSettings
 from iotops.tenancy import Tenant
 from ray_apps.copilot.evidence.devices import DeviceRecords
-from ray_apps.copilot.question.planner import plan
+from ray_apps.copilot.evidence.names import Names
+from ray_apps.copilot.question.follow_up import resolve
 from ray_apps.copilot.versions import Version, Versions
 from ray_apps.routing import ChatModel
 
@@ -23,7 +24,7 @@ class Shelf:
     """A retriever that knows its index."""
 
     @property
-    def describe(self) -> Shelf:
+    def indexes(self) -> Shelf:
         return self
 
     def options(self, **chosen: str) -> Shelf:
@@ -53,7 +54,8 @@ class Author:
 def test_without_the_database_what_rests_on_its_data_has_no_version(question: str, data: str | None) -> None:
     async def version() -> Version:
         chat = cast(ChatModel, Author())
-        versions = Versions(cast(DeploymentHandle, Shelf()), chat, DeviceRecords(AWAY))
-        return await versions.of(Tenant("acme"), plan(question))
+        shelf, records = cast(DeploymentHandle, Shelf()), DeviceRecords(AWAY)
+        asked = await Names(records, shelf).placed(Tenant("acme"), resolve(question, None, []))
+        return await Versions(shelf, chat, records).of(Tenant("acme"), asked.plan)
 
     assert asyncio.run(version()) == Version("index of acme", data, "{'name': 'author'}", "author")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,7 @@ class AnomalyDetector:
     def __init__(self) -> None:
         self._rows = blank(64)
         self._slots: dict[Hashable, int] = {}
+        self._free: list[int] = []
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -41,11 +42,19 @@ class AnomalyDetector:
 
     def slots(self, keys: Sequence[Hashable]) -> npt.NDArray[np.intp]:
         """The slots of these series, shape (n,); a key that is new gets one."""
-        found = np.array([self._slots.setdefault(key, len(self._slots)) for key in keys], dtype=np.intp)
+        for key in keys:
+            if key not in self._slots:
+                self._slots[key] = self._free.pop() if self._free else len(self._slots)
         if len(self._slots) > len(self._rows):
             room = max(len(self._slots), 2 * len(self._rows))
             self._rows = np.concatenate((self._rows, blank(room - len(self._rows))))
-        return found
+        return np.array([self._slots[key] for key in keys], dtype=np.intp)
+
+    def forget(self, keys: Iterable[Hashable]) -> None:
+        """Drop these series; new ones get their slots."""
+        gone = [self._slots.pop(key) for key in keys]
+        self._rows[gone] = blank(1)
+        self._free += gone
 
     def step(self, slots: npt.NDArray[np.intp], values: Floats, at_ms: npt.NDArray[np.int64]) -> Floats:
         """Take one reading of each of n distinct slots; returns its score in [0, 1], shape (n,).

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from pipelines.ingest.alerting.episodes import Episodes, Key
+from pipelines.ingest.alerting.limits import Limits
 from pipelines.ingest.alerting.rules import BurstRule
 
 Seen = tuple[int, str]
@@ -10,11 +13,11 @@ Seen = tuple[int, str]
 
 
 class Bursts:
-    """The last events of each rule and device: as many as the rule counts."""
+    """The last events of each rule and device: as many as the rule counts; the longest unseen come first."""
 
-    def __init__(self, rules: list[BurstRule], episodes: Episodes) -> None:
-        self._rules, self._episodes = rules, episodes
-        self.seen: dict[Key, list[Seen]] = {}
+    def __init__(self, rules: list[BurstRule], episodes: Episodes, limits: Limits) -> None:
+        self._rules, self._episodes, self._limits = rules, episodes, limits
+        self.seen: OrderedDict[Key, list[Seen]] = OrderedDict()
 
     def take(
         self, device_id: str, kind: str, code: str | None, at_ms: int, arrived_ms: int, offset: int
@@ -28,6 +31,9 @@ class Bursts:
             seen = sorted([*self.seen.get(key, ()), (at_ms, code or kind)])
             seen = [each for each in seen if seen[-1][0] - each[0] <= rule.within][-rule.count :]
             self.seen[key] = seen
+            self.seen.move_to_end(key)
+            while len(self.seen) > self._limits.bursts:
+                self.seen.popitem(last=False)
             if len(seen) >= rule.count:
                 window = {"from": seen[0][0], "to": seen[-1][0], "events": len(seen)}
                 evidence = {"count": rule.count, "window": window, "values": [code for _, code in seen]}

@@ -8,10 +8,9 @@ import typer
 from rich.table import Table
 from sqlalchemy import text
 
-from iotops.commands.console import print_json, results
+from iotops.commands.console import cell, print_json, results
 from iotops.commands.tenant import Json, TenantOption
 from iotops.settings import get_settings
-from iotops.tenancy import Tenant
 
 ALERTS = text("""
     SELECT alert_id::text, device_id, rule, kind, metric, severity, opened_at, resolved_at, resolved_because,
@@ -41,8 +40,10 @@ def list_alerts(
     Example: iotops alert list --tenant acme
     """
     from iotops.database import engine, tenant_transaction
+    from iotops.provisioning import known_tenant
 
-    with tenant_transaction(engine(get_settings().database), Tenant(tenant)) as connection:
+    settings = get_settings()
+    with tenant_transaction(engine(settings.database), known_tenant(settings, tenant)) as connection:
         asked = {"all": resolved, "device": device, "limit": limit}
         found = [dict(row) for row in connection.execute(ALERTS, asked).mappings()]
     if as_json:
@@ -52,7 +53,8 @@ def list_alerts(
     for row in found:
         ended = f"{row['resolved_at']:%Y-%m-%d %H:%M}" if row["resolved_at"] else "open"
         opened = f"{row['opened_at']:%Y-%m-%d %H:%M:%S}"
-        table.add_row(opened, row["device_id"], row["severity"], row["rule"], row["metric"] or "", ended)
+        named = (row["device_id"], row["severity"], row["rule"], row["metric"] or "")
+        table.add_row(opened, *map(cell, named), ended)
     results.print(table)
 
 
@@ -69,7 +71,8 @@ def rules(as_json: Json = False) -> None:
         return
     table = Table("rule", "kind", "severity", "tenants", "models", title="Alert rules")
     for rule in found:
-        table.add_row(rule.name, rule.kind, rule.severity, _scope(rule.tenants), _scope(rule.models))
+        row = (rule.name, rule.kind, rule.severity, _scope(rule.tenants), _scope(rule.models))
+        table.add_row(*map(cell, row))
     results.print(table)
 
 

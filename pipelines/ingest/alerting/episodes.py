@@ -63,7 +63,7 @@ class Episodes:
     """
 
     def __init__(self, partition: Partition) -> None:
-        self._partition = partition
+        self.partition = partition
         self.open: dict[Key, Open] = {}
         self._changes: list[Change] = []
 
@@ -82,7 +82,7 @@ class Episodes:
         if found := self.open.get(key):
             found.seen_at = seen_at
             return
-        topic, number = self._partition
+        topic, number = self.partition
         name = f"{topic}/{number}/{offset}/{key.rule}/{key.metric}"
         alert_id = str(uuid.uuid5(NAMESPACE, name))
         self.open[key] = Open(alert_id, seen_at)

@@ -8,7 +8,8 @@ next record would show as well.
 from __future__ import annotations
 
 import logging
-from typing import Protocol, cast
+from collections import OrderedDict
+from typing import Protocol
 
 import msgspec
 
@@ -19,6 +20,7 @@ from pipelines.ingest.alerting.anomalies import Anomalies, Series
 from pipelines.ingest.alerting.bursts import Bursts, Seen
 from pipelines.ingest.alerting.devices import Device
 from pipelines.ingest.alerting.episodes import Change, Episodes, Key, Open
+from pipelines.ingest.alerting.limits import DAY_MS, LIMITS, Limits
 from pipelines.ingest.alerting.rules import AnomalyRule, BurstRule, RuleSet, SilenceRule, ThresholdRule
 from pipelines.ingest.alerting.silence import Silences
 from pipelines.ingest.alerting.thresholds import Breach, Thresholds
@@ -46,7 +48,10 @@ class CountedEvent(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """A partition's state, as a checkpoint keeps it: everything before `next_offset` is in it."""
+    """A partition's state, as a checkpoint keeps it: everything before `next_offset` is in it.
+
+    `seen` has the days on which the series were last seen; none in a checkpoint of an earlier version.
+    """
 
     next_offset: int
     open: list[tuple[Key, Open]]
@@ -55,6 +60,7 @@ class State(msgspec.Struct):
     devices: dict[str, Device] = {}
     series: list[Series] = []
     scores: list[bytes] = []
+    seen: list[int] = []
 
 
 class PartitionAlerts(Protocol):
@@ -78,13 +84,14 @@ class PartitionAlerts(Protocol):
 class TelemetryAlerts:
     """Threshold, silence and anomaly rules over readings."""
 
-    def __init__(self, partition: Partition, rules: RuleSet) -> None:
+    def __init__(self, partition: Partition, rules: RuleSet, limits: Limits) -> None:
         tenant = tenant_of_topic(partition.topic)
-        self.episodes = Episodes(partition)
+        self.episodes, self._limits = Episodes(partition), limits
         self._thresholds = Thresholds(rules.of(ThresholdRule, tenant), self.episodes)
         self._silences = Silences(rules.of(SilenceRule, tenant), self.episodes)
-        self._anomalies = Anomalies(rules.of(AnomalyRule, tenant), self.episodes)
+        self._anomalies = Anomalies(rules.of(AnomalyRule, tenant), self.episodes, limits)
         self._devices: dict[str, Device] = {}
+        self._cleared = 0
         self._decode = msgspec.json.Decoder(ScoredReading).decode
 
     def take(self, batch: Batch) -> list[Change]:
@@ -97,6 +104,8 @@ class TelemetryAlerts:
                 continue
             device = self._devices.get(reading.device_id)
             if device is None:
+                if not self._has_place(arrived // DAY_MS):
+                    continue
                 device = self._devices[reading.device_id] = Device(reading.ts, arrived, offset)
                 known = False
             else:
@@ -109,7 +118,7 @@ class TelemetryAlerts:
             device.ts, device.seq = reading.ts, reading.seq
             what = (reading.device_id, device.model, reading.ts, offset, reading.metrics)
             self._thresholds.take(*what)
-            self._anomalies.take(*what)
+            self._anomalies.take(*what, arrived // DAY_MS)
         self._anomalies.score()
         return self.episodes.take_changes()
 
@@ -120,15 +129,15 @@ class TelemetryAlerts:
 
     def export(self, next_offset: int) -> State:
         """The state before `next_offset`."""
-        detector = self._anomalies.detector
-        series = cast(list[Series], detector.keys())
+        scored = self._anomalies.export()
         return State(
             next_offset,
             list(self.episodes.open.items()),
             breaches=list(self._thresholds.breaches.items()),
             devices=self._devices,
-            series=series,
-            scores=[detector.export(each) for each in series],
+            series=[series for series, _, _ in scored],
+            scores=[record for _, _, record in scored],
+            seen=[day for _, day, _ in scored],
         )
 
     def restore(self, state: State) -> None:
@@ -136,16 +145,45 @@ class TelemetryAlerts:
         self.episodes.open = dict(state.open)
         self._thresholds.breaches = dict(state.breaches)
         self._devices = state.devices
-        for series, record in zip(state.series, state.scores, strict=True):
-            self._anomalies.detector.restore(series, record)
+        seen = state.seen or [0] * len(state.series)
+        for scored in zip(state.series, seen, state.scores, strict=True):
+            self._anomalies.restore(*scored)
+
+    def _has_place(self, day: int) -> bool:
+        """Whether a new device is watched: at the limit only in the place of one unheard for long, which is
+        forgotten with its alerts. A second time on a day no more of them would be found."""
+        if len(self._devices) < self._limits.devices:
+            return True
+        if day <= self._cleared:
+            return False
+        self._cleared, unseen_ms = day, self._limits.unseen_days * DAY_MS
+        gone = {
+            name: device.arrived
+            for name, device in self._devices.items()
+            if device.arrived // DAY_MS < day - self._limits.unseen_days
+        }
+        for key in [key for key in self.episodes.open if key.device_id in gone]:
+            self.episodes.resolve(key, gone[key.device_id] + unseen_ms, "the device is not heard of any more")
+        breaches = self._thresholds.breaches.items()
+        self._thresholds.breaches = {key: each for key, each in breaches if key.device_id not in gone}
+        self._devices = {name: each for name, each in self._devices.items() if name not in gone}
+        logger.warning(
+            "%s has %d devices, the limit: %d unheard for %d days are forgotten, others are not watched",
+            self.episodes.partition,
+            self._limits.devices,
+            len(gone),
+            self._limits.unseen_days,
+        )
+        return bool(gone)
 
 
 class EventAlerts:
     """Burst rules over events."""
 
-    def __init__(self, partition: Partition, rules: RuleSet) -> None:
+    def __init__(self, partition: Partition, rules: RuleSet, limits: Limits) -> None:
         self.episodes = Episodes(partition)
-        self._bursts = Bursts(rules.of(BurstRule, tenant_of_topic(partition.topic)), self.episodes)
+        tenant = tenant_of_topic(partition.topic)
+        self._bursts = Bursts(rules.of(BurstRule, tenant), self.episodes, limits)
         self._decode = msgspec.json.Decoder(CountedEvent).decode
 
     def take(self, batch: Batch) -> list[Change]:
@@ -170,11 +208,11 @@ class EventAlerts:
 
     def restore(self, state: State) -> None:
         """Go on from a state."""
-        self.episodes.open, self._bursts.seen = dict(state.open), dict(state.bursts)
+        self.episodes.open, self._bursts.seen = dict(state.open), OrderedDict(state.bursts)
 
 
-def alerts_of(partition: Partition, rules: RuleSet) -> PartitionAlerts:
+def alerts_of(partition: Partition, rules: RuleSet, limits: Limits = LIMITS) -> PartitionAlerts:
     """The evaluation that a partition's topic needs."""
     if partition.topic == tenant_of_topic(partition.topic).events_topic:
-        return EventAlerts(partition, rules)
-    return TelemetryAlerts(partition, rules)
+        return EventAlerts(partition, rules, limits)
+    return TelemetryAlerts(partition, rules, limits)

@@ -41,7 +41,7 @@ def publish(engine: Engine, kafka: KafkaSettings, producer: Producer, tenant: Te
             return 0
         messages = store.unpublished(holder, tenant, LIMIT)
         attempted = [message for message in messages if message.attempted_at]
-        if any(message.attempted_at > datetime.now(UTC) - SETTLED for message in attempted):  # type: ignore[operator]
+        if any(each.attempted_at and each.attempted_at > datetime.now(UTC) - SETTLED for each in attempted):
             return 0
         if attempted:
             found = _in_topic(kafka, tenant)

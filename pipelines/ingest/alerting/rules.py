@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from iotops.errors import SettingsError
+from iotops.configs import read_config
 from iotops.records import Severity
 from iotops.tenancy import Tenant
 from pipelines.ingest.alerting.anomaly import ALERT
@@ -21,7 +20,7 @@ UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 def _milliseconds(value: Any) -> Any:
     if isinstance(value, str) and (found := re.fullmatch(r"(\d+)([smhd])", value)):
         return int(found[1]) * UNITS_MS[found[2]]
-    raise ValueError(f"{value!r} is no duration: write a number with s, m, h or d, such as 10m")
+    raise ValueError(f"{value!r} is not a duration: write a number with s, m, h or d, such as 10m")
 
 
 Duration = Annotated[int, BeforeValidator(_milliseconds)]
@@ -64,13 +63,16 @@ class ThresholdRule(_Rule):
 
     def breached(self, value: float) -> bool:
         """Whether a value is beyond the threshold."""
-        return value > self.above if self.above is not None else value < self.below  # type: ignore[operator]
+        if self.above is not None:
+            return value > self.above
+        return self.below is not None and value < self.below
 
     def cleared(self, value: float) -> bool:
         """Whether a value is good again."""
         if self.above is not None:
             return value <= (self.above if self.clear is None else self.clear)
-        return value >= (self.below if self.clear is None else self.clear)  # type: ignore[operator]
+        good = self.below if self.clear is None else self.clear
+        return good is not None and value >= good
 
 
 class BurstRule(_Rule):
@@ -124,11 +126,4 @@ class RuleSet(BaseModel):
 
 def load_rules(configs: Path) -> RuleSet:
     """The rules of `alerts.yaml`; raises `SettingsError` that names the file, the rule and the remedy."""
-    path = configs / FILE
-    try:
-        return RuleSet.model_validate(yaml.safe_load(path.read_text()))
-    except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise SettingsError(f"{path}: {'; '.join(problems)}") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: {error}") from None
+    return read_config(configs / FILE, RuleSet)

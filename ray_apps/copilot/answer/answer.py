@@ -34,7 +34,7 @@ from ray_apps.copilot.language.text import plain, spoken
 from ray_apps.copilot.language.words import content_words
 from ray_apps.copilot.question.follow_up import Asked
 from ray_apps.copilot.question.leaving_out import split
-from ray_apps.copilot.question.naming import spelt_out
+from ray_apps.copilot.question.naming import Known, spelt_out
 from ray_apps.copilot.question.period import without_period
 from ray_apps.copilot.question.planner import ACTION, symptom
 from ray_apps.copilot.recording import note
@@ -73,6 +73,8 @@ class Draft:
     model: str = "none"
     """Name of the one that wrote of it."""
     complete: bool = True
+    indexes: frozenset[str] = frozenset()
+    """Those in which documents were searched for it."""
 
 
 class Answerer:
@@ -97,7 +99,7 @@ class Answerer:
         found, (proposal, failed) = await asyncio.gather(
             self._lookup.gather(tenant, asked, top_k, tell), self._proposed(asked)
         )
-        found.lacking |= failed
+        found.incomplete |= failed
         if proposal:
             await self._call(tenant, proposal, asked, found, tell)
 
@@ -150,7 +152,8 @@ class Answerer:
             found.timings_ms,
             [*([proposal.completion] if proposal else []), *(writing.completions if writing else [])],
             writing.completion.model if writing and writing.completion else "none",
-            complete and not found.lacking,
+            complete and not found.incomplete,
+            found.indexes,
         )
         reader.report.removed = dict(reader.check.removed)
         return draft
@@ -207,9 +210,7 @@ class Answerer:
         a time were answered by looking there.
         """
         question, _ = split(asked.whole)  # of what is left out nothing need be known
-        question = spelt_out(without_period(question, datetime.now(UTC)), found.devices | found.left_out)
-        for device in found.left_out:
-            question = question.replace(device, " ")
+        question = spelt_out(without_period(question, datetime.now(UTC)), asked.plan.known or Known())
         if found.devices:  # whose readings are told with their range and average
             question = MEASURES.sub(" ", question)
         if asked.plan.action and not compose.holds_facts(

@@ -12,7 +12,7 @@ from ray_apps.copilot.question.follow_up import Asked
 UNKNOWN = "I don't know: the documents and the device records that I may see do not answer this."
 NEAREST = "the nearest sources, which are listed with this answer"
 MISSING = "whether a manual or a runbook is missing here: `iotops docs add` makes one searchable"
-WHICH = "the device: named by its id, its records are read too"
+WHICH = "the device id: name the device and its records are read as well"
 
 
 def _codes(passages: Sequence[Passage]) -> set[str]:
@@ -25,9 +25,9 @@ def unknown(asked: Asked, found: Evidence) -> str:
     told = _codes(found.passages[: found.lead]) - set(map(code_key, found.unreported))
     told |= _codes(found.passages[found.lead :])
     checks = [
-        f"the spelling of {code}: nothing that I may see names it"
+        f"the spelling of {code}: no device is called so, no record or document names it"
         for code in dict.fromkeys(asked.codes)
-        if code_key(code) not in told
+        if asked.plan.known and code_key(code) not in told
     ]
     checks += [NEAREST] if found.sources else []
     checks += [MISSING]

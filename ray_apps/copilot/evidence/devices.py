@@ -26,6 +26,7 @@ from ray_apps.copilot.question.period import EVER, Period
 ALL = 1_000_000
 """Events of a period that are counted at most, the latest of them."""
 RECENT = timedelta(hours=24)
+LATEST, LATEST_READINGS, FLEET_LATEST = 20, 72, 50
 BANDS = 10
 LONG_CODE = re.compile(r"\d\d")
 MOST_TENANTS, MODELS_TTL_S = 1000, 10
@@ -69,15 +70,12 @@ class DeviceRecords:
         device: str,
         period: Period = EVER,
         codes: Sequence[str] = (),
-        *,
-        events: int = 20,
-        alerts: int = 20,
-        trend: int = 72,
     ) -> dict[str, Any] | None:
         """Health of the newest day up to the period's end, its components and failure risk; of the period the
-        device's latest events, alerts (open ones first), last readings, and how often it reported which error
-        code: of all time, of late; which in the last day that it has records of (`recent_codes`); and how
-        often each of some `codes` that are no models (`asked_codes`). None for an unknown device.
+        device's latest events, alerts (open ones first) and how many of them are open, or were in the period
+        (`open_alerts`), and were resolved (`resolved_alerts`), last readings, and how often it reported which
+        error code: of all time, of late; which in the last day that it has records of (`recent_codes`); and
+        how often each of some `codes` (`asked_codes`). None for an unknown device.
 
         Of the events of a period those with an error code go before the others: where none is among them, it
         had none.
@@ -85,6 +83,7 @@ class DeviceRecords:
         with tenant_transaction(self._engine, tenant) as connection:
             key = {"device": device, **asdict(period)}
             chosen = sql.EVENTS if period == EVER else sql.EVENTS_WITHIN
+            counting = sql.DEVICE_OPEN_ALERTS if period == EVER else sql.DEVICE_ALERTS_WITHIN
             health = connection.execute(sql.HEALTH, key).mappings().first()
             if health is None and not connection.execute(sql.KNOWN, {"names": [device]}).first():
                 return None
@@ -98,10 +97,12 @@ class DeviceRecords:
                 "score": health["score"] if health else None,
                 "components": _rows(connection, sql.COMPONENTS, key | day),
                 "risk": _rows(connection, sql.RISK, key | day),
-                "events": _rows(connection, chosen, key | {"limit": events}),
-                "alerts": _rows(connection, sql.ALERTS, key | {"limit": alerts}),
-                "trend": _rows(connection, sql.TREND, key | {"limit": trend}),
-                "codes": _rows(connection, sql.CODES, key | {"limit": events if period == EVER else ALL}),
+                "events": _rows(connection, chosen, key | {"limit": LATEST}),
+                "alerts": _rows(connection, sql.ALERTS, key | {"limit": LATEST}),
+                "open_alerts": connection.execute(counting, key).scalar_one(),
+                "resolved_alerts": connection.execute(sql.DEVICE_RESOLVED_ALERTS, key).scalar_one(),
+                "trend": _rows(connection, sql.TREND, key | {"limit": LATEST_READINGS}),
+                "codes": _rows(connection, sql.CODES, key | {"limit": LATEST if period == EVER else ALL}),
                 "recent_codes": _rows(connection, sql.CODES, lately),
                 "asked_codes": self._counted(connection, tenant, key, codes),
             }
@@ -110,28 +111,40 @@ class DeviceRecords:
         self, connection: Connection, tenant: Tenant, key: dict[str, Any], codes: Sequence[str]
     ) -> list[dict[str, Any]]:
         """How often a device reported each of some codes in a period, as they are spelt; 0 times too, unless
-        that may be the name of a part (`V2`) or is formed like that of a model."""
-        models = {_letters(code_key(model)) for model in self._models_of(tenant)} if codes else set()
-        wanted = {code_key(code): code for code in codes if _letters(code_key(code)) not in models}
-        if not wanted:
+        that may be the name of a part (`V2`), or is formed like that of a model or like the device's own."""
+        if not codes:
             return []
+        wanted = {code_key(code): code for code in codes}
         found = {
             code_key(row["error_code"]): row
             for row in _rows(connection, sql.ASKED_CODES, key | {"keys": [*wanted]})
         }
-        never = {"times": 0, "latest": None}
+        models = {_letters(code_key(model)) for model in self._models_of(tenant)}
+        own, never = _letters(key["device"].lower()), {"times": 0, "latest": None}
+
+        def may_be_no_code(each: str) -> bool:
+            alike = _letters(each) in models or _letters(wanted[each].lower()) == own
+            return alike or not LONG_CODE.search(each)
+
         return [
             {**found.get(each, never), "error_code": spelt}
             for each, spelt in wanted.items()
-            if each in found or LONG_CODE.search(each)
+            if each in found or not may_be_no_code(each)
         ]
 
-    def known(self, tenant: Tenant, names: Sequence[str]) -> list[str]:
-        """Which of the names are devices of the tenant."""
+    def known(self, tenant: Tenant, names: Collection[str]) -> list[str]:
+        """The devices of the tenant that have one of the names, in this case, lower, upper or title."""
         if not names:
             return []
+        spelt = {form for name in names for form in (name, name.lower(), name.upper(), name.title())}
         with tenant_transaction(self._engine, tenant) as connection:
-            return sorted(connection.execute(sql.KNOWN, {"names": [*names]}).scalars())
+            return sorted(connection.execute(sql.KNOWN, {"names": [*spelt]}).scalars())
+
+    def reported(self, tenant: Tenant, codes: Collection[str]) -> set[str]:
+        """Keys of those codes that some device of the tenant ever reported."""
+        with tenant_transaction(self._engine, tenant) as connection:
+            connection.execute(sql.BRIEFLY)
+            return set(connection.execute(sql.REPORTED, {"keys": [*map(code_key, codes)]}).scalars())
 
     def incidents(
         self,
@@ -140,24 +153,27 @@ class DeviceRecords:
         codes: Collection[str] = (),
         about: Collection[str] = (),
         left_out: LeftOut = LeftOut(),
-        *,
-        limit: int = 50,
+        resolved: bool = False,
     ) -> dict[str, Any]:
         """The latest events that have an error code, of some codes if any are given, alerts, how many are
         open, or were in the period, and how often which code was reported, of a period; of all time, of late.
+        The alerts may be those alone that were `resolved` in it, the last first, and are counted as such.
         They are the fleet's, or of the devices of those models that the code keys `about` name, without what
         is `left_out`: see `Scope`."""
         keys, scope = [code_key(code) for code in codes] or None, self.scope(tenant, about, left_out)
         with tenant_transaction(self._engine, tenant) as connection:
             connection.execute(sql.BRIEFLY)
-            key = {**asdict(period), **scope.values, "keys": keys, "limit": limit}
-            counting = sql.OPEN_ALERTS if period == EVER else sql.ALERTS_WITHIN
-            counted = key | {"limit": limit if period == EVER else ALL}
+            key = {**asdict(period), **scope.values, "keys": keys, "limit": FLEET_LATEST}
+            still = sql.OPEN_ALERTS if period == EVER else sql.ALERTS_WITHIN
+            counting = sql.RESOLVED_ALERTS if resolved else still
+            counted = key | {"limit": FLEET_LATEST if period == EVER else ALL}
             return {
                 **asdict(scope),
                 "events": _rows(connection, sql.FLEET_EVENTS, key),
-                "alerts": _rows(connection, sql.FLEET_ALERTS, key),
-                "open_alerts": connection.execute(counting, key).scalar_one(),
+                "alerts": _rows(connection, sql.FLEET_RESOLVED if resolved else sql.FLEET_ALERTS, key),
+                f"{'resolved' if resolved else 'open'}_alerts": connection.execute(
+                    counting, key
+                ).scalar_one(),
                 "codes": _rows(connection, sql.FLEET_CODES, counted),
             }
 
@@ -212,12 +228,14 @@ class DeviceRecords:
         about: Collection[str] = (),
         period: Period = EVER,
         left_out: LeftOut = LeftOut(),
+        best: bool = False,
         *,
         limit: int = 5,
     ) -> dict[str, Any]:
         """The health of the newest `day` up to a period's end, of the models that the code keys `about` name,
-        else of all, without the devices `left_out`: the `worst` devices with the reason that weighs most, and
-        how many are how healthy (`distribution`), in equal bands of 0 to 100, the least healthy first."""
+        else of all, without the devices `left_out`: the `worst` devices, or the `best`, with the reason that
+        weighs most, and how many are how healthy (`distribution`), in equal bands of 0 to 100, the least
+        healthy first."""
         scope = self.scope(tenant, about, left_out)
         with tenant_transaction(self._engine, tenant) as connection:
             day = connection.execute(sql.DAY, asdict(period)).scalar_one()
@@ -227,7 +245,7 @@ class DeviceRecords:
             return {
                 **asdict(scope),
                 "day": day,
-                "worst": _rows(connection, sql.FLEET, key),
+                "best" if best else "worst": _rows(connection, sql.HEALTHIEST if best else sql.FLEET, key),
                 "distribution": list(counts.values()),
             }
 

@@ -10,6 +10,7 @@ from sqlalchemy import TextClause, text
 
 from indexes.codes import code_key
 from ray_apps.copilot.question.conditions import Condition
+from ray_apps.copilot.question.mentions import Bound
 from ray_apps.copilot.question.period import EVER
 
 HEALTH = text("""
@@ -67,6 +68,11 @@ _KEY = r"""lower(regexp_replace(regexp_replace(error_code, '(?<=\d)[-_/\s]+(?=\d
 _ASKED = f"(CAST(:keys AS text[]) IS NULL OR {_KEY} = ANY(CAST(:keys AS text[])))"
 _COUNTS = f"(CAST(:other_codes AS text[]) IS NULL OR {_KEY} <> ALL(CAST(:other_codes AS text[])))"
 _WANTED = f"{_ASKED} AND {_COUNTS}"
+# The newest first, until there is one: most codes that are asked for were reported a short while ago.
+REPORTED = text(f"""
+    SELECT key FROM unnest(CAST(:keys AS text[])) AS key
+    WHERE (SELECT true FROM silver.events
+        WHERE error_code IS NOT NULL AND {_KEY} = key ORDER BY ts DESC LIMIT 1)""")
 CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device ORDER BY ts DESC LIMIT :limit"))
 ASKED_CODES = text(_COUNTED.format(f"{_ERRORS} AND device_id = :device AND {_ASKED}"))
 _KEPT = f"""(CAST(:other_devices AS text[]) IS NULL OR device_id <> ALL(CAST(:other_devices AS text[])))
@@ -86,11 +92,20 @@ FLEET_ALERTS = text(f"""
     SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
     WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_THEM}
     ORDER BY resolved_at IS NOT NULL, opened_at DESC LIMIT :limit""")
-OPEN_ALERTS = text(f"""
-    SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {_BY_THEM}""")
-ALERTS_WITHIN = text(f"""
-    SELECT count(*) FROM silver.alerts
-    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {_BY_THEM}""")
+FLEET_RESOLVED = text(f"""
+    SELECT device_id, alert_id::text, rule, metric, severity, opened_at, resolved_at FROM silver.alerts
+    WHERE resolved_at >= :since AND resolved_at < :until AND {_BY_THEM}
+    ORDER BY resolved_at DESC LIMIT :limit""")
+_OPEN = "SELECT count(*) FROM silver.alerts WHERE resolved_at IS NULL AND {}"
+_WITHIN = """SELECT count(*) FROM silver.alerts
+    WHERE opened_at < :until AND (resolved_at IS NULL OR resolved_at >= :since) AND {}"""
+_RESOLVED = "SELECT count(*) FROM silver.alerts WHERE resolved_at >= :since AND resolved_at < :until AND {}"
+OPEN_ALERTS, ALERTS_WITHIN, RESOLVED_ALERTS = (
+    text(count.format(_BY_THEM)) for count in (_OPEN, _WITHIN, _RESOLVED)
+)
+DEVICE_OPEN_ALERTS, DEVICE_ALERTS_WITHIN, DEVICE_RESOLVED_ALERTS = (
+    text(count.format("device_id = :device")) for count in (_OPEN, _WITHIN, _RESOLVED)
+)
 _SPARED = f"""
     SELECT count(*) AS devices, count(*) FILTER (WHERE struck IS NULL) AS spared,
         (array_agg(device_id ORDER BY device_id) FILTER (WHERE struck IS NULL))[1:10] AS named
@@ -120,27 +135,25 @@ WITHOUT_READINGS = text(f"""
         WHERE sent.device_id = known.device_id AND ts < :since ORDER BY ts DESC LIMIT 1
     ) before ON NOT sends""")
 WITHOUT_OPEN_ALERTS = text(_SPARED.format("SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL"))
-# Readings are asked for device by device, see above; a code that is named is counted though others are not.
-_MEETS = {
-    "errors": f"""device_id IN (
+# A code that is named is counted though others are not.
+_HAVE = {
+    "errors": f"""
         SELECT device_id FROM silver.events
-        WHERE error_code IS NOT NULL AND ts >= :since# AND ts < :until# AND {_COUNTS})""",
-    "codes": f"""device_id IN (
+        WHERE error_code IS NOT NULL AND ts >= :since# AND ts < :until# AND {_COUNTS}""",
+    "codes": f"""
         SELECT device_id FROM silver.events
         WHERE error_code IS NOT NULL AND ts >= :since# AND ts < :until#
-            AND {_KEY} = ANY(CAST(:keys# AS text[])))""",
-    "alerts": """device_id IN (
+            AND {_KEY} = ANY(CAST(:keys# AS text[]))""",
+    "alerts": """
         SELECT device_id FROM silver.alerts
-        WHERE opened_at < :until# AND (resolved_at IS NULL OR resolved_at >= :since#))""",
-    "open alerts": "device_id IN (SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL)",
-    "readings": """(
-        SELECT true FROM silver.telemetry sent
-        WHERE sent.device_id = health.device_id AND ts >= :since# AND ts < :until# LIMIT 1) IS NOT NULL""",
-    "at least": "score >= :score#",
-    "at most": "score <= :score#",
-    "below": "score < :score#",
-    "above": "score > :score#",
+        WHERE opened_at < :until# AND (resolved_at IS NULL OR resolved_at >= :since#)""",
+    "open alerts": "SELECT device_id FROM silver.alerts WHERE resolved_at IS NULL",
 }
+# Asked device by device, see above.
+_SENT = """(
+    SELECT true FROM silver.telemetry sent
+    WHERE sent.device_id = health.device_id AND ts >= :since# AND ts < :until# LIMIT 1) IS NOT NULL"""
+_COMPARED: dict[Bound, str] = {"at least": ">=", "at most": "<=", "below": "<", "above": ">"}
 BRIEFLY = text("SET LOCAL statement_timeout = '2s'")
 """For what reads the rows of a whole fleet."""
 VERSION = text("""
@@ -155,6 +168,7 @@ FLEET = text(f"""
         ORDER BY penalty DESC LIMIT 1) AS detail
     FROM gold.device_health h WHERE day = :day AND {_OF_THEM}
     ORDER BY score, device_id LIMIT :limit""")
+HEALTHIEST = text(FLEET.text.replace("ORDER BY score, device_id", "ORDER BY score DESC, device_id DESC"))
 SCORES = text(f"""
     SELECT least(width_bucket(score, 0, 100, :bands), :bands) AS band, count(*) AS devices
     FROM gold.device_health WHERE day = :day AND {_OF_THEM} GROUP BY band""")
@@ -163,7 +177,7 @@ SCORES = text(f"""
 def meeting(conditions: Sequence[Condition]) -> TextClause:
     """Asks for the devices that meet all of some conditions, with their `values`."""
     tests = [
-        f"{'' if each.has else 'NOT '}({_MEETS[_test(each)].replace('#', str(number))})"
+        f"{'' if each.has else 'NOT '}({_test(each).replace('#', str(number))})"
         for number, each in enumerate(conditions)
     ]
     known = f"FROM gold.device_health health WHERE day = :day AND {_OF_THEM}"
@@ -179,17 +193,24 @@ def values(conditions: Sequence[Condition]) -> dict[str, Any]:
     numbered: dict[str, Any] = {}
     for number, each in enumerate(conditions):
         keys = [*map(code_key, each.codes)]
-        of_it = asdict(each.period or EVER) | {"keys": keys, "score": each.score}
+        of_it = asdict(each.period or EVER) | {"keys": keys, "number": each.number}
         numbered |= {f"{name}{number}": value for name, value in of_it.items()}
     return numbered
 
 
 def _test(condition: Condition) -> str:
     match condition.of:
-        case "errors":
-            return "codes" if condition.codes else "errors"
-        case "alerts":
-            return "alerts" if condition.period else "open alerts"
+        case "readings":
+            return _SENT
         case "score":
-            return condition.bound
-    return "readings"
+            return f"score {_COMPARED[condition.bound or 'at least']} :number#"
+        case "errors":
+            had = _HAVE["codes" if condition.codes else "errors"]
+        case "alerts":
+            had = _HAVE["alerts" if condition.period else "open alerts"]
+    if condition.bound is None:
+        return f"device_id IN ({had})"
+    # Who had none had few.
+    few = condition.bound in ("below", "at most")
+    more = ">=" if condition.bound in ("below", "at least") else ">"
+    return f"device_id {'NOT ' * few}IN ({had} GROUP BY device_id HAVING count(*) {more} :number#)"

@@ -23,17 +23,18 @@ from ray_apps.copilot.question.planner import WORD
 Hits = list[dict[str, Any]]
 MOST_MORE = 2
 SEARCH_AGAIN_S = 5
-UNSEARCHED = "the documents cannot be searched now: send this again in a while"
+UNSEARCHED = "the documents cannot be searched now: try again shortly"
 
 
 @dataclass(frozen=True)
 class Search:
-    """The best chunks, how long each stage of finding them took (ms), and whether a part failed: with it
-    there might be others."""
+    """The best chunks, how long each stage of finding them took (ms), whether a part failed, with which
+    there might be others, and the indexes searched, as the retriever calls them."""
 
     hits: Hits
     timings_ms: dict[str, Any]
     failed: bool
+    indexes: frozenset[str]
 
 
 class Documents:
@@ -61,7 +62,8 @@ class Documents:
         found = {hit["chunk_id"] for hit in hits}
         new = [hit for hit in again.hits if hit["chunk_id"] not in found and lacking & _words([hit])]
         more = [hit for hit in new if _may_be_about(hit, asked.plan.codes)][:MOST_MORE]
-        return replace(first, hits=[*more, *hits], failed=first.failed or again.failed)
+        failed, indexes = first.failed or again.failed, first.indexes | again.indexes
+        return replace(first, hits=[*more, *hits], failed=failed, indexes=indexes)
 
     async def search(self, tenant: Tenant, query: str, top_k: int, tell: Tell) -> Search:
         """The best chunks for a query.
@@ -76,7 +78,8 @@ class Documents:
         embedded = ms(started)
         found = await retriever.search.remote(tenant.id, query, top_k, {}, vector)
         tell(trace.model_copy(update={"message": _told(found["hits"], query), "duration_ms": ms(started)}))
-        return Search(found["hits"], {**found["timings_ms"], "embed": embedded}, bool(found.get("failed")))
+        timings_ms = {**found["timings_ms"], "embed": embedded}
+        return Search(found["hits"], timings_ms, bool(found["failed"]), frozenset({found["indexes"]}))
 
 
 def _words(hits: Iterable[dict[str, Any]]) -> set[str]:

@@ -15,9 +15,9 @@ from ray_apps.copilot.evidence import sentences
 from ray_apps.copilot.evidence.passages import Passage, Quote
 from ray_apps.copilot.question.lacking import ALERTS, Lack
 from ray_apps.copilot.question.period import Period
-from ray_apps.copilot.question.planner import INCIDENTS, Plan
+from ray_apps.copilot.question.planner import INCIDENTS, RISK, Plan
 
-MOST_DEVICES, MOST_LINES = 5, 6
+MOST_ALERTS, MOST_LINES = 5, 6
 HEALTH = "Health, status and problems"
 WHOLE_STATE = re.compile(
     r"\b(?:wrong|problems?|issues?|troubles?|status|state|summary|overview|report on|ok|okay|fine|matter|why|"
@@ -43,6 +43,8 @@ class Result:
     passages: list[Passage]
     failed: bool = False
     """Whether a part of the search failed: with it there might be others."""
+    indexes: frozenset[str] = frozenset()
+    """Those searched."""
 
 
 @dataclass
@@ -58,12 +60,12 @@ class Evidence:
     focus: frozenset[str] = frozenset()
     tools: list[ToolCall] = field(default_factory=list)
     timings_ms: dict[str, float | str | None] = field(default_factory=dict)
-    left_out: frozenset[str] = frozenset()
-    """Devices that the question names beside those that were read."""
     unreported: frozenset[str] = frozenset()
     """Error codes that the question names and its device never reported."""
-    lacking: bool = False
+    incomplete: bool = False
     """Whether a look-up, or a part of one, failed or took too long: the next time there may be more."""
+    indexes: frozenset[str] = frozenset()
+    """All that were searched: a replica may know of a newer one than another."""
     read: int = 0
     sources: list[Quote] = field(default_factory=list)
     question: Vectors = field(default_factory=lambda: np.empty(0, np.float32))
@@ -138,13 +140,13 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
     that the question names. One that asks for a single thing, such as the model, is told that and the score.
     """
     device = insights["device_id"]
-    alerts = sentences.alerts(insights["alerts"], device, question, period)
+    alerts = sentences.alerts(insights, question, period)
     incidents = sentences.incidents(insights["codes"], device, period)
     health = [*sentences.health(insights, question), *sentences.metrics(insights, question)]
     lines = sentences.reported(insights["asked_codes"], device, period)
     lines += sentences.last_reading(insights, question, period)
     lines += [*sentences.model(insights, question), *sentences.risk(insights, question)]
-    if lines and not (WHOLE_STATE.search(question) or sentences.RISK_ASKED.search(question)):
+    if lines and not (WHOLE_STATE.search(question) or RISK.search(question)):
         lines += [*sentences.health(insights)[:1], *sentences.metrics(insights, question)]
     elif ALERTS.search(question):
         lines += [*alerts, *health, *incidents]
@@ -161,6 +163,12 @@ def device_passage(insights: dict[str, Any], question: str = "", period: Period 
 def record_passage(device: str, text: str) -> Passage:
     """Something that a device's record says, as a source."""
     return Passage(f"{DEVICE}{device}", f"Device {device}", f"/insights/{device}", HEALTH, text, 0)
+
+
+def left_out_passage(devices: Sequence[str], most: int) -> Passage:
+    """That a question names other devices than the `most` that are told of."""
+    text = sentences.left_out(devices, most)
+    return Passage(f"{FLEET}left out", "Fleet devices", "/insights", "Devices that are left out", text, 0)
 
 
 def device_codes(insights: dict[str, Any]) -> list[str]:
@@ -233,15 +241,21 @@ def within(period: Period | None) -> dict[str, str]:
     return {name: moment.isoformat() for name, moment in asdict(period).items()} if period else {}
 
 
+def unread_passage(plan: Plan) -> Passage:
+    """That words for a time were not read, before records that tell of another time, or of any."""
+    told = f"of the time {plan.period}" if plan.period else "not limited to a time"
+    text = f'The time "{plan.unread}" was not understood: what follows is {told}.'
+    return Passage(f"{FLEET}time", "Time asked for", "/insights", "Time", text, 0)
+
+
 def fleet_passage(health: dict[str, Any]) -> Passage:
-    """How healthy the fleet's devices are on a day, and the worst, in sentences."""
-    lines = [sentences.scores(health)]
-    lines += [
-        f"{row['device_id']} ({row['model']}) has a health score of {row['score']:.0f} of 100: "
-        f"{row['detail']}."
-        for row in health["worst"]
-    ]
-    return Passage(f"{FLEET}health", "Fleet health", "/insights", "Worst devices", "\n\n".join(lines), 0)
+    """How healthy the fleet's devices are on a day, and the worst or the best, in sentences."""
+    best = "best" in health
+    text = "\n\n".join(
+        [sentences.scores(health), *sentences.ranked(health["best" if best else "worst"], best)]
+    )
+    section = "Healthiest devices" if best else "Worst devices"
+    return Passage(f"{FLEET}health", "Fleet health", "/insights", section, text, 0)
 
 
 def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
@@ -251,9 +265,13 @@ def incident_passage(incidents: dict[str, Any], plan: Plan) -> Passage:
     lines = sentences.incidents(
         incidents["codes"], of, plan.period, plan.reported, True, incidents["other_codes"]
     )
-    alerts = incidents["alerts"] if plan.period else sentences.still_open(incidents["alerts"])
-    told = [sentences.alert(each, each["device_id"]) for each in alerts[:MOST_DEVICES]]
-    if plan.alerts:
+    resolved = incidents.get("resolved_alerts")
+    whole = plan.period or resolved is not None
+    alerts = incidents["alerts"] if whole else sentences.still_open(incidents["alerts"])
+    told = [sentences.alert(each, each["device_id"]) for each in alerts[:MOST_ALERTS]]
+    if resolved is not None:
+        lines = [sentences.resolved_alerts(resolved, of, plan.period), *told, *lines]
+    elif plan.alerts:
         lines = [sentences.open_alerts(incidents["open_alerts"], of, plan.period), *told, *lines]
     elif not plan.reported:
         lines += told

@@ -73,6 +73,8 @@ class Lookup:
             about = await self._about(tenant, query, top_k, asked.plan.action, found, tell)
             known_chunks = {hit["chunk_id"] for hit in about}
             hits = [*about, *(hit for hit in hits if hit["chunk_id"] not in known_chunks)]
+        if asked.plan.unread and found.passages:
+            found.passages.insert(0, evidence.unread_passage(asked.plan))
         found.lead = len(found.passages)
         found.passages += evidence.document_passages(hits)
         for result in related:
@@ -104,30 +106,32 @@ class Lookup:
             raise
         except Exception:
             logger.exception("searching the documents failed")
-            found.lacking = True
+            found.incomplete = True
             tell(Trace(message="searching the documents failed", tool="search_documents"))
             return None
-        found.lacking |= ended.failed
+        found.incomplete |= ended.failed
+        found.indexes |= ended.indexes
         return ended
 
     async def _named(
         self, tenant: Tenant, asked: Asked, found: Evidence, tell: Tell
     ) -> tuple[list[dict[str, Any]], list[Result]]:
         """The records of the devices that the question names, and what declares its codes."""
-        names = asyncio.to_thread(self._devices.known, tenant, asked.plan.device_ids)
-        known = await self._in_time(names, Trace(message="looking the devices up"), found, tell)
-        devices = asked.plan.devices(known or [])
+        plan, devices = asked.plan, asked.plan.devices
+        if plan.known is None:
+            found.incomplete = True
+            tell(Trace(message="looking the devices up failed"))
         if left := devices[MOST_DEVICES:]:
             tell(Trace(message=f"leaving out {', '.join(left)}: {MOST_DEVICES} devices are the most at once"))
-        found.left_out = frozenset(left)
-        found.focus -= set(map(code_key, devices))  # no document is about a device's name
         # Whether a word names a device is not known where the look-up failed; a device is never the fleet.
-        of_fleet = not (devices or asked.plan.of_device or (known is None and asked.plan.names))
-        codes = [code for code in dict.fromkeys(asked.codes) if code not in devices][:MOST_CODES]
+        of_fleet = not (plan.of_device or (plan.known is None and plan.names))
+        codes = list(dict.fromkeys(asked.codes))[:MOST_CODES]
         insights, related = await asyncio.gather(
             self._records(tenant, asked, None if of_fleet else devices[:MOST_DEVICES], found, tell),
-            self._run(tenant, [RelatedDocs(error_code=code) for code in codes], asked.plan, found, tell),
+            self._run(tenant, [RelatedDocs(error_code=code) for code in codes], plan, found, tell),
         )
+        if left and insights:
+            found.passages.append(evidence.left_out_passage(left, MOST_DEVICES))
         return insights, related
 
     async def call(
@@ -189,10 +193,10 @@ class Lookup:
             trace = Trace(message="reading the health of the fleet")
             tell(trace)
             started = time.perf_counter()
-            of = (plan.codes, plan.period or EVER, plan.left_out)
+            of = (plan.codes, plan.period or EVER, plan.left_out, plan.best)
             look_up = asyncio.to_thread(self._devices.fleet, tenant, *of)
             health = await self._in_time(look_up, trace, found, tell)
-            if health and health["worst"]:
+            if health and health["best" if plan.best else "worst"]:
                 found.focus -= _told(health["models"], plan)
                 found.passages.append(evidence.fleet_passage(health))
                 given = evidence.within(plan.period)
@@ -242,7 +246,8 @@ class Lookup:
         tell(trace)
         result = await self._in_time(self._tools.run(tenant, wanted, plan), trace, found, tell)
         if result:
-            found.lacking |= result.failed
+            found.incomplete |= result.failed
+            found.indexes |= result.indexes
             tell(trace.model_copy(update={"duration_ms": ms(started)}))
         return result
 
@@ -256,7 +261,7 @@ class Lookup:
                 return await look_up
         except Exception:
             logger.exception("%s failed", trace.message)
-            found.lacking = True
+            found.incomplete = True
             tell(trace.model_copy(update={"message": f"{trace.message} failed"}))
             return None
 

@@ -11,10 +11,11 @@ from typing import Any
 from ray_apps.copilot.language.words import content_words
 from ray_apps.copilot.question.conditions import Condition
 from ray_apps.copilot.question.lacking import ALERTS, LAST_SEEN, SILENT, Lack
-from ray_apps.copilot.question.period import Period
+from ray_apps.copilot.question.period import EVER, Period
+from ray_apps.copilot.question.planner import RISK
+from ray_apps.copilot.question.resolution import of_resolved
 
 LEAST_PENALTY, MOST_COMPONENTS, MOST_CODES, MOST_METRICS, MOST_ALERTS = 3, 2, 8, 3, 3
-RISK_ASKED = re.compile(r"\b(?:risk|likely|likelihood|probab\w+|(?:will|going to)\b.*\bfail)\b", re.I)
 MODEL_ASKED = re.compile(r"\b(?:model|type|kind)\b|\b(?:is|are)\b.*\ban? [A-Z][\w-]*\d", re.I)
 LEAST_STEM = 4
 POOR, FAIR = 40, 70
@@ -24,12 +25,12 @@ POOR, FAIR = 40, 70
 def model(insights: dict[str, Any], question: str) -> list[str]:
     """The model of a device, where a question asks for it."""
     asked = insights["model"] and MODEL_ASKED.search(question)
-    return [f"{insights['device_id']} is of the model {insights['model']}."] if asked else []
+    return [f"The model of {insights['device_id']} is {insights['model']}."] if asked else []
 
 
 def risk(insights: dict[str, Any], question: str) -> list[str]:
     """How likely a device fails, where a question asks for it."""
-    if not RISK_ASKED.search(question):
+    if not RISK.search(question):
         return []
     told = [f"{row['probability']:.0%} within {row['horizon_hours']} h" for row in insights["risk"]]
     if not told:
@@ -65,21 +66,54 @@ def scores(health: dict[str, Any]) -> str:
     )
 
 
+def ranked(devices: Sequence[Mapping[str, Any]], best: bool) -> list[str]:
+    """Which devices are the least healthy, or the healthiest, and why."""
+    which, names = "healthiest" if best else "least healthy", [row["device_id"] for row in devices]
+    told = [f"The {which} {'are' if names[1:] else 'is'} {', '.join(names)}."]
+    return told + [
+        f"{row['device_id']} ({row['model']}) has a health score of {row['score']:.0f} of 100: "
+        f"{row['detail']}."
+        for row in devices
+    ]
+
+
 def fleet(scope: Mapping[str, Any]) -> str:
     """What the devices of a scope are called."""
     return f"the {called}" if (called := _devices(scope)) != "devices" else "the fleet"
 
 
-def alerts(found: list[dict[str, Any]], of: str, question: str, period: Period | None = None) -> list[str]:
-    """The alerts of a device that are open, or were in a period; that there is none only where a question
-    asks for alerts."""
-    told = [alert(each, of) for each in (found if period else still_open(found))[:MOST_ALERTS]]
-    return told or ([open_alerts(0, of, period)] if ALERTS.search(question) else [])
+def alerts(insights: dict[str, Any], question: str, period: Period | None = None) -> list[str]:
+    """The first alerts of a device that are open, or were in a period; before them how many there are where a
+    question asks for alerts or not all are told. Where it asks for those that were resolved these come first,
+    the last of them before the others, and then those that still are open."""
+    of, found, count = insights["device_id"], insights["alerts"], insights["open_alerts"]
+    still = [alert(each, of) for each in still_open(found)[:MOST_ALERTS]]
+    if ALERTS.search(question) and of_resolved(question):
+        over = sorted(_resolved(found, period or EVER), key=lambda each: each["resolved_at"], reverse=True)
+        told = [alert(each, of) for each in over[:MOST_ALERTS]]
+        return [resolved_alerts(insights["resolved_alerts"], of, period), *told, *still]
+    told = [alert(each, of) for each in found[:MOST_ALERTS]] if period else still
+    counted = ALERTS.search(question) or count > len(told)
+    return [open_alerts(count, of, period), *told] if counted else told
 
 
 def still_open(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The alerts that were not resolved yet."""
     return [each for each in found if each["resolved_at"] is None]
+
+
+def _resolved(found: list[dict[str, Any]], period: Period) -> list[dict[str, Any]]:
+    return [
+        each for each in found if each["resolved_at"] and period.since <= each["resolved_at"] < period.until
+    ]
+
+
+def resolved_alerts(count: int, of: str, period: Period | None = None) -> str:
+    """How many alerts were resolved, in a period or ever."""
+    when = f" {period}" if period else ""
+    return (
+        f"{count or 'No'} alert{'s' * (count != 1)} of {of} {'was' if count == 1 else 'were'} resolved{when}."
+    )
 
 
 def open_alerts(count: int, of: str, period: Period | None = None) -> str:
@@ -94,7 +128,7 @@ def alert(found: dict[str, Any], of: str) -> str:
     """An alert, and how long it has been open, or was."""
     named, opened = f"The alert {found['rule']} of {of}", at(found["opened_at"])
     if found["resolved_at"] is None:
-        return f"{named} is open since {opened}."
+        return f"{named} has been open since {opened}."
     return f"{named} was open from {opened} to {at(found['resolved_at'])}."
 
 
@@ -206,6 +240,13 @@ def reported(codes: list[dict[str, Any]], of: str, period: Period | None = None)
     return lines
 
 
+def left_out(devices: Sequence[str], most: int) -> str:
+    """That a question names other devices than the `most` that are told of."""
+    *others, last = devices
+    named = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+    return f"{named} left out: {most} devices are the most that are told of at once."
+
+
 def last_reading(insights: dict[str, Any], question: str, period: Period | None = None) -> list[str]:
     """When a device last sent a reading, or whether it did in a period, where a question asks for that."""
     if not (SILENT.search(question) or LAST_SEEN.search(question)):
@@ -213,9 +254,9 @@ def last_reading(insights: dict[str, Any], question: str, period: Period | None 
     device, latest = insights["device_id"], insights["trend"][-1]["ts"] if insights["trend"] else None
     if period:
         told = f"{device} sent {'readings' if latest else 'no reading'} {period}"
-        return [f"{told}, the last of {at(latest)}." if latest else f"{told}."]
+        return [f"{told}, the last at {at(latest)}." if latest else f"{told}."]
     return [
-        f"The latest reading of {device} is of {at(latest)}."
+        f"The latest reading of {device} was at {at(latest)}."
         if latest
         else f"No reading of {device} is on record."
     ]

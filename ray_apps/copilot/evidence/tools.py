@@ -149,10 +149,14 @@ class Toolbox:
             )
             passages = [evidence.lacking_passage(found, lack, plan)]
         else:
-            period = plan.period or EVER
-            found = await asyncio.to_thread(
-                self._devices.incidents, tenant, period, plan.reported, plan.codes, plan.left_out
+            of = (
+                plan.period or EVER,
+                plan.reported,
+                plan.codes,
+                plan.left_out,
+                plan.alerts and plan.resolved,
             )
+            found = await asyncio.to_thread(self._devices.incidents, tenant, *of)
             passages = [evidence.incident_passage(found, plan)]
         given = {**wanted.model_dump(exclude_none=True), **evidence.within(plan.period)}
         return Result(ToolCall(name="get_incident_history", arguments=given, result=found), passages)
@@ -174,5 +178,6 @@ class Toolbox:
                 result={"documents": [{"title": title, "uri": uri} for uri, title in titles.items()]},
             ),
             evidence.document_passages(hits),
-            bool(search.get("failed")),
+            bool(search["failed"]),
+            frozenset({search["indexes"]}),
         )

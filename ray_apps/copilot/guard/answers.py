@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from iotops.tenancy import SHARED_PREFIX, TOPIC_KINDS, Tenant
 from ray_apps.copilot.guard.personal import PersonalKind, personal_data
 from ray_apps.copilot.guard.secret_patterns import secrets_in
+from ray_apps.copilot.guard.windows import visible
 from ray_apps.copilot.language.words import STOP_WORDS
 
 _TENANT = r"(?P<tenant>[a-z][a-z0-9_]{1,30})"
@@ -24,9 +25,9 @@ _NOUN = (
     r"question|quota|record|role|scope|sensor|space|table|tier|token|topic|user|\w+(?:ing|tion|ment|ity))s?"
 )
 _FOREIGN = [
-    re.compile(rf"\blake://{_TENANT}(?![\w])[^\s)\]>\"'`]*"),
-    re.compile(rf"\bs3a?://[\w.-]+/{_TENANT}/[^\s)\]>\"'`]*"),
-    re.compile(rf"\btenants/{_TENANT}/[^\s)\]>\"'`]*"),
+    re.compile(rf"\blake://{_TENANT}(?![\w])[^\s)\]>\"'`]*", re.I),
+    re.compile(rf"\bs3a?://[\w.-]+/{_TENANT}/[^\s)\]>\"'`]*", re.I),
+    re.compile(rf"\btenants/{_TENANT}/[^\s)\]>\"'`]*", re.I),
     # Said to be one: a manual may have a setting `telemetry_interval`.
     re.compile(rf"\b{_STREAM}\b[^.\n]{{0,40}}?\b{_KINDS}_{_TENANT}\b", re.I),
     re.compile(rf"\b{_KINDS}_{_TENANT}\b[^\w.\n]{{1,3}}{_STREAM}\b", re.I),
@@ -38,7 +39,12 @@ _FOREIGN = [
         re.I,
     ),
 ]
-_LINK = re.compile(r"(?:https?://|\bwww\.)[^\s<>\"'`\])}]+", re.I)
+# Of any scheme or none, as a browser reads it: a backslash is a slash, and scripts and data open too.
+_LINK = re.compile(
+    r"(?:[a-z0-9+.-]{1,20}://|\b(?:https?|javascript|vbscript):(?=\S)|\bdata:(?=[a-z]+/|[,;])|\bwww\."
+    r"|(?<![\w/\\])(?<!\w:)[/\\]{2,}(?=\w))[^\s<>\"'`\])}]+",
+    re.I,
+)
 Span = tuple[int, int, str]
 
 
@@ -52,7 +58,9 @@ class AnswerCheck:
 
     def allow(self, sources: Iterable[str]) -> None:
         """The links of these sources may stand in the answer."""
-        self._links |= {_bare(match.group()) for source in sources for match in _LINK.finditer(source)}
+        for source in sources:
+            seen = "".join(map(visible, source))
+            self._links |= {_bare(match.group()) for match in _LINK.finditer(seen)}
 
     def clean(self, text: str) -> str:
         """The text with `[removed: kind]` for each finding; `removed` counts them by kind."""
@@ -65,7 +73,11 @@ class AnswerCheck:
         return self._without(text, self._private, None)
 
     def _without(self, text: str, find: Callable[[str], Iterator[Span]], kind: str | None) -> str:
-        for start, end, found in reversed(_merged(find(text))):
+        """What is found as a reader sees the text is taken out of the text as it is."""
+        seen = [(each, place) for place, letter in enumerate(text) for each in visible(letter)]
+        spans = find("".join(each for each, _ in seen))
+        places = ((seen[start][1], seen[end - 1][1] + 1, found) for start, end, found in spans)
+        for start, end, found in reversed(_merged(places)):
             text = f"{text[:start]}[removed: {kind or found}]{text[end:]}"
             self.removed[kind or found] += 1
         return text
@@ -82,7 +94,8 @@ class AnswerCheck:
 
     def _new(self, text: str) -> Iterator[Span]:
         for match in _LINK.finditer(text):
-            if _bare(match.group()) not in self._links:
+            own = match.group().lower().startswith("lake://")  # another tenant's is not left here
+            if not own and _bare(match.group()) not in self._links:
                 yield match.start(), match.start() + len(match.group().rstrip(".,;:!?*_")), "link"
 
     def _private(self, text: str) -> Iterator[Span]:
@@ -103,4 +116,4 @@ def _merged(spans: Iterator[Span]) -> list[Span]:
 
 def _bare(link: str) -> str:
     """A link without what only the sentence around it adds, and in one spelling of its host."""
-    return re.sub(r"^https?://(?:www\.)?|^www\.", "", link.rstrip(".,;:!?*_/"), flags=re.I)
+    return re.sub(r"^(?:(?:https?:)?[/\\]{2,})?(?:www\.)?", "", link.rstrip(".,;:!?*_/"), flags=re.I)

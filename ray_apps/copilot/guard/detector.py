@@ -10,7 +10,7 @@ import numpy as np
 from indexes.vector import Vectors
 from ray_apps.copilot.guard.heads import Heads, passage_rows, question_rows
 from ray_apps.copilot.guard.rules import decisive, reason_of
-from ray_apps.copilot.guard.windows import block_windows, sentence_windows, undisguised
+from ray_apps.copilot.guard.windows import block_windows, said_in_code, sentence_windows, undisguised
 
 MOST_WINDOWS, MOST_ALONE = 400, 6
 Encode = Callable[[Sequence[str]], Vectors]
@@ -27,10 +27,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Reading:
-    """A text cut for the detector: the windows that are embedded, and all sentences for the rules."""
+    """A text cut for the detector: windows for the heads, and all sentences for the rules."""
 
     windows: tuple[str, ...]
     sentences: tuple[str, ...]
+    asides: tuple[str, ...] = ()
+    """Windows that are judged apart, for each is also judged by how far it is from those beside it."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that is embedded."""
+        return self.windows + self.asides
 
 
 def read_question(text: str) -> Reading:
@@ -42,9 +49,10 @@ def read_question(text: str) -> Reading:
 
 
 def read_passage(text: str) -> Reading:
-    """A passage in sentences."""
-    sentences = tuple(sentence_windows(undisguised(text))[:MOST_WINDOWS])
-    return Reading(sentences, sentences)
+    """A passage in sentences, with those that stand in its code."""
+    plain = undisguised(text)
+    sentences = tuple(sentence_windows(plain)[:MOST_WINDOWS])
+    return Reading(sentences, sentences, tuple(said_in_code(plain)[:MOST_WINDOWS]))
 
 
 class InjectionDetector:
@@ -59,27 +67,31 @@ class InjectionDetector:
             return verdict
         if not self.heads or not reading.windows:
             return Verdict(False)
-        rows = question_rows(reading.windows, _stacked(reading, vectors))
+        rows = question_rows(reading.windows, _stacked(reading.windows, vectors))
         return _worst(reading.windows, self.heads.question.scores(rows))
 
     def passage(self, reading: Reading, vectors: Mapping[str, Vectors]) -> Verdict:
         """Judge a passage by its worst sentence; `vectors` as for a question."""
         if verdict := _by_rule(reading.sentences):
             return verdict
-        if not self.heads or not reading.windows:
+        if not self.heads:
             return Verdict(False)
-        rows = passage_rows(reading.windows, _stacked(reading, vectors))
-        return _worst(reading.windows, self.heads.passage.scores(rows))
+        verdicts = [
+            _worst(windows, self.heads.passage.scores(passage_rows(windows, _stacked(windows, vectors))))
+            for windows in (reading.windows, reading.asides)
+            if windows
+        ]
+        return max(verdicts, key=lambda verdict: verdict.score, default=Verdict(False))
 
 
 def encoded(readings: Sequence[Reading], encode: Encode) -> dict[str, Vectors]:
     """The vector of every window of the readings, each text encoded once."""
-    texts = list(dict.fromkeys(window for reading in readings for window in reading.windows))
+    texts = list(dict.fromkeys(window for reading in readings for window in reading.texts))
     return dict(zip(texts, encode(texts), strict=True)) if texts else {}
 
 
-def _stacked(reading: Reading, vectors: Mapping[str, Vectors]) -> Vectors:
-    return np.stack([vectors[window] for window in reading.windows])
+def _stacked(windows: Sequence[str], vectors: Mapping[str, Vectors]) -> Vectors:
+    return np.stack([vectors[window] for window in windows])
 
 
 def _by_rule(sentences: Sequence[str]) -> Verdict | None:

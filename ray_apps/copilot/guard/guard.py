@@ -137,7 +137,7 @@ class Guard:
     async def _encoded(
         self, tenant: Tenant, readings: Sequence[Reading], detector: InjectionDetector
     ) -> dict[str, Vectors]:
-        windows = list(dict.fromkeys(window for reading in readings for window in reading.windows))
+        windows = list(dict.fromkeys(window for reading in readings for window in reading.texts))
         if not detector.heads or not windows:
             return {}
         return dict(zip(windows, await self._vectors.of(tenant, windows), strict=True))

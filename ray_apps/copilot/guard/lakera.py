@@ -28,14 +28,13 @@ class _Verdict(BaseModel):
 class LakeraGuard:
     """A client that answers None where the service does not: the local verdict holds then."""
 
-    def __init__(self, settings: GuardSettings, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, settings: GuardSettings) -> None:
         key = settings.lakera_api_key.get_secret_value() if settings.lakera_api_key else ""
         self._client = (
             httpx.AsyncClient(
                 base_url=settings.lakera_url,
                 headers={"Authorization": f"Bearer {key}"},
                 timeout=settings.lakera_timeout_s,
-                transport=transport,
             )
             if key
             else None

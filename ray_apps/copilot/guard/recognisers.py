@@ -68,12 +68,12 @@ _SSN = [
 _SMALL_IBAN = Pattern("small letters", r"\b([a-z]{2}[0-9]{2}[a-z0-9]{11,30})\b", 0.5)
 
 
-class _Email(EmailRecognizer):  # type: ignore[misc]
+class _Email(EmailRecognizer):
     def validate_result(self, pattern_text: str) -> bool:
         return bool(_DOMAINS(pattern_text).fqdn)
 
 
-class _Phone(PhoneRecognizer):  # type: ignore[misc]
+class _Phone(PhoneRecognizer):
     def __init__(self, form: str, score: float = PhoneRecognizer.SCORE, **options: Any) -> None:
         super().__init__(**options)
         self._form, self.SCORE = re.compile(form), score

@@ -20,15 +20,22 @@ _HTML = re.compile(
 )
 _WORD = re.compile(r"[^\W\d_]{2,}")
 LEAST_WORDS = 3
-_FENCE = re.compile(r"(?:```|~~~)[^\n]*\n.*?(?:```|~~~|\Z)", re.S)
+LEAST_SAID, LEAST_PLAIN = 5, 0.65
+"""Words of a line of code that says something, and the share of it that they and its spaces are."""
+_FENCE = re.compile(r"(```|~~~)[^\n]*\n.*?(?:\1|\Z)", re.S)
+
+
+def visible(text: str) -> str:
+    """The text in compatibility form, without invisible characters."""
+    return text if text.isascii() else _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
 
 
 def undisguised(text: str) -> str:
-    """The text in compatibility form, without invisible characters; what they or Base64 hid is appended."""
+    """The visible text; what invisible characters or Base64 hid is appended."""
     hidden = ["".join(chr(ord(each) - 0xE0000) for each in run) for run in _TAGS.findall(text)]
-    visible = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
-    hidden += [found for blob in _BASE64.findall(visible) if (found := _decoded(blob))]
-    return "\n".join([visible, *hidden])
+    seen = visible(text)
+    hidden += [found for blob in _BASE64.findall(seen) if (found := _decoded(blob))]
+    return "\n".join([seen, *hidden])
 
 
 def _decoded(blob: str) -> str:
@@ -41,7 +48,7 @@ def _decoded(blob: str) -> str:
 
 
 def sentence_windows(text: str) -> list[str]:
-    """The sentences, lines and table rows of a text, each without Markdown's marks; code blocks whole.
+    """The sentences, lines and table rows of a text, each without Markdown's marks; code in blocks of lines.
 
     A sentence is spelled as `grounding.plain` spells it, so that a vector made of it for grounding serves
     here too.
@@ -49,12 +56,25 @@ def sentence_windows(text: str) -> list[str]:
     found: list[str] = []
     for piece, is_code in _pieces(text):
         if is_code:
-            found.append(piece[:LONGEST_BLOCK])
+            found += _cut(piece, LONGEST_BLOCK)
             continue
         for start, end in sentences(piece):
             for line in _NEW_LINE.split(piece[start:end]):
                 found += _cut(plain(_HTML.sub(" ", line)), LONGEST_SENTENCE)
     return [each for each in found if len(_WORD.findall(each)) >= LEAST_WORDS or not each.isascii()]
+
+
+def said_in_code(text: str) -> list[str]:
+    """The lines of code blocks that read like sentences: a comment, what a log says, or prose that only a
+    fence without its partner makes code."""
+    code = [piece for piece, is_code in _pieces(text) if is_code]
+    lines = [plain(line) for piece in code for line in piece.split("\n")[1:]]
+    return [part for line in lines if _says(line) for part in _cut(line, LONGEST_SENTENCE)]
+
+
+def _says(line: str) -> bool:
+    words = _WORD.findall(line)
+    return len(words) >= LEAST_SAID and sum(map(len, words)) + line.count(" ") >= LEAST_PLAIN * len(line)
 
 
 def _pieces(text: str) -> list[tuple[str, bool]]:
@@ -80,11 +100,10 @@ def block_windows(text: str) -> list[str]:
 
 
 def _cut(text: str, longest: int) -> list[str]:
-    """The text in pieces of at most so many characters, cut at spaces."""
+    """The text in pieces of at most so many characters, cut at the ends of lines or else at spaces."""
     pieces = []
     while len(text) > longest:
-        at = text.rfind(" ", 0, longest)
-        at = at if at > 0 else longest
+        at = next((at for mark in "\n " if (at := text.rfind(mark, 0, longest)) > 0), longest)
         pieces.append(text[:at])
         text = text[at:].lstrip()
     return [*pieces, text] if text else pieces

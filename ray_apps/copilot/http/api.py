@@ -40,6 +40,7 @@ from ray_apps.copilot.conversation import Conversations
 from ray_apps.copilot.events import Tell, heard, ms, unheard
 from ray_apps.copilot.evidence.devices import DeviceRecords
 from ray_apps.copilot.evidence.lookup import Lookup
+from ray_apps.copilot.evidence.names import Names
 from ray_apps.copilot.evidence.sentence_vectors import SentenceVectors
 from ray_apps.copilot.feedback import Feedback
 from ray_apps.copilot.guard.guard import Guard
@@ -139,7 +140,7 @@ class Copilot:
             self._versions,
             self._cache,
             Conversations(server, settings.copilot.conversation_ttl_s),
-            self._devices,
+            Names(self._devices, retriever),
         )
         self._feedback = Feedback(settings.database)
         admission()  # made now, as the recorder is: a mistake in their files stops the start, not a call
@@ -166,7 +167,7 @@ class Copilot:
 
     @app.post(
         "/v1/chat/completions",
-        summary="Ask in the words of OpenAI's chat completions",
+        summary="Ask through OpenAI-compatible chat completions",
         response_model=ChatCompletion,
         responses=responses.COMPLETIONS,
     )
@@ -174,7 +175,7 @@ class Copilot:
         self, body: ChatRequest, request: Request, principal: Asker
     ) -> ChatCompletion | EventStream:
         """The answer to the last message of the user, which may refer to earlier ones; sources below it."""
-        question, earlier = await body.question()
+        question, earlier = body.question()
         asked, model = request_id(request), self._chat.author
         if not body.stream:
             answer = await self._pipeline.ask(principal, question, asked, unheard, earlier)

@@ -54,7 +54,7 @@ class Bounded:
             if begun or not limit.expired():
                 raise
             logger.warning("%s %s took longer than %g s", scope["method"], scope["path"], self._most_s)
-            late = f"there was no answer within {self._most_s:g} s: send this again in a while"
+            late = f"there was no answer within {self._most_s:g} s: try again shortly"
             await refused(scope, ApiError(504, "timed_out", late))(scope, receive, send)
         except ClientDisconnect:
             return  # nobody waits for an answer

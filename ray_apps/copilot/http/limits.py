@@ -70,7 +70,7 @@ class Admission:
                 429,
                 "rate_limited",
                 f"tenant {tenant.id} has made the {limit} {call} calls a minute of its tier {policy.tier}: "
-                f"come again in {standing.wait_s} s",
+                f"try again in {standing.wait_s} s",
                 retry_after_s=standing.wait_s,
             )
 

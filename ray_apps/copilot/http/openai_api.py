@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 
-from indexes.codes import codes_in
 from iotops.http import ApiError, error_body
 from iotops.refusals import ErrorBody
 from ray_apps.copilot.contracts import AskRequest, AskResponse, Citation, Token, Usage
 from ray_apps.copilot.events import Event
 from ray_apps.copilot.http.sse import frame
-from ray_apps.copilot.question.follow_up import Turn, resolve
 
 END = frame("[DONE]")
 MOST_EARLIER, MOST_CHARACTERS = 6, 2000
@@ -67,28 +63,15 @@ class ChatRequest(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
 
-    async def question(self) -> tuple[AskRequest, list[Turn]]:
-        """The question and the turns before it; raises `ApiError` where the last message asks nothing.
-
-        The turns are read in a thread: messages of two thousand brackets take a third of a second.
-        """
+    def question(self) -> tuple[AskRequest, list[str]]:
+        """The question and those before it; raises `ApiError` where the last message asks nothing."""
         *earlier, last = [message.text for message in self.messages if message.role == "user"] or [""]
         try:
             asked = AskRequest(question=last)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]["msg"]
             raise ApiError(422, "invalid_request", f"the last message of the user: {problem}") from None
-        return asked, await asyncio.to_thread(_turns, earlier[-MOST_EARLIER:])
-
-
-def _turns(texts: Sequence[str]) -> list[Turn]:
-    """What earlier questions were about."""
-    turns: list[Turn] = []
-    for text in texts:
-        resolved = resolve(text[:MOST_CHARACTERS], None, turns)
-        devices = [name for name in resolved.plan.names if codes_in(name)]
-        turns.append(Turn(question=resolved.whole, devices=devices, codes=resolved.codes))
-    return turns
+        return asked, [text[:MOST_CHARACTERS] for text in earlier[-MOST_EARLIER:]]
 
 
 class ChatAnswer(BaseModel):

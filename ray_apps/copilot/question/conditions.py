@@ -1,53 +1,58 @@
-"""Questions for the devices that meet several conditions at once, or have a score: `had errors but no
-alerts`, `are offline and had E421`, `have a health below 60`. Each is read as a whole, or not at all."""
+"""Questions for the devices that meet several conditions at once, or have a score, or had so many errors:
+`had errors but no alerts`, `are offline and had E421`, `have a health below 60`, `had more than 3 errors`.
+Each is read as a whole, or not at all."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import Literal
 
-from ray_apps.copilot.question.lacking import EXPLAINS, SENDS_NONE, lately, silence, without_duration
+from ray_apps.copilot.question.lacking import EXPLAINS, lately, silence, without_duration
+from ray_apps.copilot.question.mentions import (
+    BOUND,
+    COUNT,
+    MENTION,
+    Bound,
+    Kind,
+    bounds,
+    kind,
+)
 from ray_apps.copilot.question.naming import KINDS
 from ray_apps.copilot.question.period import Period, period, without_period
 
-Kind = Literal["errors", "alerts", "readings", "score"]
-Bound = Literal["at least", "at most", "below", "above"]
 MOST = 8
 """Conditions of a question that are read."""
-_BOUNDS: dict[Bound, str] = {
-    "at least": "at least|at or above|no(?:t)? (?:less|lower) than|not (?:below|under)|>=|≥",
-    "at most": "at most|at or below|no(?:t)? (?:more|higher) than|not (?:above|over)|<=|≤",
-    "below": "below|under|(?:less|lower|smaller|worse) than|<",
-    "above": "above|over|(?:more|higher|greater|better) than|>",
-}
-_BOUND = "|".join(_BOUNDS.values())
-_SCORE = r"(?:health(?: scores?)?|scor(?:es?|ed|ing))(?: (?:is|are|was|were|of|at|now|currently)\b){0,3}"
-_OF_100 = r"(?: ?%| percent\b| points?\b)?(?: ?/ ?100\b| (?:out )?of 100\b)?"
-_TROUBLE, _ALERT = "(?:error|fault|failure|problem|issue|incident)s?", "(?:alert|alarm)s?"
-_MENTION = re.compile(
-    rf"(?P<silent>{SENDS_NONE})|(?P<sends>\b(?:online|connected|reachable)\b)"
-    rf"|\b{_SCORE} ?(?P<bound>{_BOUND}) ?(?P<score>\d{{1,3}}(?:\.\d+)?)(?!\w){_OF_100}"
-    rf"|\b(?P<noun>(?:(?:{_TROUBLE}|{_ALERT}|codes?) ){{1,2}})?(?P<code>[A-Z]{{1,4}}[-_]?\d{{1,6}}[A-Z]?)\b"
-    rf"(?! (?:{KINDS})s?\b)(?: (?:{_TROUBLE}|{_ALERT})\b)?"
-    rf"|\b(?:{_TROUBLE} )?(?P<alerts>{_ALERT})\b(?!-)|\b{_TROUBLE}(?: codes?)?\b(?!-)",
+_SAYS_MORE = re.compile(
+    rf"(?:\bbetween|{BOUND}) ?\d|\d%? or (?:less|lower|below|more|higher|above)\b"
+    rf"|(?<![\w-]){COUNT} (?:times\b|\*)|\b(?:once|twice)\b"
+    r"|(?<!how )\b(?:few(?:est)?|least|rarest|many|several|multiple|repeated|exclusively|nothing but) \*"
+    r"|\bneither \w+ nor \w+ \*"
+    r"|\b(?:had|have|has|report\w*) (?:only|just) \*",
     re.I,
 )
-"""What is said of a device; where no group is found, that it had errors."""
-_COMPARED = re.compile(rf"(?:\bbetween|{_BOUND}) ?\d|\d%? or (?:less|lower|below|more|higher|above)\b", re.I)
-_HEALTH = re.compile(r"\b(?:(?:un)?healthy|worst|critical|serious|urgent)\b", re.I)
-"""Say more of a device, which is not read."""
+"""Says more of a device than is read; a star stands for what is."""
+_HEALTH = re.compile(r"\b(?:(?:un)?healthy|worst|best|ok|okay|fine|good|bad|critical|serious|urgent)\b", re.I)
+"""Says so too, beside a condition."""
 _WHO = re.compile(
-    rf"\bwho\b|\b(?:any|every)(?:one|body)\b|\bwhich (?:of|had|has|have)\b|\b(?:{KINDS})s\b"
+    rf"\bwho\b|\b(?:any|every)(?:one|body)\b|\bwhich (?:of|had|has|have)\b|\bhow many are\b|\b(?:{KINDS})s\b"
     rf"|\b(?:which|what|any|every|each)(?: \S+)? (?:{KINDS})\b|(?:\b(?:which|how many)(?: \S+)? |^)\S*\d",
     re.I,
 )
 _NOBODY = re.compile(r"^\W*(?:(?:show|list|find|give|me|only|just|open|any|all)\W+)*$", re.I)
+_ALL = re.compile(r"\b(?:all|every\w*|each)\b", re.I)
+_TOLD = {"below": "fewer than", "above": "more than"}
+_OTHERWISE: dict[Bound, Bound] = {
+    "at least": "below",
+    "below": "at least",
+    "above": "at most",
+    "at most": "above",
+}
 _NOT = frozenset("no not never without neither nor zero".split())
 _LIST = frozenset("and or nor both as well also plus any".split())
+_ONLY = frozenset("only just exclusively but".split())
 _OPEN = frozenset("open active unresolved current currently".split())
 _PAST = frozenset("had did was were".split())
 _SAID = _NOT | frozenset(
@@ -59,7 +64,7 @@ _SAID = _NOT | frozenset(
 _BETWEEN = (
     _SAID | _LIST | _OPEN
     | {*"is are was were been be but yet though although who that whose a an the".split()}
-    | {*"single together on still now ever".split()}
+    | {*"single together on still now ever go goes gone went going stay stayed".split()}
     | {kind + ending for kind in KINDS.split("|") for ending in ("", "s")}
 )  # fmt: skip
 _BESIDE = _BETWEEN | frozenset(
@@ -74,14 +79,15 @@ _BESIDE = _BETWEEN | frozenset(
 @dataclass(frozen=True)
 class Condition:
     """What a device has or, unless it `has`, has not in a period: an alert that is open, now without one;
-    errors, of some codes if any are given; readings; a score, on its last day, that is so bound."""
+    errors, of some codes if any are given; readings; a score, on its last day. A number may be the bound of
+    how often it has it, or of the score."""
 
     of: Kind
     has: bool
     period: Period | None = None
     codes: tuple[str, ...] = ()
-    bound: Bound = "below"
-    score: float = 0.0
+    bound: Bound | None = None
+    number: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.told()} {self.period or ''}".rstrip()
@@ -89,16 +95,34 @@ class Condition:
     def told(self, others: Collection[str] = ()) -> str:
         """In words, for a sentence on devices, but for the time; `others` are codes that are not counted."""
         no, an = ("", "an ") if self.has else ("no ", "no ")
+        often = f"{_TOLD.get(self.bound or '', self.bound)} {self.number:g}"
+        plural = "s" * (self.number != 1)
         match self.of:
             case "alerts":
-                return f"{'had' if self.period else 'have'} {an}open alert"
+                alert = f"{often} open alert{plural}" if self.bound else f"{an}open alert"
+                return f"{'had' if self.period else 'have'} {alert}"
             case "readings":
                 return "sent readings" if self.has else "sent no reading"
             case "score":
                 of = "of " if self.bound in ("at least", "at most") else ""
-                return f"have {no or 'a '}health score {of}{self.bound} {self.score:g} of 100"
+                return f"have {no or 'a '}health score {of}{self.bound} {self.number:g} of 100"
         other = f" other than {' and '.join(others)}" if others else ""
-        return f"reported {no}{' or '.join(self.codes)}" if self.codes else f"reported {an}error code{other}"
+        codes = " or ".join(self.codes)
+        if self.bound:
+            return f"reported {codes or f'error codes{other}'} {often} time{plural}"
+        return f"reported {no}{codes}" if codes else f"reported {an}error code{other}"
+
+    @property
+    def otherwise(self) -> Condition:
+        """What the other devices have."""
+        if self.bound and self.of != "score":
+            return replace(self, bound=_OTHERWISE[self.bound])
+        return replace(self, has=not self.has)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is answered so though no other condition stands beside it."""
+        return self.bound is not None or (self.of == "readings" and self.has)
 
 
 @dataclass(frozen=True)
@@ -116,37 +140,48 @@ class Conditions:
 
 def conditions(question: str, now: datetime) -> Conditions:
     """What a question, asked at `now` (UTC), says of the devices that it asks for, unless that is one thing
-    which has no score."""
+    which is answered by itself."""
     question = " ".join(question.split())
     if EXPLAINS.search(question):
         return Conditions()
     found = _mentions(question, now)
-    nouns = (each.start() for each in found if _kind(each) != "readings")  # `which offline machines`
+    nouns = (each.start() for each in found if kind(each) != "readings")  # `which offline machines`
     asks, read = bool(_WHO.search(question[: next(nouns, None)])), _read(question, found, now)
-    if read is None:
-        rest = without_duration(without_period(_MENTION.sub(" ", question), now))
-        kinds = {*map(_kind, found), *(["score"] if _HEALTH.search(rest) else [])}
-        return Conditions(apart=asks and (len(kinds) > 1 or bool(_COMPARED.search(rest))))
+    if read is None or (len(read) == 1 and not read[0].alone):
+        return Conditions(apart=asks and _says_more(question, found, now))
     # `Errors and no alerts this week` are of devices; of `errors and alerts` both are told.
-    asks |= len({each.has for each in read}) > 1 and bool(_NOBODY.search(question[: found[0].start()]))
-    joined = len(read) > 1 or any(each.of == "score" for each in read)
-    return Conditions(read) if asks and joined else Conditions()
+    of_devices = len({each.has for each in read}) > 1 or any(each.bound for each in read)
+    asks |= of_devices and bool(_NOBODY.search(question[: found[0].start()]))
+    if len(read) == 1 and read[0].of == "readings" and _ALL.search(question):  # `are all online?`: who is not
+        return Conditions()
+    return Conditions(read if asks else ())
 
 
 def _mentions(question: str, now: datetime) -> list[re.Match[str]]:
-    """What a question mentions; a code stands behind a word for an error, a verb, or another mention."""
+    """What a question mentions; a code stands behind a number, a word for an error, a verb, or another
+    mention."""
     found: list[re.Match[str]] = []
-    for mention in islice(_MENTION.finditer(question), 2 * MOST):
-        if mention["code"] and not mention["noun"]:
+    for mention in islice(MENTION.finditer(question), 2 * MOST):
+        if mention["code"] and not (mention["noun"] or mention["many"]):
             before = _words(question[found[-1].end() if found else 0 : mention.start()], now)
             listed = found and _LIST.issuperset(before) and (before or found[-1]["code"])
-            if not (listed or _SAID & {*before[-1:]}):
+            if not (listed or (_SAID | _ONLY) & {*before[-1:]}):
                 continue
         found.append(mention)
     return found
 
 
-def _read(question: str, found: list[re.Match[str]], now: datetime) -> tuple[Condition, ...] | None:
+def _says_more(question: str, found: Sequence[re.Match[str]], now: datetime) -> bool:
+    """Whether a question that is not read as a whole says two things of a device, or one that is not read, or
+    one with a number, or that it is not silent."""
+    rest = without_duration(without_period(MENTION.sub("*", question), now))
+    kinds = {*map(kind, found), *(["score"] if _HEALTH.search(rest) else [])}
+    denied = any(_NOT & {*_words(question[: each.start()], now)[-3:]} for each in found if each["silent"])
+    counted = any(each["many"] or each["often"] or each["score"] for each in found)
+    return len(kinds) > 1 or counted or denied or bool(_SAYS_MORE.search(rest))
+
+
+def _read(question: str, found: Sequence[re.Match[str]], now: datetime) -> tuple[Condition, ...] | None:
     """What must hold together; nothing where errors or alerts may hold, of which both are told; None where it
     is not known what must."""
     if not 0 < len(found) <= MOST:
@@ -154,59 +189,82 @@ def _read(question: str, found: list[re.Match[str]], now: datetime) -> tuple[Con
     ends, starts = [0, *(each.end() for each in found)], [*(each.start() for each in found), len(question)]
     pieces = [question[end:start] for end, start in zip(ends, starts, strict=True)]
     words = [set(_words(piece, now)) for piece in pieces]
-    plain = words[0] | words[-1] <= _BESIDE and all(each <= _BETWEEN for each in words[1:-1])
-    if not plain or any("both" in each and each & _NOT for each in words):
+    if not _plain(words):
         return None
-    for place in range(len(found) - 1, 0, -1):
-        if not words[place] and found[place - 1]["code"] and found[place]["code"]:  # `E421, E425 and E310`
-            words[place] = words[place + 1] if found[place + 1 :] and found[place + 1]["code"] else {"or"}
+    _repeat_conjunctions(found, words)
     read: list[Condition] = []
     asked, denied = period(question, now), False
     for mention, said, behind in zip(found, words, pieces[1:], strict=False):
+        was, denied = denied, bool(said & _NOT) or (denied and _continues(mention, said))
+        own = _conditions(mention, denied, said, behind, asked, now)
+        if not own:
+            return None
         either = bool(said & {"or", "nor"})
-        listed = _kind(mention) in ("errors", "alerts") and said <= _LIST | (_OPEN if either else set())
-        was, denied = denied, bool(said & _NOT) or (denied and listed)  # `no errors or open alerts`
-        own = _condition(mention, denied, said, behind, asked, now)
-        if read and _alike(read[-1], own) and (either or denied):
-            read[-1] = replace(own, codes=(*read[-1].codes, *own.codes))
+        if read and (either or denied) and _alike(read[-1], own[0]):
+            read[-1] = replace(own[0], codes=(*read[-1].codes, *own[0].codes))
         elif read and either and not (was and denied):
-            told = len(found) == 2 and {read[0].of, own.of} <= {"errors", "alerts"}
-            return () if told and not (was or denied) else None
+            one_of_two = len(found) == 2 and all(each.of in ("errors", "alerts") for each in (*read, *own))
+            return () if one_of_two and not (was or denied or read[0].alone or own[0].alone) else None
         else:
-            read.append(own)
+            read += own
     return tuple(dict.fromkeys(read))
 
 
-def _condition(
+def _plain(words: Sequence[set[str]]) -> bool:
+    """Whether the words beside and between the mentions say nothing more, nor deny that both hold."""
+    beside = words[0] | words[-1] <= _BESIDE and all(each <= _BETWEEN for each in words[1:-1])
+    return beside and not any("both" in each and each & _NOT for each in words)
+
+
+def _repeat_conjunctions(found: Sequence[re.Match[str]], words: list[set[str]]) -> None:
+    """The word before the last code of a list stands for each comma: `E421, E425 and E310`."""
+    for place in range(len(found) - 1, 0, -1):
+        if not words[place] and found[place - 1]["code"] and found[place]["code"]:
+            words[place] = words[place + 1] if found[place + 1 :] and found[place + 1]["code"] else {"or"}
+
+
+def _continues(mention: re.Match[str], said: set[str]) -> bool:
+    """Whether what is denied before a mention is so of it too: `no errors or open alerts`."""
+    either = bool(said & {"or", "nor"})
+    return kind(mention) in ("errors", "alerts") and said <= _LIST | (_OPEN if either else set())
+
+
+def _conditions(
     mention: re.Match[str],
     denied: bool,
     said: Collection[str],
     behind: str,
     asked: Period | None,
     now: datetime,
-) -> Condition:
-    """What a mention says, by the words `said` before it; of the time `behind` it, else that of the question,
-    `asked`."""
-    kind, named = _kind(mention), period(behind, now)
-    if kind == "readings":
-        return Condition(kind, bool(mention["sends"]) is not denied, named or silence(behind, now))
-    if kind == "score":
-        compared = mention["bound"].lower()
-        bound = next(each for each, words in _BOUNDS.items() if re.fullmatch(words, compared))
-        return Condition(kind, not denied, named or asked, bound=bound, score=float(mention["score"]))
-    if kind == "alerts":
-        still = _OPEN & set(said) and not _PAST & set(said)
-        return Condition(kind, not denied, named or (None if still else asked))
+) -> list[Condition]:
+    """What a mention says, by the words `said` before it; of the time `behind` it, else of that of the
+    question, `asked`. Two conditions of a score between two numbers, none where it is not known."""
+    of, often, named = kind(mention), mention["many"] or mention["often"], period(behind, now)
+    if of == "readings":
+        if mention["silent"] and "never" in said and not (named or asked):
+            return []  # for how long is not known
+        sends = bool(mention["sends"]) is not denied
+        return [Condition(of, sends, named or silence(behind, now))]
+    if of == "score":
+        pairs = bounds(mention["score"])
+        scored = [
+            Condition(of, not denied, named or asked, bound=bound, number=score) for bound, score in pairs
+        ]
+        return scored if not (denied and scored[1:]) else []
+    if mention["many"] and mention["often"]:
+        return []
+    own = Condition(of, not denied, named or asked)
+    if often:
+        ((bound, number),) = bounds(often)
+        if number < 1 and bound in ("at least", "below"):
+            return []
+        own = replace(own, has=True, bound=bound, number=number)
+        own = own.otherwise if denied else own
+    if of == "alerts":
+        still = (mention["open"] or _OPEN & set(said)) and not _PAST & set(said)
+        return [replace(own, period=named or (None if still else asked))]
     codes = (mention["code"],) if mention["code"] else ()
-    return Condition(kind, not denied, named or asked or lately(now), codes)
-
-
-def _kind(mention: re.Match[str]) -> Kind:
-    if mention["silent"] or mention["sends"]:
-        return "readings"
-    if mention["score"]:
-        return "score"
-    return "alerts" if mention["alerts"] else "errors"
+    return [replace(own, period=own.period or lately(now), codes=codes)]
 
 
 def _alike(one: Condition, other: Condition) -> bool:

@@ -6,8 +6,9 @@ import re
 from datetime import datetime, timedelta
 from typing import Literal
 
+from ray_apps.copilot.question.dates import COUNT, UNIT, long
 from ray_apps.copilot.question.naming import KINDS
-from ray_apps.copilot.question.period import COUNTS, UNITS, Period
+from ray_apps.copilot.question.period import Period
 
 Lack = Literal["errors", "alerts", "readings"]
 SILENT_FOR = timedelta(hours=1)
@@ -16,30 +17,32 @@ _TROUBLE = (
     r"(?:errors?|alarms?|alerts?|faults?|failures?|incidents?|events?|problems?|trouble|codes?|anything)"
 )
 _NAMED = rf"(?=\s+(?:\S+\s+){{0,2}}?(?:{_TROUBLE}\b|\S*\d))"
-_DATA = r"(?:telemetry|data|readings?|signals?|contact)"
+DATA = r"(?:telemetry|data|readings?|signals?|contact)"
 _SENDS = (
     r"(?:report(?:s|ed|ing)?|sen[dt](?:s|ing)?|transmit(?:s|ted|ting)?|respond(?:s|ed|ing)?|"
     r"communicat(?:e|ing)|seen|heard|connected|online|reachable)"
 )
 _NO = r"(?:\b(?:not|never|stop(?:s|ped)?)|n['’]t)"
 SENDS_NONE = (
-    r"\b(?:silent|off-?line|unreachable|disconnected|inactive|lost contact|gone (?:quiet|dark))\b"
-    rf"|(?:\b{_SENDS} )?\b(?:no|zero|without) {_DATA}\b"
-    rf"|{_NO} (?:been )?{_SENDS}\b(?: from\b)?(?: (?:any )?{_DATA}\b)?"
+    r"\b(?:silent|off-?line|unreachable|disconnected|inactive(?! al(?:ert|arm))|lost contact"
+    r"|gone (?:quiet|dark))\b"
+    rf"|(?:\b{_SENDS} )?\b(?:no|zero|without|missing|lack(?:s|ing)?) {DATA}\b"
+    rf"|{_NO} (?:been )?{_SENDS}\b(?: from\b)?(?: (?:any )?{DATA}\b)?"
     rf"(?! (?:an? |any )?(?:{_TROUBLE}\b|\S*\d))"
 )
 SILENT = re.compile(rf"{SENDS_NONE}|\b(?:all|every\w*)\b.*\b(?:online|connected|reachable)\b", re.I)
 """Says that something sends nothing."""
 LAST_SEEN = re.compile(
-    rf"\blast (?:seen|heard|send|sent|contact)\b|\b(?:last|latest|newest) {_DATA}\b"
+    rf"\blast (?:seen|heard|send|sent|contact)\b|\b(?:last|latest|newest) {DATA}\b"
     r"|\b(?:online|connected|reachable)\b",
     re.I,
 )
 """Asks when a device last sent."""
 # `Which machines had no errors?`, `did not report E421`; not `which errors are not resolved`.
 SPARED = re.compile(
-    rf"\b(?:no|zero|neither|without|free (?:of|from))(?!\s+(?:risk|chance|sign)){_NAMED}|\b{_TROUBLE}-free\b"
-    rf"|{_NO}\s+(?:\S+\s+){{0,2}}?(?:have|had|report(?:ed|ing)?|rais(?:e|ed)|show(?:n|ed|ing)?|send(?:ing)?|sent)\b"
+    rf"\b(?:no|zero|neither|without|lack(?:s|ing)?|free (?:of|from))(?!\s+(?:risk|chance|sign)){_NAMED}"
+    rf"|\b{_TROUBLE}[- ]free\b|\b(?:have|has|had)n['’]t (?:any )?{_TROUBLE}\b"
+    rf"|{_NO}\s+(?:\S+\s+){{0,2}}?(?:have|had|having|report(?:ed|ing)?|rais(?:e|ed)|show(?:n|ed|ing)?|send(?:ing)?|sent)\b"
     rf"{_NAMED}",
     re.I,
 )
@@ -48,8 +51,9 @@ _BOTH = re.compile(r"\b(?:but|and (?:no|not|without))\b", re.I)
 """Of two conditions one would be answered as if it were both."""
 _ASKS_WHO = re.compile(
     r"^\W*(?:(?:and|so|please|now|tell me|show(?: me)?|list|give me|find|count|name)\s+)*"
-    r"(?:how many|which|what|who|any\w*|is (?:any|there|every)\w*|are|have any|all|every\w*|(?:my|our)\b|"
-    rf"(?:{KINDS})s\b|\S*\d|no\b)",
+    r"(?:how many|which|what|who|any\w*|are|all|every\w*|(?:my|our)\b|"
+    r"(?:is|was|do|does|did|has|have) (?:there|any|all|every|each|some)\w*|"
+    rf"(?:{KINDS})s\b|{_TROUBLE}[- ]free\b|\S*\d|no\b)",
     re.I,
 )
 EXPLAINS = re.compile(
@@ -57,7 +61,7 @@ EXPLAINS = re.compile(
 )
 _LASTING = re.compile(
     r"\b(?:for|over|more than|longer than|at least)\s+(?:(?:more than|longer than|over|at least)\s+)?"
-    rf"(?P<count>\d{{1,4}}|{'|'.join(COUNTS)})\s*(?P<unit>{'|'.join(UNITS)})s?\b",
+    rf"{COUNT}\s*{UNIT}",
     re.I,
 )
 
@@ -72,13 +76,15 @@ def lack_of(question: str) -> Lack | None:
     return "readings" if SILENT.search(question) else None
 
 
+def of_two(question: str) -> bool:
+    """Whether a question asks for those that lack something and also have, or lack, another thing."""
+    return bool(_ASKS_WHO.search(question) and SPARED.search(question) and _BOTH.search(question))
+
+
 def silence(question: str, now: datetime) -> Period:
     """How long those are to be silent for whom a question asks: `for 2 days`, or an hour."""
-    lasting, since = _LASTING.search(question), SILENT_FOR
-    if lasting:
-        count = lasting["count"].lower()
-        since = (COUNTS.get(count) or int(count)) * UNITS[lasting["unit"].lower()]
-    return Period(now - since, now)
+    lasting = _LASTING.search(question)
+    return Period(now - (long(lasting["count"], lasting["unit"]) if lasting else SILENT_FOR), now)
 
 
 def lately(now: datetime) -> Period:

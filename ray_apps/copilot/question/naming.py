@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 
 KINDS = "machine|device|unit|pump|compressor"
 _UNIT = (
@@ -18,7 +19,32 @@ NUMBERED = re.compile(
     rf"(?P<numbers>{_NUMBER}(?:(?:\s*[,/+&]\s*|\s+)(?:and\s+|or\s+)?{_NUMBER})*))",
     re.I,
 )
+RANGE = re.compile(
+    r"(?<![\w-])(?P<name>[a-z][a-z_-]{0,15})(?P<from>\d{1,6}) (?:to|through|-|\u2013) "
+    r"(?P=name)?(?P<to>\d{1,6})(?![\w-])",
+    re.I,
+)
 MOST_IN_RANGE = 20
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a tenant has of that which a question names: devices and models, as they are spelt there, and
+    keys of codes that some device reported or a document declares."""
+
+    devices: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    codes: frozenset[str] = frozenset()
+
+    def device(self, ids: Collection[str]) -> str | None:
+        """The first of some ids that a device has, in any case if none is spelt so."""
+        in_any = {each.lower(): each for each in self.devices}
+        found = (each if each in self.devices else in_any.get(each.lower()) for each in ids)
+        return next(filter(None, found), None)
+
+    def names(self, word: str) -> bool:
+        """Whether a word is the name of a device, be it by kind and number."""
+        return any(self.device(ids) for ids in [(word,), *mentions(word)])
 
 
 def mentions(question: str) -> list[tuple[str, ...]]:
@@ -26,11 +52,21 @@ def mentions(question: str) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(ids for found in NUMBERED.finditer(question) for ids in _ids(found)))
 
 
-def spelt_out(question: str, devices: Collection[str]) -> str:
+def ranged(question: str) -> list[tuple[str, ...]]:
+    """The ids behind the first of a range, which may be of devices or not: `P-101 to P-104`."""
+    found = ((each["name"], each["from"], int(each["to"])) for each in RANGE.finditer(question))
+    return [
+        (f"{name}{number:0{len(first)}}",)
+        for name, first, last in found
+        for number in range(int(first) + 1, min(last, int(first) + MOST_IN_RANGE) + 1)
+    ]
+
+
+def spelt_out(question: str, known: Known) -> str:
     """The question with the ids of devices in place of their kind and number."""
 
     def spelt(found: re.Match[str]) -> str:
-        meant = [next((each for each in ids if each in devices), None) for ids in _ids(found)]
+        meant = [known.device(ids) for ids in _ids(found)]
         return " and ".join(filter(None, meant)) if all(meant) else found[0]
 
     return NUMBERED.sub(spelt, question)

@@ -3,88 +3,92 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-UNITS = {
-    "minute": timedelta(minutes=1),
-    "min": timedelta(minutes=1),
-    "hour": timedelta(hours=1),
-    "hr": timedelta(hours=1),
-    "h": timedelta(hours=1),
-    "day": DAY,
-    "week": 7 * DAY,
-    "month": 30 * DAY,
-}
-_WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
-COUNTS = {"a": 1, "an": 1, "couple": 2, "few": 3} | {word: count for count, word in enumerate(_WORDS, 1)}
-WEEKDAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
-MONTHS = "january february march april may june july august september october november december".split()
-_MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" for month in MONTHS if month != "may")
-_NTH = r"\d{1,2}(?:st|nd|rd|th)"
-# `Machine 1 may have a fault` names no day: of May are an ordinal, a number before a year, at the end, or
-# after a word that a time follows, unless a verb comes behind it.
-_VERB = (
-    r"(?!\s+(?:also|be|become|cause|fail|get|go|have|indicate|mean|need|not|only|require|show|still|trip)\b)"
+from ray_apps.copilot.question.dates import (
+    CLOCK,
+    COUNT,
+    DATE,
+    DAY,
+    HOUR,
+    MONTH,
+    MONTHS,
+    UNIT,
+    is_weekday,
+    long,
+    midnight,
+    of_clock,
+    of_day,
 )
-_FOLLOWS = "|".join(
-    rf"(?<=\b{word} )" for word in "on since from before after until till to and between".split()
-)
-_OF_MAY = (
-    rf"{_NTH}\s+(?:of\s+)?may|\d{{1,2}}\s+may(?=\s+\d{{4}}\b|\W*$)|(?:{_FOLLOWS})\d{{1,2}}\s+may\b{_VERB}"
-    r"|may\s+\d{1,2}(?:st|nd|rd|th)\b"
-    rf"|(?:{_FOLLOWS})may\s+\d{{1,2}}\b(?!\d)"
-)
-_DAY = (
-    rf"today|(?:the\s+)?day\s+before\s+yesterday|yesterday|{'|'.join(WEEKDAYS)}|\d{{4}}-\d\d-\d\d|\d{{1,2}}\.\d{{1,2}}\.\d{{4}}"
-    rf"|(?<![\w-])(?:(?:\d{{1,2}}|{_NTH})\s+(?:of\s+)?(?:{_MONTH})|{_OF_MAY})(?:,?\s+\d{{4}})?"
-    rf"|(?:{_MONTH})\s+\d{{1,2}}(?:st|nd|rd|th)?\b(?!\d)(?:,?\s+\d{{4}})?"
-)
-_COUNT = rf"(?P<count>\d{{1,4}}|{'|'.join(COUNTS)})(?:\s+of)?"
-_UNIT = rf"(?P<unit>{'|'.join(UNITS)})s?\b"
-_UP_TO = r"until|till|up\s+to|through"
+
+MOST = 16
+"""Times of each form that are read."""
+UP_TO = ("until", "till", "up to", "through", "by")
+_UP_TO = "|".join(UP_TO).replace(" ", r"\s+")
+_IN = rf"before|{_UP_TO}|in|over|during|throughout|within|for|of|since|from|after"
 ROLLING = re.compile(
-    rf"\b(?:(?P<how>before|{_UP_TO}|in|over|during|within|for|since|from)\s+)?(?:the\s+)?(?:last|past|previous)\s+"
-    rf"(?:{_COUNT}\s*)?{_UNIT}",
-    re.I,
+    rf"\b(?:(?P<how>{_IN})\s+)?(?:the\s+)?(?:last|past|previous)\s+(?:{COUNT}\s*)?{UNIT}", re.I
 )
-AGO = re.compile(rf"\b(?:(?P<how>before|{_UP_TO}|since|from|about)\s+)?{_COUNT}\s*{_UNIT}\s+ago\b", re.I)
+LASTING = re.compile(rf"\bsince\s+{COUNT}\s*{UNIT}(?!\s+ago\b)", re.I)
+AGO = re.compile(rf"\b(?:(?P<how>before|{_UP_TO}|since|from|about)\s+)?{COUNT}\s*{UNIT}\s+ago\b", re.I)
 THIS = re.compile(
-    rf"\b(?:(?P<how>before|{_UP_TO}|in|during|since|from)\s+)?(?:the\s+(?:start|beginning)\s+of\s+)?"
-    r"this\s+(?P<unit>week|month)\b",
-    re.I,
+    rf"\b(?:(?P<how>{_IN})\s+)?(?:the\s+(?:start|beginning)\s+of\s+)?this\s+(?P<unit>week|month|year)\b", re.I
 )
-PART = re.compile(
-    r"\b(?:(?P<how>since)\s+)?"
-    r"(?:(?P<of>last|this|yesterday)\s+(?P<part>morning|afternoon|evening|night)|overnight)\b",
+WEEKEND = re.compile(
+    rf"\b(?:(?P<how>since|before|after|in|on|at|over|during|from|{_UP_TO})\s+)?(?:the\s+)?"
+    r"(?P<which>the|last|past|previous|this)\s+weekend\b",
     re.I,
 )
 PARTS = {"morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24), "night": (18, 30)}
 """Hours of a day (UTC), or of it and the next; the last night is that of yesterday."""
-MONTH = re.compile(
-    rf"\b(?:in|during|throughout)\s+(?P<month>{_MONTH}|may)\b(?!\s+\d{{1,2}}\b)(?:\s+(?P<year>\d{{4}}))?",
+PART = re.compile(
+    rf"\b(?:(?P<how>since|from|before|after|{_UP_TO})\s+)?"
+    rf"(?:(?P<of>{DATE}|last|this)\s+(?P<part>{'|'.join(PARTS)})|overnight|(?P<tonight>tonight))\b",
     re.I,
+)
+_SPELT = "|".join(month for month in MONTHS if month not in ("march", "may"))
+OF_MONTH = re.compile(
+    rf"\b(?:(?:(?P<how>{_IN})\s+(?:(?:last|past|this)\s+)?|last\s+)(?P<named>{MONTH}|may)|(?P<bare>{_SPELT}|(?:{MONTH}|may)(?=\s+\d{{4}})))"
+    r"\b(?!\s+\d{1,2}\b)(?:\s+(?P<year>\d{4}))?",
+    re.I,
+)
+MONTHS_TO = re.compile(
+    rf"\b(?:from|between)\s+(?P<first>{MONTH}|may)\s+(?:to|and|until|till|through)\s+(?P<last>{MONTH}|may)\b"
+    r"(?!\s+\d{1,2}\b)(?:\s+(?P<year>\d{4}))?",
+    re.I,
+)
+YEAR = re.compile(
+    rf"\b(?P<how>in|during|throughout|since|before|after|{_UP_TO})\s+(?P<year>(?:19|20)\d\d)(?=\W*$)", re.I
 )
 _TO = r"\s*(?:\b(?:to|until|till|through)\b|[-\u2013])\s*"
-_NUMBER = rf"\d{{1,2}}(?:st|nd|rd|th)?(?=(?:{_TO}|\s+and\s+)\d)"
+_NUMBER = rf"\d{{1,2}}(?:st|nd|rd|th)?(?=(?:{_TO}|\s+and\s+)(?:the\s+)?\d)"
+
+
+def _moment(name: str) -> str:
+    """A day with or without a time, or a time with or without its day."""
+    return (
+        rf"(?:(?P<{name}_day>{DATE})(?:(?:t|,?\s+(?:at\s+)?)(?P<{name}_at>{CLOCK})|\b)"
+        rf"|(?P<{name}>{CLOCK})(?:,?\s+(?:on\s+)?(?P<{name}_on>{DATE})\b)?)"
+    )
+
+
 SPAN = re.compile(
-    rf"\b(?:between|from)\s+(?P<first>{_DAY}|{_NUMBER})(?:\s+and\s+|{_TO})(?P<last>{_DAY})\b"
-    rf"|(?<![\w-])(?P<opens>{_DAY}|{_NUMBER}){_TO}(?P<ends>{_DAY})\b"
-    rf"|(?:\b(?P<how>since|from|before|after|on|{_UP_TO})\s+)?(?<![\w-])(?P<day>{_DAY})\b",
+    rf"(?:\b(?P<how>between|from|since)\s+)?(?<![\w-])(?:(?:the\s+)?(?P<number>{_NUMBER})|{_moment('first')})"
+    rf"(?:{_TO}|(?P<both>\s+and\s+)){_moment('last')}(?!\w)",
     re.I,
 )
-CLOCK = re.compile(
-    r"\b(?:between|from)\s+(?P<first>[0-2]?\d:[0-5]\d)\s*(?:and|to|until|till|[-\u2013])\s*(?P<last>[0-2]?\d:[0-5]\d)"
-    r"(?:\s+UTC)?\b",
+POINT = re.compile(
+    rf"(?:\b(?P<how>since|from|before|after|on|at|around|{_UP_TO})\s+)?(?<![\w-]){_moment('point')}(?!\w)",
     re.I,
 )
-HOUR_OF = re.compile(
-    r"\b(?P<how>since|after|before|until|till|at|around)\s+(?P<hour>[0-2]?\d)(?::(?P<minute>[0-5]\d)\b)?\s*"
-    r"(?P<half>[ap]m\b)?(?:\s+UTC)?",
+_NOT_THEN = re.compile(
+    r"\b(?:not|except(?:ing)?(?:\s+for)?|excluding|apart\s+from|besides|than|every|each|next|coming)\s+$",
     re.I,
 )
+"""Stands before a time that is not the one asked for."""
 
 
 @dataclass(frozen=True)
@@ -102,145 +106,257 @@ class Period:
 
 
 EVER = Period()
+NEVER = Period(EVER.until)
+Read = Callable[[re.Match[str], datetime, Period | None], Period | None]
+"""The time that words name, as it is seen at a moment, of a day that is named elsewhere. ValueError and
+OverflowError where there is none such."""
 
 
 def period(question: str, now: datetime) -> Period | None:
     """The time that a question asks about, as it is seen at `now` (UTC); it ends there at the latest."""
-    found = next(_named(question, now), None)
-    return found[1] if found else None
+    return next((time for _, time in _times(question, now)), None)
 
 
-def without_period(question: str, now: datetime) -> str:
+def without_period(question: str, now: datetime, gap: str = " ") -> str:
     """The question without the words that name a time, which no document holds."""
-    for words, _ in list(_named(question, now)):
-        question = question.replace(words, " ")
+    for words, _ in _times(question, now):
+        question = question.replace(words, gap)
     return question
 
 
-def _named(question: str, now: datetime) -> Iterator[tuple[str, Period]]:
-    """The words that name a time, and the time; one that lies ahead of `now` is none.
-
-    A time of day is of the day that is named, else of today.
-    """
-    days = [each for each in _days(question, now) if each[1].since < each[1].until]
-    day = days[0][1] if days else None
-    if (clock := CLOCK.search(question)) and (hours := _hours(clock, day, now)):
-        yield clock[0], hours
-    for hour in HOUR_OF.finditer(question):
-        if hours := _around(hour, day, now):
-            yield hour[0], hours
-    yield from days
+def second_time(question: str, now: datetime) -> str:
+    """The words for another time that a question names beside the first, empty where it names none."""
+    hours, days = _hours_and_days(question, now)
+    for first, *others in filter(None, (hours, days)):
+        for words, time in others:
+            if time != first[1]:
+                return words
+    return ""
 
 
-def _days(question: str, now: datetime) -> Iterator[tuple[str, Period]]:
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    for rolling in ROLLING.finditer(question):
-        yield rolling[0], _bound(rolling["how"], now - _long(rolling), now, now)
-    for ago in AGO.finditer(question):
-        since = now - _long(ago)
-        whole = ago["unit"].lower() in ("day", "week", "month") and not ago["how"]
-        since = since.replace(hour=0, minute=0, second=0, microsecond=0) if whole else since
-        yield ago[0], _bound(ago["how"], since, since + DAY if whole else now, now)
-    for this in THIS.finditer(question):
-        week = this["unit"].lower() == "week"
-        yield (
-            this[0],
-            _bound(this["how"], today - (today.weekday() if week else today.day - 1) * DAY, now, now),
-        )
-    for named in PART.finditer(question):
-        day = today if (named["of"] or "").lower() == "this" else today - DAY
-        starts, ends = PARTS[(named["part"] or "night").lower()]
-        yield named[0], _bound(named["how"], day + starts * HOUR, day + ends * HOUR, now)
-    for month in MONTH.finditer(question):
-        begins = _day(f"1 {month['month']} {month['year'] or ''}".strip(), today)
-        if begins:
-            yield month[0], _bound(None, begins, (begins + 31 * DAY).replace(day=1), now)
-    for span in SPAN.finditer(question):
-        last = _day(span["last"] or span["ends"] or span["day"], today)
-        first = _first(
-            span["first"] or span["opens"] or span["day"], span["last"] or span["ends"], last, today
-        )
-        if first is not None and last is not None:
-            yield span[0], _bound(span["how"], first, last + DAY, now)
+def _times(question: str, now: datetime) -> list[tuple[str, Period]]:
+    """The words that name a time, and the time, the one that is asked about first."""
+    hours, days = _hours_and_days(question, now)
+    return [*hours, *days]
+
+
+def _hours_and_days(
+    question: str, now: datetime
+) -> tuple[list[tuple[str, Period]], list[tuple[str, Period]]]:
+    """Times of the day that is named, else the last such times, and other times; none that lie ahead."""
+    taken: list[re.Match[str]] = []
+    days = _found(_DAYS, question, now, taken)
+    return _found(_HOURS, question, now, taken, days[0][1] if days else None), days
+
+
+def _found(
+    forms: Sequence[tuple[re.Pattern[str], Read]],
+    question: str,
+    now: datetime,
+    taken: list[re.Match[str]],
+    day: Period | None = None,
+) -> list[tuple[str, Period]]:
+    """The times of some forms; of what is `taken`, be it no time that has come, no part is one either."""
+    named: list[tuple[str, Period]] = []
+    for pattern, read in forms:
+        for found in islice(pattern.finditer(question), MOST):
+            if any(found.start() < other.end() and other.start() < found.end() for other in taken):
+                continue
+            try:
+                time = read(found, now, day)
+            except (ValueError, OverflowError):  # no such day
+                time = NEVER
+            if time:
+                taken.append(found)
+                denied = _NOT_THEN.search(question, max(0, found.start() - 24), found.start())
+                named += [(found[0], time)] if time.since < time.until and not denied else []
+    return named
+
+
+def _rolling(found: re.Match[str], now: datetime, _: Period | None) -> Period:
+    return _bound(found["how"], now - long(found["count"], found["unit"]), now, now)
+
+
+def _lasting(found: re.Match[str], now: datetime, _: Period | None) -> Period:
+    return Period(now - long(found["count"], found["unit"]), now)
+
+
+def _ago(found: re.Match[str], now: datetime, _: Period | None) -> Period:
+    since = now - long(found["count"], found["unit"])
+    if found["how"] or long(None, found["unit"]) < DAY:
+        return _bound(found["how"], since, now, now)
+    return Period(midnight(since), midnight(since) + DAY)
+
+
+def _this(found: re.Match[str], now: datetime, _: Period | None) -> Period:
+    today = midnight(now)
+    week, month = today - today.weekday() * DAY, today.replace(day=1)
+    begins = {"week": week, "month": month, "year": month.replace(month=1)}[found["unit"].lower()]
+    return _bound(found["how"], begins, now, now)
+
+
+def _weekend(found: re.Match[str], now: datetime, _: Period | None) -> Period:
+    today, which = midnight(now), found["which"].lower()
+    begun = today.weekday() >= 5
+    saturday = today - (today.weekday() - 5) % 7 * DAY
+    if which == "this" and not begun:
+        saturday += 7 * DAY
+    elif which not in ("the", "this") and begun:
+        saturday -= 7 * DAY
+    return _bound(found["how"], saturday, saturday + 2 * DAY, now)
+
+
+def _part(found: re.Match[str], now: datetime, _: Period | None) -> Period:
+    today, of = midnight(now), "this" if found["tonight"] else (found["of"] or "last").lower()
+    day = {"this": today, "last": today - DAY}.get(of) or of_day(of, today)
+    starts, ends = PARTS[(found["part"] or "night").lower()]
+    return _bound(found["how"], day + starts * HOUR, day + ends * HOUR, now)
+
+
+def _month(found: re.Match[str], now: datetime, _: Period | None) -> Period:
+    begins = _first(found["named"] or found["bare"], found["year"], now)
+    return _bound(found["how"], begins, _next(begins), now)
+
+
+def _months(found: re.Match[str], now: datetime, _: Period | None) -> Period:
+    last = _first(found["last"], found["year"], now)
+    first = _first(found["first"], str(last.year), now)
+    return _bound(None, first if first <= last else first.replace(year=last.year - 1), _next(last), now)
+
+
+def _year(found: re.Match[str], now: datetime, _: Period | None) -> Period:
+    begins = _first("january", found["year"], now)
+    return _bound(found["how"], begins, begins.replace(year=begins.year + 1), now)
+
+
+def _first(month: str, year: str | None, now: datetime) -> datetime:
+    """The first day of a month: of a year, or the latest."""
+    return of_day(f"1 {month} {year or ''}".strip(), midnight(now))
+
+
+def _next(month: datetime) -> datetime:
+    return (month + 31 * DAY).replace(day=1)
+
+
+def _span(found: re.Match[str], now: datetime, _: Period | None) -> Period | None:
+    """From a day, or a time of it, to another; a weekday, as a number, is that before the other."""
+    (opens, first), (closes, last) = _said(found, "first"), _said(found, "last")
+    if not (opens or closes) or _two_times(found):
+        return None
+    if first and last:  # `from Monday 22:00 to 06:00`, `from 10:00 to 12:00 on Monday`
+        opens, closes = opens or found["last_on"], closes or opens
+    if found["number"]:  # `20 to 22 November`
+        opens = re.sub(r"\b\d{1,2}(?:st|nd|rd|th)?\b", found["number"], closes or "", count=1)
+    if not (opens and closes):  # `from 8:00 to Monday`
+        raise ValueError(found[0])
+    begins, ends = (of_day(words, midnight(now)) for words in (opens, closes))
+    if begins > ends and is_weekday(opens):
+        begins -= 7 * DAY
+    since = begins + _clock(first, last) if first else begins
+    until = ends + (_clock(last, first) if last else DAY)
+    if until <= since and (last == "midnight" or not (found["last_day"] or found["last_on"])):
+        until += DAY
+    return Period(since, min(until, now))
+
+
+def _point(found: re.Match[str], now: datetime, _: Period | None) -> Period | None:
+    """A day, or a time of it, or what lies before or after: `since Monday`, `since Monday 8:00`."""
+    day, clock = _said(found, "point")
+    if not day:
+        return None
+    begins = of_day(day, midnight(now))
+    if not clock:
+        return _bound(found["how"], begins, begins + DAY, now)
+    within = Period(begins, begins + DAY) if found["point_on"] else EVER
+    return _around(found["how"], begins + _clock(clock), within, now)
+
+
+def _hours(found: re.Match[str], now: datetime, day: Period | None) -> Period | None:
+    """From a time of the day that is named elsewhere to another, the next day's if that is earlier."""
+    (opens, first), (closes, last) = _said(found, "first"), _said(found, "last")
+    if opens or closes or not (first and last) or _two_times(found):
+        return None
+    since = _latest(_clock(first, last), now, day)
+    return Period(since, min(since + (_clock(last, first) - _clock(first, last)) % DAY, now))
+
+
+def _hour(found: re.Match[str], now: datetime, day: Period | None) -> Period | None:
+    """What lies before or after a time of the day that is named elsewhere, or the hour from it on."""
+    named, clock = _said(found, "point")
+    if named or not (clock and found["how"]):
+        return None
+    moment = _latest(_clock(clock), now, day)
+    begins = moment - of_clock(clock)[0]
+    within = Period(max(begins, day.since), begins + DAY) if day else Period(begins)
+    return _around(found["how"], moment, within, now)
+
+
+def _said(found: re.Match[str], moment: str) -> tuple[str | None, str | None]:
+    """The day of a moment, and the time of it."""
+    return found[f"{moment}_day"] or found[f"{moment}_on"], found[f"{moment}_at"] or found[moment]
+
+
+def _two_times(found: re.Match[str]) -> bool:
+    """Whether a span is none: `on Monday and Tuesday`."""
+    return bool(found["both"]) and (found["how"] or "").lower() not in ("between", "from")
+
+
+def _clock(words: str, beside: str | None = None) -> timedelta:
+    """How long after midnight UTC a time of a day is, in its zone or that of the time beside it."""
+    time, ahead = of_clock(words)
+    if ahead is None and beside:
+        _, ahead = of_clock(beside)
+    return time - (ahead or timedelta())
+
+
+def _latest(clock: timedelta, now: datetime, day: Period | None) -> datetime:
+    """A time of a day, or of no day the last such time; ValueError where more days than one are named."""
+    if not day:
+        moment = midnight(now) + clock % DAY
+        return moment if moment <= now else moment - DAY
+    if day.until - day.since > DAY:
+        raise ValueError(day)
+    moment = midnight(day.since) + clock
+    return moment + DAY if moment < day.since != midnight(day.since) else moment  # `last night at 2:00`
+
+
+def _around(how: str | None, moment: datetime, within: Period, now: datetime) -> Period:
+    """What lies before or after a moment, `within` a time, or the hour from it on."""
+    word = _word(how)
+    if word in ("since", "from", "after"):
+        return Period(moment, min(within.until, now) if word == "after" else now)
+    if word == "before" or word in UP_TO:
+        return Period(within.since, min(moment, now))
+    return Period(moment, min(moment + HOUR, now))
 
 
 def _bound(how: str | None, since: datetime, until: datetime, now: datetime) -> Period:
     """The time from `since` to `until`, or what lies before, after or up to it, as `how` says."""
-    word = " ".join((how or "").lower().split())
+    word = _word(how)
     if word == "before":
         return Period(EVER.since, min(since, now))
     if word == "after":
         return Period(until, now)
-    if word in ("until", "till", "up to", "through"):
+    if word in UP_TO:
         return Period(EVER.since, min(until, now))
     return Period(since, now if word in ("since", "from") else min(until, now))
 
 
-def _long(found: re.Match[str]) -> timedelta:
-    said = (found["count"] or "1").lower()
-    return (COUNTS.get(said) or int(said)) * UNITS[found["unit"].lower()]
+def _word(how: str | None) -> str:
+    return " ".join((how or "").lower().split())
 
 
-def _hours(clock: re.Match[str], day: Period | None, now: datetime) -> Period | None:
-    """A time of a day; None where more than one day is named, or there is no such time."""
-    start = day.since if day else now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if day and day.until - day.since > DAY:
-        return None
-    try:
-        first, last = (datetime.strptime(clock[end], "%H:%M") for end in ("first", "last"))
-    except ValueError:
-        return None
-    since, until = (start.replace(hour=each.hour, minute=each.minute) for each in (first, last))
-    return Period(since, min(until, now)) if since < min(until, now) else None
-
-
-def _around(found: re.Match[str], day: Period | None, now: datetime) -> Period | None:
-    """What lies before or after a time of a day, or the hour from it on; of no day, the last such time."""
-    hour, half = int(found["hour"]), (found["half"] or "").lower()
-    if not (found["minute"] or half) or hour > (12 if half else 23) or (day and day.until - day.since > DAY):
-        return None
-    hour = hour % 12 + 12 * (half == "pm") if half else hour
-    start = (day.since if day else now).replace(hour=0, minute=0, second=0, microsecond=0)
-    moment = start.replace(hour=hour, minute=int(found["minute"] or 0))
-    if not day and moment > now:
-        start, moment = start - DAY, moment - DAY
-    how = found["how"].lower()
-    if how in ("since", "after"):
-        return Period(moment, min(start + DAY, now) if day else now)
-    if how in ("at", "around"):
-        return Period(moment, min(moment + HOUR, now))
-    return Period(start, moment) if moment > start else None
-
-
-def _first(words: str, last_words: str | None, last: datetime | None, today: datetime) -> datetime | None:
-    """The day that a span begins on: `20` of `20 to 22 November`; a weekday before the one that ends it."""
-    if last is None:
-        return None
-    if last_words and re.fullmatch(r"\d{1,2}\D{0,2}", words) and re.search(r"[a-z]{3}", last_words, re.I):
-        words = re.sub(r"\b\d{1,2}(?:st|nd|rd|th)?\b", words, last_words, count=1)
-    first = _day(words, today)
-    return first - 7 * DAY if first and first > last and words.lower() in WEEKDAYS else first
-
-
-def _day(words: str, today: datetime) -> datetime | None:
-    """The beginning of a day; a weekday, and a date without its year, is the latest that has come."""
-    words = words.lower()
-    if words.endswith("yesterday"):
-        return today - (1 + ("before" in words)) * DAY
-    if words == "today":
-        return today
-    if words in WEEKDAYS:
-        return today - ((today.weekday() - WEEKDAYS.index(words)) % 7) * DAY
-    try:
-        if words[4:5] == "-":
-            return datetime.combine(date.fromisoformat(words), today.timetz())
-        if "." in words:
-            day, number, year = map(int, words.split("."))
-            return today.replace(year=year, month=number, day=day)
-        numbers = [int(number) for number in re.findall(r"\d+", words)]
-        (month,) = [at for at, name in enumerate(MONTHS, 1) if re.search(rf"\b{name[:3]}", words)]
-        year = numbers[1] if numbers[1:] else today.year
-        dated = today.replace(year=year, month=month, day=numbers[0])
-        return dated if numbers[1:] or dated <= today else dated.replace(year=year - 1)
-    except ValueError:  # no such day
-        return None
+_DAYS: list[tuple[re.Pattern[str], Read]] = [
+    (ROLLING, _rolling),
+    (LASTING, _lasting),
+    (AGO, _ago),
+    (THIS, _this),
+    (WEEKEND, _weekend),
+    (PART, _part),
+    (SPAN, _span),
+    (POINT, _point),
+    (MONTHS_TO, _months),
+    (OF_MONTH, _month),
+    (YEAR, _year),
+]
+_HOURS: list[tuple[re.Pattern[str], Read]] = [(SPAN, _hours), (POINT, _hour)]

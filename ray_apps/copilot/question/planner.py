@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from indexes.codes import code_key, codes_in, singular
-from ray_apps.copilot.language.words import content_words
+from indexes.codes import code_key, codes_in
+from ray_apps.copilot.language.words import NEGATION, content_words
 from ray_apps.copilot.question.conditions import Conditions, conditions
 from ray_apps.copilot.question.lacking import (
     ALERTS,
@@ -16,13 +15,17 @@ from ray_apps.copilot.question.lacking import (
     Lack,
     lack_of,
     lately,
+    of_two,
     silence,
     without_duration,
     without_silence,
 )
 from ray_apps.copilot.question.leaving_out import LeftOut, split
-from ray_apps.copilot.question.naming import KINDS, NUMBERED, mentions
+from ray_apps.copilot.question.naming import KINDS, NUMBERED, Known, mentions, ranged
 from ray_apps.copilot.question.period import Period, period, without_period
+from ray_apps.copilot.question.ranking import of_the_healthiest
+from ray_apps.copilot.question.resolution import of_resolved
+from ray_apps.copilot.question.unread import without_unread
 
 WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?")
 _REPORTS = r"\b(?:had|has|have|report(?:s|ed)?|show(?:s|ed|n)?|raised?)\b"
@@ -36,6 +39,8 @@ FLEET = re.compile(
     rf"\b(?:which|what)(?: of (?:my|our|the))? (?:\S+ )?(?:(?:{KINDS})s|(?!unit\b)(?:{KINDS}))"
     rf"(?= {_DOES}\b|\W*$)|\b(?:which|what)\b.*\bfleet\b"
     rf"|\bworst(?= (?:\S+ )?(?:{KINDS})s?\b| health\b|\W*$)|\bare (?:the )?worst\b"
+    rf"|\b(?:best|(?:un)?healthiest|(?:least|most) healthy|top|bottom)"
+    rf"(?: (?:\S+ )?(?:{KINDS})s?(?= {_DOES}\b| by\b|\W*$)| health\b|\W*$)"
     rf"|\bhow many (?:of (?:my|our|the) )?(?:{KINDS})s {_REPORTS}|\b(?:which|how many) \S*\d\S* {_REPORTS}",
     re.I,
 )
@@ -43,7 +48,7 @@ ALL_OF_THEM = re.compile(rf"\b(?:which|what)\b.*\b(?:{KINDS})s\b", re.I)
 """Asks of the fleet where it asks how that is, or what happened, not `What oil do the pumps need?`."""
 WHOLE = re.compile(
     rf"\bfleet\b|\b(?:(?:all|any|how many|which|what)(?: of)? )?(?:(?:my|our|the) )?(?:{KINDS})s\b"
-    rf"|\b(?:any|every|which|what) (?:{KINDS})\b",
+    rf"|\b(?:any|every|each|which|what|is there an?|no) (?:{KINDS})\b|\bevery(?:thing|one)\b",
     re.I,
 )
 STATE = content_words(
@@ -55,12 +60,14 @@ STATE = content_words(
     soon current currently active open incident alert alarm error event fault least most look check diagnose
     diagnosis many model type kind since list latest last recent recently newest oldest common frequent top
     first high low highest lowest unusual news info vs versus compare occur frequency count times risk likely
-    likelihood probability no not never without zero none free didn haven hasn doesn
-    ever still yet already long longest neither nor
+    likelihood probability no not never without zero none free didn haven hasn doesn don aren isn wasn weren
+    ever still yet already long longest neither nor healthiest unhealthiest bottom
+    resolved unresolved closed cleared ended gone ongoing opened raised new past old longer
+    ones finished done inactive remain remaining went go goes became likeliest unlikely close resolve clear
     """
 )
 """Words that ask how something is, which its records answer without spelling them."""
-HEALTH = re.compile(r"\b(worst|lowest|health\w*|unhealth\w*)\b", re.I)
+HEALTH = re.compile(rf"\b(worst|lowest|best(?= (?:\S+ )?(?:{KINDS})s?\b|\W*$)|health\w*|unhealth\w*)\b", re.I)
 # `Who had E421?`, not `When is E421 raised?`, which a manual tells.
 REPORTERS = re.compile(r"\b(?:who|any(?:one|body)?|how (?:many|often)|occur\w*|had|reported)\b", re.I)
 REPORTED = re.compile(_REPORTS, re.I)
@@ -74,8 +81,13 @@ INCIDENTS = re.compile(
     r"\b(?:incidents?|errors?|alarms?|alerts?|faults?|failures?|events?|happen(?:s|ed)?|broke|went wrong)\b",
     re.I,
 )
+RISK = re.compile(r"\b(?:risk|likely|likelihood|probab\w+|(?:will|going to)\b.*\bfail)\b", re.I)
+"""Asks how likely something fails, in a time to come."""
 ANY_TROUBLE = re.compile(rf"\b(?:{KINDS}|error|alarm|alert|fault|failure|trouble|problem|issue)s?\b", re.I)
-LIMITED = re.compile(r"\b(?:on|of|in|at|from|since|for|during|within|while|before|after)\b", re.I)
+LIMITED = re.compile(
+    r"\b(?:on|of|in|at(?! least| most)|from|since|for|during|within|while|before|after)\b", re.I
+)
+NEVER = re.compile(r"\b(?:never|ever)\b", re.I)
 MOST_NAMES = 20
 ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 """The key of what looks like an error code, and not like the id of a device."""
@@ -83,59 +95,74 @@ ERROR_CODE = re.compile(r"[a-z]{1,4}\d{1,6}[a-z]?")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a question is about: words that may name devices or their models; of devices that it names by kind
-    and number, the ids that each may have; codes; codes, as they are spelt, that some device of the fleet is
-    asked for; the time that it names, or is usually meant where it names none; whether it surely names a
-    device, and whether it asks of the fleet as a whole, of health, what happened, what those lack whom it
-    asks for, which conditions they meet at once, what is left out of them, who or what is silent, alerts,
-    what to do, who reported what it names, and of nothing but how what it names is, or (`bare`) of nothing at
-    all."""
+    """What a question is about, and what of it is asked."""
 
     names: tuple[str, ...]
+    """Words that may name devices, their models or codes, as they are spelt."""
     numbered: tuple[tuple[str, ...], ...]
+    """Of each device that it names by kind and number, or in a range, the ids that this may have."""
     codes: frozenset[str]
+    """Keys of the codes that it names, those of models among them."""
     reported: tuple[str, ...]
+    """Codes, as they are spelt, that some device of the fleet is asked for."""
     period: Period | None
+    """The time that it names."""
     usual: Period | None
+    """The time that is meant where it names none."""
+    unread: str
+    """Words for a time that is not read."""
     of_device: bool
+    """Whether it surely names a device."""
     fleet: bool
+    """Whether it asks of the fleet as a whole."""
     health: bool
+    best: bool
+    """For the healthiest, not the least healthy."""
     incidents: bool
+    """What happened."""
     lack: Lack | None
+    """What those devices lack whom it asks for."""
     conditions: Conditions
+    """What those devices meet at once whom it asks for."""
     left_out: LeftOut
     silent: bool
+    """Who or what sends nothing."""
     alerts: bool
+    resolved: bool
+    """Alerts that are over."""
     action: bool
+    """What to do."""
     reporters: bool
+    """Who reported what it names."""
     state: bool
+    """Nothing but how what it names is."""
     bare: bool
+    """Nothing at all beside what it names."""
+    denies: bool
+    """Whether it asks with a `no` or `not`."""
+    known: Known | None = None
+    """What the tenant has of that which it names, which the words do not say: see `placed`."""
 
     @property
     def device_ids(self) -> list[str]:
-        """The ids that it may name: words as they are spelt, and lower, and those of numbered devices."""
-        return list(dict.fromkeys([*self._spelt, *(each for ids in self.numbered for each in ids)]))
+        """The ids that it may name: words as they are spelt, and those of numbered devices."""
+        return list(dict.fromkeys([*self.names, *(each for ids in self.numbered for each in ids)]))
 
     @property
-    def _spelt(self) -> list[str]:
-        return [form for name in self.names for form in (name, name.lower())]
-
-    def devices(self, known: Collection[str]) -> list[str]:
-        """The devices that it names, of those that are known."""
-        numbered = (next((each for each in ids if each in known), None) for ids in self.numbered)
-        return list(
-            dict.fromkeys([*(each for each in self._spelt if each in known), *filter(None, numbered)])
-        )
+    def devices(self) -> tuple[str, ...]:
+        """The known devices that it names."""
+        return self.known.devices if self.known else ()
 
     @property
     def error_codes(self) -> list[str]:
-        """The words that may be error codes, as they are spelt; models may be among them."""
+        """The words that may be error codes, as they are spelt; until it is placed, devices and models may be
+        among them."""
         codes = (name for name in self.names if ERROR_CODE.fullmatch(code_key(name)))
         return [code for code in codes if not NUMBERED.fullmatch(code)]
 
     @property
     def fleet_health(self) -> bool:
-        """Whether the fleet's least healthy devices answer."""
+        """Whether the fleet's least healthy devices answer, or the healthiest."""
         return self.fleet and not self.conditions.all and (self.health or not self.incidents)
 
     @property
@@ -155,6 +182,7 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     """Read a question, asked at `now` (UTC); `device_id` is the device that the caller named beside it."""
     now = now or datetime.now(UTC)
     question, left_out = split(question)
+    question, unread = without_unread(question, now)
     timeless, silent = without_period(question, now), bool(SILENT.search(question))
     if silent:
         timeless = without_duration(timeless)
@@ -165,77 +193,80 @@ def plan(question: str, device_id: str | None = None, now: datetime | None = Non
     of_device = device_id is not None or bool(numbered)
     wanted = Conditions() if of_device else conditions(question, now)
     joined = bool(wanted.all)
+    if not (joined or of_device) and of_two(timeless):
+        wanted = Conditions(apart=True)
     state = joined or asks_state(timeless, bool(names or numbered))
-    lack = None if joined or wanted.apart else lack_of(timeless)
-    how_it_is = health or incidents or state
+    lack, resolved = None if joined or wanted.apart else lack_of(timeless), of_resolved(question)
+    if lack == "alerts" and resolved:  # those without any that is over are not told
+        lack, wanted = None, Conditions(apart=True)
+    how_it_is = health or incidents or state or lack is not None
     all_of_them = WHOLE if lack else ALL_OF_THEM
-    fleet = joined or bool(FLEET.search(question)) or (how_it_is and bool(all_of_them.search(question)))
+    fleet = joined or bool(FLEET.search(timeless)) or (how_it_is and bool(all_of_them.search(question)))
     if lack == "readings" and not state:  # `Which machines send no vibration data?` asks for less than all
         lack = None
     own = Plan(
         names=tuple(dict.fromkeys(names))[:MOST_NAMES],
-        numbered=numbered,
+        numbered=(*numbered, *ranged(timeless))[:MOST_NAMES],
         codes=frozenset(codes_in(timeless)),
         reported=(),
         period=period(question, now),
-        usual={"readings": silence(question, now), "errors": lately(now)}.get(lack or ""),
+        usual=_usual(lack, question, now),
+        unread="" if RISK.search(question) else unread,
         of_device=of_device,
         fleet=False,
         health=health,
+        best=of_the_healthiest(question),
         incidents=incidents,
         lack=lack,
         conditions=wanted,
         left_out=left_out,
         silent=silent,
         alerts=bool(ALERTS.search(question)),
+        resolved=resolved,
         action=bool(ACTION.search(question)),
         reporters=bool(WHOLE.search(timeless) or REPORTERS.search(timeless)),
         state=state,
-        bare=state and not _asked(timeless) and not lack,
+        bare=state and not asked_words(timeless) and not lack,
+        denies=bool(NEGATION.search(question)),
     )
-    return _of_all(own, _reported(question), now) if fleet else own
+    return of_all(own, _reported(question), now) if fleet else own
 
 
-def _of_all(own: Plan, reported: tuple[str, ...] = (), now: datetime | None = None) -> Plan:
+def _usual(lack: Lack | None, question: str, now: datetime) -> Period | None:
+    """The time that is meant where none is named: alerts are those of now, unless there never were any."""
+    if lack == "readings":
+        return silence(question, now)
+    counted = lack == "errors" or (lack == "alerts" and NEVER.search(question))
+    return lately(now) if counted else None
+
+
+def of_all(own: Plan, reported: tuple[str, ...] = (), now: datetime | None = None) -> Plan:
     """The same, of the whole fleet, which may be asked for some codes by name."""
-    counted = lately(now or datetime.now(UTC)) if reported else None
+    usual = own.usual or (lately(now or datetime.now(UTC)) if reported else None)
     return replace(
         own,
         fleet=True,
         reported=reported,
         incidents=own.incidents or bool(reported) or own.lack is not None,
-        period=own.period or own.usual or counted,
+        period=own.period or usual,
+        usual=usual,
     )
 
 
 def of_fleet(own: Plan) -> Plan:
     """The same; of the fleet, where it asks how things are and names nothing: `Is anything wrong today?`."""
-    whole = own.state and not (own.names or own.numbered or own.codes or own.action)
-    return _of_all(own, own.reported) if whole else own
-
-
-def of_models(own: Plan, models: Collection[str]) -> Plan:
-    """The same; of the fleet, where it asks how things are and all that it names are models of its devices:
-    `Are there alerts on HX-200 machines?`; or codes, and who reported them, or when: `E421 today`."""
-    if not own.state or own.action or own.of_device or not own.names:
-        return own
-    known = set(map(code_key, models))
-    codes = tuple(name for name in own.names if code_key(name) not in known)
-    reportable = bool(codes) and all(ERROR_CODE.fullmatch(code_key(code)) for code in codes)
-    if reportable and (own.reporters or own.period or own.lack):
-        return _of_all(own, codes)
-    # A bare `and the HX-450?` asks for what was asked before.
-    asks = not own.bare or any(singular(name) != name for name in own.names)
-    return _of_all(own) if asks and not codes else own
+    named = own.names or own.numbered or own.codes or (own.resolved and not own.alerts)
+    whole = own.state and not (named or own.action)
+    return of_all(own, own.reported) if whole else own
 
 
 def asks_state(question: str, named: bool) -> bool:
     """Whether no word of a question asks for more than how what it names, or the fleet, is."""
-    words = _asked(question)
+    words = asked_words(question)
     return words <= STATE and (named or bool(words or WHOLE.search(_unnamed(question))))
 
 
-def _asked(question: str) -> set[str]:
+def asked_words(question: str) -> set[str]:
     """Stems of the words that say what a question asks of what it names, or of the fleet."""
     return content_words(REPORTED.sub(" ", WHOLE.sub(" ", without_silence(_unnamed(question)))))
 

@@ -53,7 +53,7 @@ def reporting(insights: dict[str, Any], now: datetime) -> Check:
     return Check(
         name="reporting",
         status=status,
-        evidence=f"the last reading is of {last:%Y-%m-%d %H:%M} UTC",
+        evidence=f"the last reading was at {last:%Y-%m-%d %H:%M} UTC",
         threshold=threshold,
     )
 

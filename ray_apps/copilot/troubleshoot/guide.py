@@ -17,8 +17,8 @@ CONFIRM = re.compile(r"\b(confirm|diagnos\w+|verify|checks?)\b", re.I)
 CAUSE = re.compile(r"\b(causes?|means?|meaning|description|symptoms?)\b", re.I)
 SOLVED = "The trouble is solved. The guide is kept with the outcome of each step."
 EXHAUSTED = (
-    "No step is left. Escalate to the maker or to a service engineer with this guide: it says what was "
-    "checked, what was done and what came of it."
+    "No step is left. Escalate to the manufacturer or to a service engineer with this guide: it says what "
+    "was checked, what was done and what came of it."
 )
 
 
@@ -60,7 +60,10 @@ def reported(guide: Guide, number: int, outcome: Outcome, note: str, version: in
     if version not in (None, guide.version):
         if told == steps[number]:
             return guide
-        raise GuideChanged(f"guide {guide.id} has changed meanwhile, this was not kept: see how it stands")
+        raise GuideChanged(
+            f"guide {guide.id} has changed in the meantime; your report was not saved: fetch the guide and "
+            "report again"
+        )
     past = [
         step.model_copy(update={"outcome": "done"}) if step.outcome == "solved" else step
         for step in guide.steps
