@@ -97,7 +97,7 @@ def test_the_topic_says_who_sends(gateway: Settings):
 
 def test_two_gateways_share_the_load(gateway: Settings):
     if not gateway.mqtt.shared_subscription:
-        with pytest.raises(IotOpsError, match="one gateway is the most"):
+        with pytest.raises(IotOpsError, match="one gateway is the limit"):
             members.start(gateway, {"mqtt": 2})
         pytest.skip("mosquitto is not installed, and amqtt has no shared subscriptions")
     names = [f"shared-{number}" for number in range(10)]
