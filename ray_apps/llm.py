@@ -151,7 +151,7 @@ class LanguageModel(LLMServer):
             stream_options={"include_usage": True, "continuous_usage_stats": True},
         )
         async for item in self._told(request):
-            for line in item.splitlines():
+            for line in item.split("\n"):  # only there: what is told may hold other ends of lines
                 data = line.removeprefix("data: ")
                 if not line or data == "[DONE]":
                     continue
