@@ -14,8 +14,9 @@ from iotops.kafka import Batch, Partition
 from iotops.lake import lake_filesystem, put
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
-from pipelines.ingest.bronze import HOUR_MS, encode, object_key
+from pipelines.ingest.bronze import encode, object_key
 from pipelines.ingest.simulate import Fleet
+from pipelines.ingest.times import HOUR_MS
 
 FIRST_MS = int(datetime(2026, 10, 1, tzinfo=UTC).timestamp() * 1000)
 DEVICES = 10_000

@@ -14,8 +14,8 @@ from iotops.settings import Settings
 from iotops.tenancy import tenant_of_topic
 from pipelines.ingest.new_hours import NewHours
 from pipelines.ingest.sink import Sink
+from pipelines.ingest.times import HOUR_MS
 
-HOUR_MS = 3_600_000
 LEVEL = 2  # of 0 to 3
 
 

@@ -2,7 +2,7 @@
 
 The broker authenticates the device and keeps it to its own topics; so the topic says who sends, and the
 payload is never asked. A message is acknowledged to the broker once Kafka has it: the broker keeps what a
-killed gateway had not acknowledged, and delivers it again. MQTT cannot refuse a message for now: what goes
+killed gateway had not acknowledged, and delivers it again. MQTT 3.1.1 has no refusal of a message: what goes
 beyond its tenant's quota waits, and the broker holds what comes behind it.
 """
 

@@ -14,11 +14,11 @@ from redis.exceptions import RedisError
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines import events
+from pipelines.ingest.times import HOUR_MS
 
 TIMEOUT_S = 2.0
 REMEMBERED_S = 3 * 86400
 MOST_SEEN = 100_000
-HOUR_MS = 3_600_000
 logger = logging.getLogger(__name__)
 
 

@@ -13,8 +13,8 @@ from pgpq import ArrowToPostgresBinaryEncoder
 
 from iotops.kafka import Batch
 from iotops.records import NUL, UNREADABLE
+from pipelines.ingest.times import DAY_MS
 
-DAY_MS = 86_400_000
 KEPT_DAYS = (-399, 1)
 """Arrival days that a hot table may have, from today: `silver.add_day` refuses those beyond."""
 logger = logging.getLogger(__name__)

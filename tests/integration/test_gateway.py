@@ -28,8 +28,9 @@ from iotops.stack import embedded
 from iotops.stack.kafka_broker import KafkaBroker
 from iotops.tenancy import Tenant
 from pipelines.ingest import deadletter
-from pipelines.ingest.bronze import HOUR_MS, encode, object_key
+from pipelines.ingest.bronze import encode, object_key
 from pipelines.ingest.gateway import CONCURRENT
+from pipelines.ingest.times import HOUR_MS
 from tests.integration.sinks import running, stored
 
 TENANT, OTHER, RESENDING = Tenant("gated"), Tenant("gated_other"), Tenant("gated_resending")

@@ -17,7 +17,8 @@ from iotops.provisioning import create_tenant
 from iotops.settings import Settings
 from iotops.tenancy import Tenant
 from pipelines.ingest.silver import SilverSink
-from pipelines.ingest.silver_rows import DAY_MS, TELEMETRY, packed, staged
+from pipelines.ingest.silver_rows import TELEMETRY, packed, staged
+from pipelines.ingest.times import DAY_MS
 from tests.integration.sinks import running, stored
 
 PATIENCE_S = 120  # a sink takes five seconds; beside other tests on a slow machine much longer

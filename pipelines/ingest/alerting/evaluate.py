@@ -20,10 +20,11 @@ from pipelines.ingest.alerting.anomalies import Anomalies, Series
 from pipelines.ingest.alerting.bursts import Bursts, Seen
 from pipelines.ingest.alerting.devices import Device
 from pipelines.ingest.alerting.episodes import Change, Episodes, Key, Open
-from pipelines.ingest.alerting.limits import DAY_MS, LIMITS, Limits
+from pipelines.ingest.alerting.limits import LIMITS, Limits
 from pipelines.ingest.alerting.rules import AnomalyRule, BurstRule, RuleSet, SilenceRule, ThresholdRule
 from pipelines.ingest.alerting.silence import Silences
 from pipelines.ingest.alerting.thresholds import Breach, Thresholds
+from pipelines.ingest.times import DAY_MS
 
 logger = logging.getLogger(__name__)
 

@@ -20,6 +20,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.ingest.times import DAY_MS
+
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.void]
 
@@ -46,7 +48,6 @@ SETTLED = 20  # readings after which extremes are kept: the first averages are o
 BEYOND = 0.03  # of the range so far, by which a new extreme has to pass the last one
 FARTHEST = 50.0  # a distance above this says no more
 STILL = 1e-3  # of the spread: a mean step below this is no movement
-DAY_MS = 86_400_000
 DAY_WEIGHT = 0.5  # standard deviations that noon lies from midnight, halved
 LARGEST = 1e30  # prototypes are float32
 
